@@ -1,0 +1,67 @@
+"""The protocol every model meets, the ODE's right-hand side, and the NFE counter."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """D(x; sigma) = E[x_0 | x_0 + sigma * noise = x] (Karras et al. 2022, eq. 2).
+
+    Attributes:
+        shape: shape of one sample, e.g. (1,), (64,), (3, 32, 32).
+        sigma_data: standard deviation of the data per coordinate.
+        label_dim: number of classes, 0 if unconditional.
+        digest: hexadecimal SHA-256 that identifies the model.
+
+    Calling:
+        x: (B, *shape), any float dtype (solvers use float64).
+        sigma: () or (B,), noise level in data units, >= 0 for analytic denoisers and > 0 for networks.
+        class_labels: None or one-hot (B, label_dim).
+        returns: (B, *shape); analytic denoisers in x's dtype, networks in float32.
+    """
+
+    shape: tuple[int, ...]
+    sigma_data: float
+    label_dim: int
+    digest: str
+
+    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor: ...
+
+
+def expand_sigma(sigma: Tensor | float, x: Tensor) -> Tensor:
+    """``sigma`` in x's dtype and device, shaped to broadcast against x: () stays (), (B,) -> (B,1,..)."""
+    sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    if sigma.ndim == 0:
+        return sigma
+    return sigma.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def drift(
+    denoiser: Denoiser, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None
+) -> Tensor:
+    """dx/dsigma = (x - D(x; sigma)) / sigma, in x's dtype (Karras et al. 2022, eq. 3; = -F of paper.md)."""
+    sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    denoised = denoiser(x, sigma, class_labels).to(x.dtype)
+    return (x - denoised) / expand_sigma(sigma, x)
+
+
+class CountingDenoiser:
+    """Counts batched calls of a denoiser: the NFE of whatever runs with it.
+
+    ``calls`` starts at 0 and grows by one per call, whatever the batch size.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+        self.shape = denoiser.shape
+        self.sigma_data = denoiser.sigma_data
+        self.label_dim = denoiser.label_dim
+        self.digest = denoiser.digest
+        self.calls = 0
+
+    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        self.calls += 1
+        return self.denoiser(x, sigma, class_labels)
