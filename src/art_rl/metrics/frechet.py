@@ -1,0 +1,178 @@
+"""Frechet distance between feature distributions, from streamed float64 moments.
+
+    FD^2 = |mu1 - mu2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2)      (Heusel et al. 2017, eq. 6)
+
+The value everyone calls FID is this square.  With S_i = A_i A_i^T the last trace is the nuclear norm
+of A_1^T A_2 (the square roots of the eigenvalues of S1 S2 are its singular values), so two symmetric
+eigenvalue problems and one set of singular values replace the square root of a non-symmetric matrix:
+always real, and exact for covariances that do not have full rank.
+
+Moments are kept as (n, sum of features, sum of outer products), which add up over shards in any
+split; the covariance divides by n - 1, as in the official protocol.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from art_rl.errors import ArtRLError
+from art_rl.files import read_npz, write_npz
+
+
+@dataclass
+class Moments:
+    """Running sums of feature vectors.
+
+    Attributes:
+        n: number of vectors seen.
+        total: float64 (d,), their sum.
+        outer: float64 (d, d), the sum of their outer products.
+    """
+
+    n: int
+    total: np.ndarray
+    outer: np.ndarray
+
+    @classmethod
+    def empty(cls, dim: int) -> "Moments":
+        """Moments of no vectors, feature size ``dim``."""
+        if dim < 1:
+            raise ArtRLError(f"feature size must be at least 1, got {dim}")
+        return cls(0, np.zeros(dim), np.zeros((dim, dim)))
+
+    @classmethod
+    def of(cls, features: ArrayLike) -> "Moments":
+        """Moments of one array (n, d)."""
+        features = np.asarray(features, dtype=np.float64)
+        if features.ndim != 2:
+            raise ArtRLError(f"features must have shape (n, d), got {features.shape}")
+        moments = cls.empty(features.shape[1])
+        moments.update(features)
+        return moments
+
+    @property
+    def dim(self) -> int:
+        """Feature size d."""
+        return len(self.total)
+
+    def update(self, features: ArrayLike) -> None:
+        """Add a batch (n, d) of finite features; ArtRLError for another size, NaN or infinity."""
+        features = np.asarray(features, dtype=np.float64)
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise ArtRLError(f"features must have shape (n, {self.dim}), got {features.shape}")
+        if not np.isfinite(features).all():
+            bad = int(np.argmax(~np.isfinite(features).all(1)))
+            raise ArtRLError(f"features must be finite, row {bad} of this batch is not")
+        self.n += len(features)
+        self.total += features.sum(0)
+        self.outer += features.T @ features
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Moments of both sets together; ArtRLError if the feature sizes differ."""
+        if self.dim != other.dim:
+            raise ArtRLError(
+                f"moments of feature sizes {self.dim} and {other.dim} cannot be merged"
+            )
+        return Moments(self.n + other.n, self.total + other.total, self.outer + other.outer)
+
+    def mean_and_covariance(self) -> tuple[np.ndarray, np.ndarray]:
+        """(mu (d,), sigma (d, d)), unbiased (n - 1); ArtRLError for fewer than 2 vectors."""
+        if self.n < 2:
+            raise ArtRLError(f"a covariance needs at least 2 images, got {self.n}")
+        mu = self.total / self.n
+        return mu, (self.outer - self.n * np.outer(mu, mu)) / (self.n - 1)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write as ``.npz`` (n, total, outer), atomically."""
+        write_npz(path, n=np.int64(self.n), total=self.total, outer=self.outer)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Moments":
+        """Read what ``save`` wrote; anything else is an ArtRLError naming the file."""
+        arrays = read_npz(path)
+        if set(arrays) != {"n", "total", "outer"}:
+            raise ArtRLError(
+                f"{path}: a moments file holds n, total, outer; this one {sorted(arrays)}"
+            )
+        n, total, outer = arrays["n"], arrays["total"], arrays["outer"]
+        if total.ndim != 1 or outer.shape != (len(total), len(total)) or n.shape != () or n < 0:
+            raise ArtRLError(
+                f"{path}: shapes do not fit: n {n.shape}, total {total.shape}, outer {outer.shape}"
+            )
+        if not (np.isfinite(total).all() and np.isfinite(outer).all()):
+            raise ArtRLError(f"{path}: moments must be finite")
+        return cls(int(n), total.astype(np.float64), outer.astype(np.float64))
+
+
+def merge(parts: Iterable[Moments]) -> Moments:
+    """Sum of moments in the given order (use seed order: float sums then repeat to the last bit)."""
+    parts = iter(parts)
+    merged = next(parts, None)
+    if merged is None:
+        raise ArtRLError("no moments to merge: the list of shards is empty")
+    for part in parts:
+        merged = merged + part
+    return merged
+
+
+def _root_factor(covariance: np.ndarray) -> np.ndarray:
+    """A with A A^T = covariance; eigenvalues that are rounding noise around 0 are dropped."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    keep = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
+    return vectors[:, keep] * np.sqrt(values[keep])
+
+
+def frechet_distance(
+    mu_a: np.ndarray, sigma_a: np.ndarray, mu_b: np.ndarray, sigma_b: np.ndarray
+) -> float:
+    """Squared Frechet distance of two Gaussians, >= 0; what the literature reports as FID.
+
+    Args:
+        mu_a, mu_b: means (d,).
+        sigma_a, sigma_b: covariances (d, d), symmetric positive semidefinite, any rank.
+
+    Raises:
+        ArtRLError: sizes differ, or a value is not finite.
+    """
+    arrays = {"mu_a": mu_a, "sigma_a": sigma_a, "mu_b": mu_b, "sigma_b": sigma_b}
+    arrays = {name: np.asarray(value, dtype=np.float64) for name, value in arrays.items()}
+    dim = arrays["mu_a"].size
+    for name, value in arrays.items():
+        expected = (dim,) if name.startswith("mu") else (dim, dim)
+        if value.shape != expected:
+            raise ArtRLError(
+                f"{name} must have shape {expected} to go with mu_a, got {value.shape}: "
+                "both sets need the same feature extractor"
+            )
+        if not np.isfinite(value).all():
+            raise ArtRLError(f"{name} must be finite")
+    difference = arrays["mu_a"] - arrays["mu_b"]
+    root_a, root_b = _root_factor(arrays["sigma_a"]), _root_factor(arrays["sigma_b"])
+    overlap = np.linalg.svd(root_a.T @ root_b, compute_uv=False).sum() if root_a.size else 0.0
+    spread = np.trace(arrays["sigma_a"]) + np.trace(arrays["sigma_b"])
+    # Identical sets give 0 up to rounding of either sign; a distance is not negative.
+    return max(float(difference @ difference + spread - 2 * overlap), 0.0)
+
+
+def frechet_between(a: Moments, b: Moments) -> float:
+    """Squared Frechet distance of two sets of moments; ArtRLError if either has fewer than 2."""
+    return frechet_distance(*a.mean_and_covariance(), *b.mean_and_covariance())
+
+
+def load_reference(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """(mu, sigma) from an official EDM reference file (``.npz`` with ``mu`` and ``sigma``) or from
+    a file of Moments.
+
+    Raises:
+        ArtRLError: the file holds neither, or shapes do not fit.
+    """
+    arrays = read_npz(path)
+    if {"mu", "sigma"} <= set(arrays):
+        mu, sigma = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
+        if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
+            raise ArtRLError(f"{path}: mu {mu.shape} and sigma {sigma.shape} do not fit together")
+        return mu, sigma
+    return Moments.load(path).mean_and_covariance()
