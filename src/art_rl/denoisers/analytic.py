@@ -87,15 +87,19 @@ class GaussianMixture:
         weights, means, stds = (
             value.to(x.dtype).to(x.device) for value in (self.weights, self.means, self.stds)
         )
-        variance = expand_sigma(sigma, flat) ** 2  # () or (B, 1)
-        total = stds**2 + variance  # (J,) or (B, J)
+        # Components along the first axis: reductions over a short last axis are several times slower.
+        variance = expand_sigma(sigma, flat).reshape(1, -1) ** 2  # (1, 1) or (1, B)
+        total = (stds**2)[:, None] + variance  # (J, 1) or (J, B)
         # |x - m|^2 = |x|^2 - 2 x.m + |m|^2 would lose digits for sigma_max = 80; the difference does not.
-        squares = ((flat[:, None, :] - means) ** 2).sum(-1)  # (B, J)
-        logits = torch.log(weights) - 0.5 * self.dim * torch.log(total) - 0.5 * squares / total
-        responsibility = torch.softmax(logits, dim=-1)  # (B, J)
-        shrink = stds**2 / total  # weight of x in the posterior mean
-        keep = (responsibility * shrink).sum(-1, keepdim=True)
-        pull = (responsibility * (variance / total)) @ means
+        if self.dim == 1:
+            squares = (flat[:, 0] - means) ** 2  # (J, B)
+        else:
+            squares = torch.stack([((flat - mean) ** 2).sum(-1) for mean in means])
+        prior = torch.log(weights)[:, None] - 0.5 * self.dim * torch.log(total)
+        responsibility = torch.softmax(prior - 0.5 * squares / total, dim=0)  # (J, B)
+        shrink = (stds**2)[:, None] / total  # weight of x in the posterior mean
+        keep = (responsibility * shrink).sum(0)[:, None]
+        pull = (responsibility * (variance / total)).T @ means
         return (keep * flat + pull).reshape(x.shape)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,123 @@
+"""Checking a configuration against its JSON schema, with one clear line per fault.
+
+`check_settings` validates (JSON Schema, draft 2020-12), fills defaults, and turns the first fault
+into an ArtRLError that names the key, the rule and the value.
+"""
+
+import copy
+import difflib
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from art_rl.errors import ArtRLError
+from art_rl.methods import method
+from art_rl.schedule import check_sigma_range
+
+
+def check_settings(settings: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A copy of ``settings`` with the schema's defaults filled in.
+
+    Raises:
+        ArtRLError: one line naming the first key (by path) that breaks the schema.
+    """
+    settings = _fill(copy.deepcopy(settings), schema, schema)
+    errors = list(Draft202012Validator(schema).iter_errors(settings))
+    if errors:
+        # Unknown keys first: a misspelt key often also causes a "missing key" elsewhere.
+        errors.sort(key=lambda e: (e.validator != "additionalProperties", list(map(str, e.path))))
+        raise ArtRLError(_describe(errors[0]))
+    return settings
+
+
+def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """`check_settings`, and the rules between keys that a JSON schema cannot state.
+
+    Checked: sigma_min < sigma_max for every model; tables name known models and methods, each
+    with a solver the method has a schedule for; learned methods have settings.
+
+    Raises:
+        ArtRLError: one line naming the key, the rule and the value.
+    """
+    settings = check_settings(settings, schema)
+    for name, model in settings["models"].items():
+        try:
+            check_sigma_range(model["sigma_min"], model["sigma_max"])
+        except ArtRLError as error:
+            raise ArtRLError(f"config: models.{name}: {error}") from None
+    for name, table in settings["tables"].items():
+        if table["model"] not in settings["models"]:
+            raise ArtRLError(
+                f"config: tables.{name}.model is {table['model']!r}, which is not in models; "
+                f"known: {', '.join(settings['models'])}"
+            )
+        for row in table.get("methods", settings["methods"]):
+            entry = method(row)
+            if entry.group == "ART-RL" and row not in settings["learners"]:
+                raise ArtRLError(
+                    f"config: tables.{name} asks for {row!r}, but learners.{row} is missing"
+                )
+    return settings
+
+
+def _resolve(schema: Any, root: dict[str, Any]) -> Any:
+    while isinstance(schema, dict) and "$ref" in schema:
+        target = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        schema = target
+    return schema
+
+
+def _fill(value: Any, schema: Any, root: dict[str, Any]) -> Any:
+    """Fill the defaults of missing keys, depth first; branches (if/then) are not followed."""
+    schema = _resolve(schema, root)
+    if not isinstance(schema, dict) or not isinstance(value, dict):
+        return value
+    properties = schema.get("properties", {})
+    for key, part in properties.items():
+        part = _resolve(part, root)
+        if key not in value and "default" in part:
+            value[key] = copy.deepcopy(part["default"])
+        if key in value:
+            value[key] = _fill(value[key], part, root)
+    others = schema.get("additionalProperties")
+    if isinstance(others, dict):
+        for key in value:
+            if key not in properties:
+                value[key] = _fill(value[key], others, root)
+    return value
+
+
+def _describe(error: Any) -> str:
+    where = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = sorted(str(key) for key in error.instance if key not in known)[0]
+        key = f"{where}.{unknown}" if where else unknown
+        close = difflib.get_close_matches(unknown, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"config: unknown key {key!r}{hint} (known here: {', '.join(known)})"
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"config: key {f'{where}.{missing}' if where else missing!r} is missing"
+    if error.validator in ("enum", "const"):
+        allowed = error.validator_value
+        allowed = allowed if isinstance(allowed, list) else [allowed]
+        return (
+            f"config: {where} must be one of {', '.join(map(str, allowed))}, "
+            f"got {error.instance!r:.80}"
+        )
+    rules = {
+        "minimum": "at least",
+        "exclusiveMinimum": "greater than",
+        "maximum": "at most",
+        "exclusiveMaximum": "less than",
+        "type": "of type",
+    }
+    if error.validator in rules:
+        return (
+            f"config: {where or 'the file'} must be {rules[error.validator]} "
+            f"{error.validator_value}, got {error.instance!r:.80}"
+        )
+    return f"config: {where}: {' '.join(error.message.split())[:200]}"
