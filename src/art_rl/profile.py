@@ -1,0 +1,229 @@
+"""The measured `Profile` that closed-form schedules are made from.
+
+Along trajectories on a log-sigma lattice: |Q| = |x''| and the higher derivatives |x^(p+1)| that the
+local error of a solver of order p is made of, and how much of a local error the flow carries to
+sigma = 0.  Means over trajectories with standard errors; |Q| of every trajectory is kept.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.interpolate import PchipInterpolator
+from torch import Tensor
+
+from art_rl.denoisers.base import Denoiser
+from art_rl.errors import ArtRLError
+from art_rl.files import read_npz, write_npz
+from art_rl.solvers import ORDERS
+from art_rl.stiffness import ESTIMATORS, apply, derivative_matrix, rollout, second_derivatives
+from art_rl.trajectories import check_states, log_lattice, norms, propagate, walk
+
+FORMAT = "art_rl.profile/1"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """|Q| and its relatives, measured along B trajectories at M levels.
+
+    Attributes:
+        levels: (M,) float64, log-spaced, decreasing from sigma_max to sigma_min > 0.
+        mean: solver order p (1, 2, 4) -> (M,) float64, mean over trajectories of |x^(p+1)|;
+            mean[1] is E|Q|.  Units: data / sigma^(p+1).
+        standard_error: the same keys, standard error of that mean.
+        sensitivity: (M,) share of a local error (in the direction of Q) that arrives at sigma = 0:
+            mean |Phi(0, sigma) Q| / mean |Q|.  Near 1 at small sigma.
+        sensitivity_error: (M,) its standard error.
+        table: (B, M) float32, |Q| per trajectory.
+        exact: whether the model computes in float64.  If not, |Q| at both ends is not trusted.
+        sigma_data: of the model.
+        model_digest: SHA-256 of the model.
+        settings: estimator, sizes, network cost; JSON-like.
+    """
+
+    levels: np.ndarray
+    mean: dict[int, np.ndarray]
+    standard_error: dict[int, np.ndarray]
+    sensitivity: np.ndarray
+    sensitivity_error: np.ndarray
+    table: np.ndarray
+    exact: bool
+    sigma_data: float
+    model_digest: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        M = len(self.levels)
+        if M < 3 or not (np.diff(self.levels) < 0).all() or not self.levels[-1] > 0:
+            raise ArtRLError("profile levels must be positive and strictly decreasing, at least 3")
+        if self.table.ndim != 2 or self.table.shape[1] != M or 1 not in self.mean:
+            raise ArtRLError(f"profile table must be (B, {M}) and mean[1] present")
+        arrays = {"sensitivity": self.sensitivity, "sensitivity_error": self.sensitivity_error}
+        for order in self.mean:
+            arrays[f"mean[{order}]"] = self.mean[order]
+            arrays[f"standard_error[{order}]"] = self.standard_error[order]
+        for name, values in arrays.items():
+            if values.shape != (M,) or not np.isfinite(values).all() or (values < 0).any():
+                raise ArtRLError(f"profile {name} must be {M} finite values >= 0")
+
+    @property
+    def sigma_max(self) -> float:
+        return float(self.levels[0])
+
+    @property
+    def sigma_min(self) -> float:
+        return float(self.levels[-1])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write as ``.npz``, atomically."""
+        head = {
+            "format": FORMAT,
+            "exact": self.exact,
+            "sigma_data": self.sigma_data,
+            "model_digest": self.model_digest,
+            "settings": self.settings,
+        }
+        arrays = {f"mean_{p}": self.mean[p] for p in self.mean}
+        arrays |= {f"standard_error_{p}": self.standard_error[p] for p in self.mean}
+        write_npz(
+            path,
+            head=np.array(json.dumps(head)),
+            levels=self.levels,
+            sensitivity=self.sensitivity,
+            sensitivity_error=self.sensitivity_error,
+            table=self.table,
+            **arrays,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Profile":
+        """Read what `save` wrote; anything else is an ArtRLError naming the file."""
+        arrays = read_npz(path)
+        try:
+            head = json.loads(str(arrays["head"]))
+            if head.pop("format") != FORMAT:
+                raise ArtRLError(f"its format is not {FORMAT!r}")
+            orders = sorted(int(key[5:]) for key in arrays if key.startswith("mean_"))
+            return cls(
+                levels=arrays["levels"],
+                mean={p: arrays[f"mean_{p}"] for p in orders},
+                standard_error={p: arrays[f"standard_error_{p}"] for p in orders},
+                sensitivity=arrays["sensitivity"],
+                sensitivity_error=arrays["sensitivity_error"],
+                table=arrays["table"],
+                **head,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtRLError(f"{path}: not a |Q| profile ({error})") from None
+
+
+def measure_profile(
+    denoiser: Denoiser,
+    x_start: Tensor,
+    sigma_max: float,
+    sigma_min: float,
+    levels: int | None = None,
+    estimator: str = "rollout",
+    class_labels: Tensor | None = None,
+    progress: bool = True,
+    sensitivity_levels: int | None = None,
+    sensitivity_samples: int | None = None,
+    batch_size: int = 64,
+) -> Profile:
+    """Measure |Q|, its higher relatives and the flow's sensitivity along reference trajectories.
+
+    Args:
+        denoiser: the model.
+        x_start: (B, *shape) states at sigma_max; 64 are enough for images, 512 for 1-D mixtures.
+        sigma_max, sigma_min: range of the lattice, 0 < sigma_min < sigma_max.
+        levels: lattice size M >= 8; default 128 for exact models and 64 for networks.
+        estimator: a key of ESTIMATORS.  jvp needs forward-mode rules for every operation.
+        class_labels: None or one-hot (B, label_dim).
+        sensitivity_levels: lattice size S of the sensitivity measurement; default 48 and 24.
+        sensitivity_samples: trajectories used for it (at most B); default 64, and for exact models up
+            to 512 in low dimension, where one trajectory says little.
+        batch_size: trajectories per chunk (and 64 times as many samples per call for exact models).
+
+    Trajectories take RK4 steps for exact models and Heun steps for networks.  Cost for a network in
+    evaluations of one sample: 2 M B for the trajectories, M B more for difference, about 3 M B more
+    for jvp, and S (S + 3) min(B, sensitivity_samples) for the sensitivity; with the defaults and
+    B = 64: 50,000.  Stored in settings["evaluations"].
+
+    Raises:
+        ArtRLError: unknown estimator, bad range, sizes or states.
+    """
+    if estimator not in ESTIMATORS:
+        raise ArtRLError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
+    x_start = check_states(denoiser, x_start, class_labels)
+    if len(x_start) < 2:
+        raise ArtRLError("x_start must hold at least 2 trajectories, got 1")
+    if batch_size < 1 or (sensitivity_samples is not None and sensitivity_samples < 2):
+        raise ArtRLError(
+            "batch_size must be >= 1 and sensitivity_samples >= 2, "
+            f"got {batch_size} and {sensitivity_samples}"
+        )
+    B = len(x_start)
+    with torch.no_grad():
+        own = None if class_labels is None else class_labels[:1]
+        exact = denoiser(x_start[:1], torch.tensor(sigma_max), own).dtype == torch.float64
+    solver, stages = ("rk4", 4) if exact else ("heun", 2)
+    lattice = log_lattice(sigma_max, sigma_min, levels or (128 if exact else 64))
+    chunk = batch_size * (64 if exact else 1)
+    M = len(lattice)
+    higher = {p: derivative_matrix(lattice, p - 1, min(p + 3, M)) for p in ORDERS.values() if p > 1}
+    rows: dict[int, list[Tensor]] = {p: [] for p in ORDERS.values()}
+    for low in range(0, B, chunk):
+        own = None if class_labels is None else class_labels[low : low + chunk]
+        path = walk(denoiser, x_start[low : low + chunk], lattice, own, solver, progress)
+        second = second_derivatives(denoiser, path, estimator)
+        rows[1].append(norms(second).T)
+        for p, matrix in higher.items():
+            rows[p].append(norms(apply(matrix, second)).T)
+    tables = {p: torch.cat(parts).cpu().numpy() for p, parts in rows.items()}
+
+    coarse = log_lattice(sigma_max, sigma_min, sensitivity_levels or (48 if exact else 24))
+    if sensitivity_samples is None:
+        sensitivity_samples = max(64, min(512, 4096 // x_start[0].numel())) if exact else 64
+    n = min(B, sensitivity_samples)
+    own = None if class_labels is None else class_labels[:n]
+    path = walk(denoiser, x_start[:n], coarse, own, solver, progress)
+    local = rollout(coarse, path.denoised)
+    arriving = norms(propagate(denoiser, path, local, 64 * batch_size, progress)).cpu().numpy()
+    ratio, error = _ratio(arriving.T, norms(local).cpu().numpy().T)
+
+    def fine(values: np.ndarray) -> np.ndarray:
+        return PchipInterpolator(-np.log(coarse), values)(-np.log(lattice))
+
+    per_trajectory = (stages + {"rollout": 0, "difference": 1, "jvp": 3}[estimator]) * M
+    S = len(coarse)
+    return Profile(
+        levels=lattice,
+        mean={p: table.mean(0) for p, table in tables.items()},
+        standard_error={p: table.std(0, ddof=1) / np.sqrt(B) for p, table in tables.items()},
+        sensitivity=np.exp(fine(np.log(np.maximum(ratio, 1e-12)))),
+        sensitivity_error=fine(error),
+        table=tables[1].astype(np.float32),
+        exact=bool(exact),
+        sigma_data=float(denoiser.sigma_data),
+        model_digest=denoiser.digest,
+        settings={
+            "estimator": estimator,
+            "trajectories": B,
+            "levels": M,
+            "sensitivity_levels": len(coarse),
+            "sensitivity_samples": n,
+            "evaluations": B * per_trajectory + n * stages * S * (S + 3) // 2,
+        },
+    )
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ratio of means over the first axis, and its standard error (delta method)."""
+    centre = bottom.mean(0)
+    centre = np.where(centre > 0, centre, 1.0)
+    ratio = top.mean(0) / centre
+    residual = top - ratio * bottom
+    return ratio, residual.std(0, ddof=1) / np.sqrt(len(top)) / centre
