@@ -11,7 +11,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from art_rl.errors import ArtRLError
-from art_rl.methods import method
+from art_rl.methods import LEARNED, method
 from art_rl.schedule import check_sigma_range
 
 
@@ -45,6 +45,7 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
             check_sigma_range(model["sigma_min"], model["sigma_max"])
         except ArtRLError as error:
             raise ArtRLError(f"config: models.{name}: {error}") from None
+    learners = [learner.get("method") for learner in settings.get("learners", {}).values()]
     for name, table in settings["tables"].items():
         if table["model"] not in settings["models"]:
             raise ArtRLError(
@@ -53,9 +54,10 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
             )
         for row in table.get("methods", settings["methods"]):
             entry = method(row)
-            if entry.group == "ART-RL" and row not in settings["learners"]:
+            if entry.group == LEARNED and learners.count(row) != 1:
                 raise ArtRLError(
-                    f"config: tables.{name} asks for {row!r}, but learners.{row} is missing"
+                    f"config: tables.{name} asks for {row!r}: exactly one learner must have "
+                    f"method: {row}, found {learners.count(row)}"
                 )
     return settings
 

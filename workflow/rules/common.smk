@@ -1,0 +1,219 @@
+# All Python of the workflow: the checked configuration, paths, and the functions rules use as input.
+
+import ast
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(workflow.basedir).parent
+SOURCE = ROOT / "src"
+sys.path.insert(0, str(SOURCE))
+
+from art_rl.errors import ArtRLError
+from art_rl.files import digest
+from art_rl.methods import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, method
+from art_rl.settings import check_experiment_settings
+
+# Idle OpenMP threads that spin slow every neighbour down; jobs get their thread number from the rule.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+def checked_config():
+    """The configuration with defaults, or one line on what is wrong with it and exit status 1."""
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    try:
+        return check_experiment_settings(dict(config), schema)
+    except ArtRLError as error:
+        sys.exit(f"art_rl: {error}")
+
+
+config.update(checked_config())
+
+MODELS = config["models"]
+TABLES = config["tables"]
+LEARNERS = config.get("learners", {})
+
+
+HAND_MADE_METHODS = [m.id for m in METHODS.values() if m.group == HAND_MADE]
+
+
+wildcard_constraints:
+    name=config["name"],
+    model="|".join(MODELS),
+    method="|".join(METHODS),
+    solver="any|euler|heun|rk4",
+    K=r"\d+",
+    seed=r"\d+",
+    learner="|".join(LEARNERS) or "none",
+    table="|".join(TABLES),
+    metric="w2|rmse",
+
+
+def from_cwd(path):
+    """``path`` relative to the working directory, so that a moved checkout keeps its results."""
+    return os.path.relpath(path, os.getcwd())
+
+
+def _imports(path):
+    """Modules of art_rl that the Python file imports, as paths below src/ (existing files only)."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] != "art_rl":
+                continue
+            # Importing a.b.c runs a/__init__.py and a/b/__init__.py too.
+            for depth in range(1, len(parts) + 1):
+                stem = SOURCE.joinpath(*parts[:depth])
+                found.update(
+                    p for p in (stem / "__init__.py", stem.with_suffix(".py")) if p.is_file()
+                )
+    return found
+
+
+def modules(script):
+    """Every module of art_rl that workflow/scripts/<script> imports, directly or through others.
+
+    As inputs of a rule they rerun it when its numerics change; Snakemake watches the script only.
+    """
+    todo, seen = [ROOT / "workflow/scripts" / script], set()
+    while todo:
+        for path in _imports(todo.pop()):
+            if path not in seen:
+                seen.add(path)
+                todo.append(path)
+    return sorted(from_cwd(path) for path in seen)
+
+
+# Cells: which (model, method, solver, K) the tables ask for.
+
+
+def table_methods(table):
+    """Methods (ids) of a table that have a schedule for its solver, in the order of the registry."""
+    wanted = TABLES[table].get("methods", config["methods"])
+    return [m for m in METHODS if m in wanted and method(m).runs_with(TABLES[table]["solver"])]
+
+
+def cells(model, solver):
+    """(method, K) pairs of every table on ``model`` with ``solver``, in a fixed order."""
+    pairs = {
+        (name, K)
+        for table, entry in TABLES.items()
+        if entry["model"] == model and entry["solver"] == solver
+        for name in table_methods(table)
+        for K in entry["budgets"]
+    }
+    return sorted(pairs, key=lambda pair: (list(METHODS).index(pair[0]), pair[1]))
+
+
+def schedule_path(model, name, solver, K):
+    """Where the schedule of a cell lies."""
+    return f"<results>/{model}/schedules/{name}/{method(name).schedule_solver(solver)}/K{K}.json"
+
+
+def solvers(model):
+    """Solvers of the tables on ``model``, in order of appearance."""
+    return list(dict.fromkeys(t["solver"] for t in TABLES.values() if t["model"] == model))
+
+
+def budgets(solver="any"):
+    """Budgets K of the tables that use ``solver`` ("any": of all tables), increasing."""
+    return sorted(
+        {K for t in TABLES.values() if solver in ("any", t["solver"]) for K in t["budgets"]}
+    )
+
+
+def paths_of(names, solver):
+    """Path patterns, with {model} open, of the schedules one multi-output job writes."""
+    return [
+        schedule_path("{model}", name, solver, K)
+        for name in names
+        if name in config["methods"] and method(name).runs_with(solver)
+        for K in budgets(solver)
+    ]
+
+
+def cell_schedules(wildcards):
+    """Schedules evaluated in one cells file."""
+    return [
+        schedule_path(wildcards.model, name, wildcards.solver, K)
+        for name, K in cells(wildcards.model, wildcards.solver)
+    ]
+
+
+def model_cells(wildcards):
+    """Cells files of all solvers of a model."""
+    return expand(
+        "<results>/{model}/cells/{solver}.csv",
+        model=wildcards.model,
+        solver=solvers(wildcards.model),
+    )
+
+
+def table_cells(wildcards):
+    """Cells file a table is made of."""
+    table = TABLES[wildcards.table]
+    return f"<results>/{table['model']}/cells/{table['solver']}.csv"
+
+
+def table_provenance(wildcards):
+    """Provenance of a table's cells."""
+    return table_cells(wildcards).replace(".csv", ".provenance.json")
+
+
+def rows_of_table(wildcards):
+    """Method ids of a table, for params."""
+    return table_methods(wildcards.table)
+
+
+def every_schedule():
+    """All schedules the tables ask for: the target of `snakemake schedules`."""
+    return sorted(
+        {schedule_path(m, n, s, K) for m in MODELS for s in solvers(m) for n, K in cells(m, s)}
+    )
+
+
+# What the report and paper_figures/ hold.
+
+
+def model_metrics(model):
+    """Metrics of a model's tables."""
+    return list(
+        dict.fromkeys(x for t in TABLES.values() if t["model"] == model for x in t["metrics"])
+    )
+
+
+def tables():
+    """Every rendered table."""
+    return [
+        f"<figures>/{config['name']}/{table}_{metric}.{suffix}"
+        for table, entry in TABLES.items()
+        for metric in entry["metrics"]
+        for suffix in ("csv", "md", "tex")
+    ]
+
+
+def figures():
+    """Every rendered figure."""
+    used = list(dict.fromkeys(t["model"] for t in TABLES.values()))
+    return expand(
+        "<figures>/{name}/{model}_{figure}.{suffix}",
+        name=config["name"],
+        model=used,
+        figure=[],
+        suffix=["pdf", "png"],
+    )
+
+
+def notebooks():
+    """Executed notebooks."""
+    return []
