@@ -1,0 +1,346 @@
+"""Official EDM snapshot pickles: class name, constructor arguments and weights, nothing executed.
+
+A snapshot is a pickled dict whose key ``ema`` holds the network.  Each of its modules is stored as one
+call of ``torch_utils.persistence._reconstruct_persistent_obj`` with a dict of five keys: type, version,
+module_src (the source text of the class, which the official loader executes and this one drops unread),
+class_name, state.  Only the names in STAND_INS may occur; see ``opcodes`` for how they are kept inert.
+"""
+
+import hashlib
+import math
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from art_rl.checkpoints.opcodes import Buildable, StandIn, checked, describe, load, refuse
+from art_rl.checkpoints.storages import (
+    TensorView,
+    read_storage,
+    rebuild_parameter,
+    rebuild_tensor,
+)
+from art_rl.errors import ArtRLError
+from art_rl.files import atomic_path, sha256_file, write_json
+
+FORMAT = "art_rl.network"
+FORMAT_VERSION = 1
+PERSISTENCE_VERSION = 6
+MAX_MODULE_DEPTH = 32
+MAX_TENSORS = 20_000
+MAX_KWARG_VALUES = 1_000
+MAX_KWARG_DEPTH = 8
+LIMITS = ("sigma_min", "sigma_max", "sigma_data")
+
+
+class Module(Buildable):
+    """A module of the snapshot: its class name and its ``__dict__``."""
+
+    def __init__(self, class_name: str, state: dict | None = None) -> None:
+        self.class_name = class_name
+        self.state = state
+
+    def build(self, state: Any) -> None:
+        if self.state is not None or type(state) is not dict:
+            refuse(f"it sets the attributes of a {self.class_name} by {describe(state)} (BUILD)")
+        self.state = state
+
+
+class NumberType(Buildable):
+    """The numpy dtype '<f8' (or '<f4') of a stored number."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def build(self, state: Any) -> None:
+        fixed = (3, "<", None, None, None, -1, -1, 0)
+        if type(state) is not tuple or len(state) != len(fixed):
+            refuse(f"the state of a numpy.dtype is {describe(state)}")
+        for value, expected in zip(state, fixed, strict=True):
+            if type(value) is not type(expected) or value != expected:
+                refuse("a numpy.dtype is not a plain little-endian number")
+
+
+class PlainDict(dict, Buildable):
+    """EDM2's ``dnnlib.util.EasyDict``; older Pythons store an empty state for it."""
+
+    def build(self, state: Any) -> None:
+        if not (state is None or state == {}):
+            refuse("it sets the attributes of a dnnlib.util.EasyDict (BUILD)")
+
+
+class DroppedArray(Buildable):
+    """A numpy array outside the network (EDM2's image encoder holds two); never decoded."""
+
+    def build(self, state: Any) -> None:
+        pass
+
+
+def _reconstruct_module(arguments: tuple) -> Module:
+    meta = arguments[0] if len(arguments) == 1 else None
+    keys = {"type", "version", "module_src", "class_name", "state"}
+    if type(meta) is not dict or set(meta) != keys:
+        refuse(f"a persistent object does not hold exactly the keys {', '.join(sorted(keys))}")
+    if meta["type"] != "class":
+        refuse(f"a persistent object has the type {describe(meta['type'])}, known is 'class'")
+    version = meta["version"]
+    if type(version) is not int or version != PERSISTENCE_VERSION:
+        refuse(f"persistence version is {describe(version)}, readable is {PERSISTENCE_VERSION}")
+    class_name, state = meta["class_name"], meta["state"]
+    if not isinstance(class_name, str) or not class_name.isidentifier():
+        refuse(f"a class name is {describe(class_name)}, not an identifier")
+    if not isinstance(meta["module_src"], str):
+        refuse(f"module_src of {class_name} is {describe(meta['module_src'])}, not a text")
+    if type(state) is not dict:
+        refuse(f"the state of {class_name} is {describe(state)}, not a dict")
+    return Module(class_name, state)
+
+
+def _numpy_dtype(arguments: tuple) -> NumberType:
+    if len(arguments) != 3 or arguments[0] not in ("f8", "f4"):
+        refuse("a numpy.dtype other than f8 or f4 is stored")
+    return NumberType(arguments[0])
+
+
+def _numpy_scalar(arguments: tuple) -> float:
+    if (
+        len(arguments) != 2
+        or not isinstance(arguments[0], NumberType)
+        or arguments[0].code != "f8"
+        or not isinstance(arguments[1], bytes)
+        or len(arguments[1]) != 8
+    ):
+        refuse("a numpy scalar is not a float64 of 8 bytes")
+    return struct.unpack("<d", arguments[1])[0]
+
+
+def _no_arguments(name: str, make: Any) -> Any:
+    def create(arguments: tuple) -> Any:
+        if arguments:
+            refuse(f"{name} is given {len(arguments)} arguments, expected none")
+        return make()
+
+    return create
+
+
+def _stand_ins() -> dict[tuple[str, str], StandIn]:
+    table = {}
+
+    def permit(module: str, name: str, call: Any = None, create: Any = None) -> None:
+        table[module, name] = StandIn(f"{module}.{name}", call, create)
+
+    permit("collections", "OrderedDict", call=_no_arguments("collections.OrderedDict", dict))
+    permit("torch_utils.persistence", "_reconstruct_persistent_obj", call=_reconstruct_module)
+    permit(
+        "torch.nn.modules.container",
+        "ModuleDict",
+        create=_no_arguments("ModuleDict", lambda: Module("ModuleDict")),
+    )
+    permit("torch._utils", "_rebuild_parameter", call=rebuild_parameter)
+    permit("torch._utils", "_rebuild_tensor_v2", call=rebuild_tensor)
+    permit("torch.storage", "_load_from_bytes", call=read_storage)
+    permit("numpy", "dtype", call=_numpy_dtype)
+    permit("numpy", "ndarray")
+    permit("dnnlib.util", "EasyDict", create=_no_arguments("EasyDict", PlainDict))
+    for core in ("numpy._core", "numpy.core"):  # numpy >= 2, numpy < 2
+        permit(f"{core}.multiarray", "scalar", call=_numpy_scalar)
+        permit(f"{core}.multiarray", "_reconstruct", call=lambda arguments: DroppedArray())
+    return table
+
+
+STAND_INS = _stand_ins()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a snapshot says about its network.
+
+    Attributes:
+        class_name: e.g. "EDMPrecond".
+        kwargs: constructor arguments as the file holds them (JSON-like; defaults may be absent).
+        state_dict: name -> tensor, in the official order, float32 (EDM) or float16 (EDM2).
+        limits: sigma_min, sigma_max, sigma_data as far as the file holds them; sigma_max may be inf.
+        sha256: of the file.
+    """
+
+    class_name: str
+    kwargs: dict[str, Any]
+    state_dict: dict[str, Tensor]
+    limits: dict[str, float]
+    sha256: str
+
+
+def read_snapshot(path: str | os.PathLike, expected_sha256: str | None = None) -> Snapshot:
+    """Read an official snapshot pickle without executing anything it holds.
+
+    Raises:
+        ArtRLError: no such file, a wrong digest (checked before anything is parsed), or content that
+            is not exactly what a snapshot needs; the message names the offending item.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ArtRLError(f"{path}: refused, the file is empty")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                sha256 = hashlib.sha256(content).hexdigest()
+                if expected_sha256 is not None and sha256 != expected_sha256.lower():
+                    raise ArtRLError(
+                        f"{path}: wrong file, its SHA-256 is {sha256}, expected {expected_sha256}; "
+                        "delete it and download it again"
+                    )
+                return checked(path, lambda: _read(content, sha256))
+    except FileNotFoundError:
+        raise ArtRLError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ArtRLError(f"{path}: a folder, expected a snapshot file") from None
+
+
+def convert_snapshot(
+    source: str | os.PathLike,
+    out_safetensors: str | os.PathLike,
+    out_json: str | os.PathLike,
+    expected_sha256: str | None = None,
+) -> Snapshot:
+    """Read a snapshot and write its weights as safetensors and its description as JSON.
+
+    The JSON holds the class, the constructor arguments, the sigma limits, the digest of the source
+    file and the digest of the weights file; it is written last, so that a JSON file means both are
+    whole.  Infinity is written as the string "inf".
+
+    Raises:
+        ArtRLError: as read_snapshot; nothing is written then.
+    """
+    snapshot = read_snapshot(source, expected_sha256)
+    with atomic_path(out_safetensors) as temporary:
+        save_file(snapshot.state_dict, temporary)
+    write_json(
+        out_json,
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "class": snapshot.class_name,
+            "kwargs": _json_numbers(snapshot.kwargs),
+            "limits": _json_numbers(snapshot.limits),
+            "source": {"name": Path(source).name, "sha256": snapshot.sha256},
+            "weights_sha256": sha256_file(out_safetensors),
+        },
+    )
+    return snapshot
+
+
+def _read(content: mmap.mmap, sha256: str) -> Snapshot:
+    top = load(content, STAND_INS)
+    if content.tell() != len(content):
+        refuse(f"{len(content) - content.tell()} bytes follow the end of the pickle")
+    if not isinstance(top, dict):
+        refuse(f"the pickle holds {describe(top)}, not the dict of a snapshot")
+    if "ema" not in top:
+        refuse("the snapshot has no key 'ema' (the network)")
+    network = top["ema"]
+    if not isinstance(network, Module) or network.class_name == "ModuleDict":
+        refuse(f"'ema' is {describe(network)}, not a network")
+    state = network.state
+    if state.get("_init_args", ()) != ():
+        refuse(f"{network.class_name} was constructed with positional arguments")
+    kwargs = state.get("_init_kwargs")
+    if not isinstance(kwargs, dict):
+        refuse(f"{network.class_name} has no _init_kwargs (constructor arguments)")
+    kwargs = _plain(kwargs, "_init_kwargs", [MAX_KWARG_VALUES], MAX_KWARG_DEPTH)
+    limits = {
+        name: float(state[name]) for name in LIMITS if isinstance(state.get(name), int | float)
+    }
+    if any(math.isnan(value) for value in limits.values()):
+        refuse("a sigma limit is NaN")
+    views = _walk(network)
+    # Tensors that share storages could add up to far more than the file: it cannot be legitimate.
+    total = sum(view.nbytes for view in views.values())
+    if total > len(content):
+        refuse(f"its tensors add up to {total} bytes, more than the file's {len(content)}")
+    tensors = {name: view.materialise() for name, view in views.items()}
+    return Snapshot(network.class_name, kwargs, tensors, limits, sha256)
+
+
+def _walk(root: Module) -> dict[str, TensorView]:
+    """All parameters and persistent buffers: per module parameters, buffers, then submodules."""
+    views: dict[str, TensorView] = {}
+    seen: set[int] = set()
+
+    def visit(module: Module, prefix: str, depth: int) -> None:
+        if depth > MAX_MODULE_DEPTH:
+            refuse(f"modules are nested more than {MAX_MODULE_DEPTH} deep")
+        if id(module) in seen:
+            refuse(f"the module {prefix[:-1] or 'ema'} occurs twice")
+        seen.add(id(module))
+        state = module.state
+        if state is None:
+            refuse(f"the module {prefix[:-1]} has no content")
+        transient = state.get("_non_persistent_buffers_set", set())
+        if not isinstance(transient, set):
+            refuse(f"_non_persistent_buffers_set of {prefix[:-1]} is {describe(transient)}")
+        for group in ("_parameters", "_buffers", "_modules"):
+            members = state.get(group)
+            if not isinstance(members, dict):
+                refuse(f"{group} of {prefix[:-1] or 'ema'} is {describe(members)}, not a dict")
+            for name, value in members.items():
+                if value is None or (group == "_buffers" and name in transient):
+                    continue
+                if not _is_member_name(name):
+                    refuse(f"a member of {prefix[:-1] or 'ema'} is named {describe(name)}")
+                if group == "_modules":
+                    if not isinstance(value, Module):
+                        refuse(f"the module {prefix}{name} is {describe(value)}")
+                    visit(value, f"{prefix}{name}.", depth + 1)
+                    continue
+                if not isinstance(value, TensorView):
+                    refuse(f"the tensor {prefix}{name} is {describe(value)}")
+                if f"{prefix}{name}" in views:
+                    refuse(f"the tensor {prefix}{name} occurs twice")
+                if len(views) >= MAX_TENSORS:
+                    refuse(f"the network has more than {MAX_TENSORS} tensors")
+                views[f"{prefix}{name}"] = value
+
+    visit(root, "", 0)
+    if not views:
+        refuse("the network has no tensors")
+    return views
+
+
+def _is_member_name(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable() and "." not in name
+
+
+def _plain(value: Any, where: str, left: list[int], depth: int) -> Any:
+    """``value`` as JSON-like data; ``left`` counts down the values still allowed."""
+    left[0] -= 1
+    if left[0] < 0 or depth < 0:
+        refuse(f"{where} is too large or too deeply nested")
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int) and abs(value) < 1 << 63:
+        return value
+    if isinstance(value, float) and not math.isnan(value):
+        return value
+    if type(value) in (list, tuple):
+        return [_plain(item, where, left, depth - 1) for item in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            refuse(f"{where} has a key that is not a text")
+        return {key: _plain(item, where, left, depth - 1) for key, item in value.items()}
+    refuse(f"{where} holds {describe(value)}")
+
+
+def _json_numbers(value: Any) -> Any:
+    """Infinities as the strings "inf" and "-inf", which JSON can hold."""
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    if isinstance(value, list):
+        return [_json_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _json_numbers(item) for key, item in value.items()}
+    return value
