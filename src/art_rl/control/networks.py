@@ -1,0 +1,97 @@
+"""The small networks of actor and critic, and the node densities the actor starts from.
+
+Both are far smaller than any score network: one scalar out, a few dozen units, float64.  The last
+layer starts at zero, so an untrained actor is exactly its base clock.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from art_rl.control.lattice import Lattice
+
+_BUMPS = 16
+
+
+def encode(position: Tensor) -> Tensor:
+    """A coordinate in [0, 1], any shape, as (..., 17) smooth bumps and itself."""
+    centres = torch.linspace(0, 1, _BUMPS, dtype=position.dtype)
+    bumps = torch.exp(-0.5 * ((position[..., None] - centres) * (_BUMPS - 1) / 1.5) ** 2)
+    return torch.cat([bumps, position[..., None]], -1)
+
+
+class SmallNet(nn.Sequential):
+    """Multilayer perceptron with SiLU units and one output, (..., inputs) -> (...), float64.
+
+    First weights come from ``generator``; the output layer is zero.
+    """
+
+    def __init__(self, inputs: int, hidden: int, layers: int, generator: torch.Generator) -> None:
+        modules: list[nn.Module] = []
+        width = inputs
+        for _ in range(layers):
+            linear = nn.Linear(width, hidden, dtype=torch.float64)
+            with torch.no_grad():
+                linear.weight.normal_(0, width**-0.5, generator=generator)
+                linear.bias.normal_(0, 0.1, generator=generator)
+            modules += [linear, nn.SiLU()]
+            width = hidden
+        last = nn.Linear(width, 1, dtype=torch.float64)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        super().__init__(*modules, last)
+
+    def forward(self, value: Tensor) -> Tensor:
+        return super().forward(value)[..., 0]
+
+
+class LogDensity(nn.Module):
+    """A positive node density on the lattice's cells: base density times exp(net(u))."""
+
+    def __init__(
+        self, lattice: Lattice, base: Tensor, hidden: int, layers: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.lattice, self.base = lattice, base
+        self.inputs = encode(lattice.coordinate(lattice.middles))
+        self.net = SmallNet(self.inputs.shape[-1], hidden, layers, generator)
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Density on the cells and its integral from 0 at the nodes."""
+        density = self.base * torch.exp(self.net(self.inputs))
+        return density, self.lattice.integral(density)
+
+
+class Modulation(nn.Module):
+    """c(u, features), the dependence on x; identically 0 when the state is (t, psi) only."""
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        num_features: int,
+        hidden: int,
+        layers: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.lattice, self.num_features = lattice, num_features
+        if num_features:
+            self.net = SmallNet(_BUMPS + 1 + num_features, hidden, layers, generator)
+
+    def forward(self, sigma: Tensor, features: Tensor) -> Tensor:
+        if not self.num_features:
+            return torch.zeros_like(sigma)
+        return self.net(torch.cat([encode(self.lattice.coordinate(sigma)), features], -1))
+
+
+def base_density(name: str, sigma: Tensor, sigma_min: float, rho: float) -> Tensor:
+    """Node density of the clock the actor starts from, at levels ``sigma``; any scale.
+
+    "edm": sigma^(1/rho - 1) (Karras et al. 2022, eq. 5), held constant below sigma_min;
+    "gaussian": (sigma^2 + 1/4)^(-3/4), the ART optimum for Gaussian data of EDM's sigma_data = 0.5;
+    "uniform": 1.
+    """
+    if name == "edm":
+        return sigma.clamp_min(sigma_min) ** (1 / rho - 1)
+    if name == "gaussian":
+        return (sigma**2 + 0.25) ** -0.75
+    return torch.ones_like(sigma)

@@ -1,0 +1,144 @@
+"""The Gaussian policy and the two forms of its mean.
+
+    pi(. | t, x, psi) = N(mu(t, x, psi), lambda / max(|Q(x, psi)|, eps))                       (11)
+
+feedback   mu = (psi(sigma') - psi) / dt, where sigma' is the level at which a share of the remaining
+           integral I(sigma) = int_0^sigma d is spent,
+               I(sigma') = I(sigma) (1 - 1/m)^exp(c(psi, x)),        m steps left;
+           for many steps this is mu = exp(c) I / ((T - t) d), the shape of the exact optimum.  The last
+           step (m = 1) lands on sigma = 0 and is not sampled, so the budget (6) is met exactly.
+paper      mu = base speed(psi) * exp(net(t, psi, x)), an open theta; the multiplier gamma meets the
+           budget on average (9), (30).
+optimal    mu = (dV/dpsi along the flow - gamma) / (2 |Q|) from the critic (18), in either form.
+
+Actions are never clamped: a sampled theta may be negative or overshoot psi = T, |Q| goes on with its
+last value there, and log pi is that of the action which was taken.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from art_rl.control.config import LearnerConfig
+from art_rl.control.environment import Environment, Observation
+from art_rl.control.networks import LogDensity, Modulation, SmallNet, base_density, encode
+
+
+def policy_std(
+    observation: Observation, mean_q: Tensor, lambda_: float, eps: float, eps_relative: float
+) -> Tensor:
+    """Standard deviation of eq. 11 with both floors on |Q|; shape of ``observation.q``."""
+    floor = (eps_relative * mean_q).clamp_min(eps)
+    return torch.sqrt(lambda_ / torch.maximum(observation.q, floor))
+
+
+def log_prob(theta: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """log N(theta; mean, std^2), elementwise."""
+    return -0.5 * ((theta - mean) / std) ** 2 - torch.log(std) - 0.5 * math.log(2 * math.pi)
+
+
+class FeedbackActor(nn.Module):
+    """mu by the remaining integral; see the module's docstring."""
+
+    lands = True
+
+    def __init__(
+        self, environment: Environment, config: LearnerConfig, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        lattice = environment.lattice
+        base = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
+        base = base / (base * lattice.widths).sum()
+        size = (config.hidden, config.layers, generator)
+        self.lattice = lattice
+        self.density = LogDensity(lattice, base, *size)
+        features = environment.num_features if config.state == "full" else 0
+        self.modulation = Modulation(lattice, features, *size)
+
+    def prepare(self) -> Tensor:
+        """I at the nodes: once per rollout, or once per gradient."""
+        return self.density()[1]
+
+    def mean(
+        self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
+    ) -> Tensor:
+        """mu for clock step(s) ``step`` of ``steps``; shape of ``observation.sigma``."""
+        sigma = observation.sigma
+        left = torch.as_tensor(steps - step, dtype=sigma.dtype)
+        power = torch.exp(self.modulation(sigma, observation.features))
+        target = self.lattice.evaluate(prepared, sigma) * (1 - 1 / left) ** power
+        landing = self.lattice.invert(prepared, target)
+        landing = torch.where(left > 1, landing, torch.zeros_like(landing))
+        return (sigma - landing) * (steps / self.lattice.sigma_max)
+
+
+class PaperActor(nn.Module):
+    """mu as an open network of (t, psi[, x]) relative to the base clock's speed."""
+
+    lands = False
+
+    def __init__(
+        self, environment: Environment, config: LearnerConfig, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.lattice, self.config = environment.lattice, config
+        lattice = self.lattice
+        density = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
+        self.scale = float((density * lattice.widths).sum()) / lattice.sigma_max
+        self.features = environment.num_features if config.state == "full" else 0
+        inputs = 1 + encode(torch.zeros(1)).shape[-1] + self.features
+        self.net = SmallNet(inputs, config.hidden, config.layers, generator)
+
+    def prepare(self) -> Tensor:
+        return torch.empty(0)
+
+    def mean(
+        self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
+    ) -> Tensor:
+        sigma, lattice = observation.sigma, self.lattice
+        time = torch.as_tensor(step / steps, dtype=sigma.dtype).expand(sigma.shape)
+        parts = [time[..., None], encode(lattice.coordinate(sigma))]
+        if self.features:
+            parts.append(observation.features)
+        levels = sigma.clamp(0.0, lattice.sigma_max)
+        base = base_density(self.config.base, levels, lattice.sigma_min, self.config.rho)
+        return self.scale / base * torch.exp(self.net(torch.cat(parts, -1)))
+
+
+class OptimalActor(nn.Module):
+    """mu of eq. 18 from the critic's slope along the flow; has no parameters of its own.
+
+    With the feedback form gamma is 0 (the critic knows the hard end point) and the last step lands.
+    """
+
+    def __init__(self, environment: Environment, config: LearnerConfig, critic: nn.Module) -> None:
+        super().__init__()
+        self.lattice, self.config, self.mean_q = environment.lattice, config, environment.mean_q
+        self.lands = config.form == "feedback"
+        # In a tuple: the critic's parameters belong to the critic, not to this module.
+        self._critic = (critic,)
+        self.gamma = 0.0
+
+    def prepare(self) -> Tensor:
+        return torch.empty(0)
+
+    def mean(
+        self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
+    ) -> Tensor:
+        sigma = observation.sigma
+        slope = self._critic[0].slope(step, steps, observation)
+        mean_q = interpolate_end(self.lattice, self.mean_q, sigma)
+        q = mean_q
+        if self.config.state == "full":
+            q = torch.maximum(observation.q, self.config.q_floor_relative * mean_q)
+        mean = (slope - self.gamma) / (2 * q.clamp_min(self.config.q_floor))
+        if not self.lands:
+            return mean
+        last = torch.as_tensor(step == steps - 1)
+        return torch.where(last, sigma * (steps / self.lattice.sigma_max), mean)
+
+
+def interpolate_end(lattice, table: Tensor, sigma: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+    """A node table read at ``sigma``, held constant beyond the ends."""
+    return lattice.evaluate(table, sigma.clamp(0.0, lattice.sigma_max))
