@@ -128,6 +128,10 @@ class Schedule:
         sigmas[0], sigmas[-1] = levels[0], 0.0
         return Schedule(tuple(sigmas), self.provenance)
 
+    def with_provenance(self, **facts: Any) -> "Schedule":
+        """The same levels with further provenance entries (keys from PROVENANCE_FIELDS)."""
+        return Schedule(self.sigmas, {**self.provenance, **facts})
+
     def save(self, path: str | os.PathLike) -> None:
         """Write the schedule as JSON, atomically."""
         write_json(

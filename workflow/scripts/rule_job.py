@@ -1,17 +1,19 @@
 """What every script of a rule starts with: src/ importable, output in the log, clear errors.
 
-from rule_job import run
-...
-run(main, snakemake)
+    from rule_job import run
+    ...
+    run(main, snakemake)
 """
 
+import os
 import sys
+import traceback
 from pathlib import Path
 
 # Conda environments do not hold the package itself.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from art_rl.errors import ArtRLError  # noqa: E402
+from art_rl.errors import ArtRLError
 
 
 def run(main, snakemake):
@@ -29,13 +31,20 @@ def run(main, snakemake):
             line = f"art_rl: {snakemake.rule}: {error}"
             print(line, file=log)
             print(line, file=terminal)
-            sys.stdout, sys.stderr = sys.__stdout__, terminal
-            raise SystemExit(1) from None
-        except BaseException:
-            import traceback
-
+            failed = True
+        except Exception:
             traceback.print_exc(file=log)
             print(f"art_rl: {snakemake.rule}: failed, see {snakemake.log[0]}", file=terminal)
+            failed = True
+        else:
+            failed = False
+        finally:
             sys.stdout, sys.stderr = sys.__stdout__, terminal
-            raise SystemExit(1) from None
-        sys.stdout, sys.stderr = sys.__stdout__, terminal
+    if failed:
+        sys.exit(1)
+
+
+def schedule_key(path):
+    """(method, solver, K) of a path .../schedules/<method>/<solver>/K<K>.json."""
+    method, solver, name = path.split(os.sep)[-3:]
+    return method, solver, int(name.removeprefix("K").removesuffix(".json"))
