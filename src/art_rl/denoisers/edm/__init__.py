@@ -1,0 +1,22 @@
+"""The EDM family of networks: architectures, preconditioning, loading."""
+
+from art_rl.denoisers.edm.load import (
+    EDMDenoiser,
+    build_network,
+    load_network,
+    load_weights,
+    optimise,
+)
+from art_rl.denoisers.edm.preconditioning import PRECONDITIONINGS, Preconditioned
+from art_rl.denoisers.edm.released import RELEASED
+
+__all__ = [
+    "PRECONDITIONINGS",
+    "RELEASED",
+    "EDMDenoiser",
+    "Preconditioned",
+    "build_network",
+    "load_network",
+    "load_weights",
+    "optimise",
+]
