@@ -181,13 +181,26 @@ def norms(vectors: Tensor, leading: int = 2) -> Tensor:
     return vectors.flatten(leading).norm(dim=-1) if vectors.ndim > leading else vectors.abs()
 
 
+def perturbation(denoiser: Denoiser, path: Walk, levels: np.ndarray, vectors: Tensor) -> Tensor:
+    """Factors that scale ``vectors`` (N, B, *shape) into the flow's linear range at ``levels`` (N,).
+
+    The scaled vectors have the root-mean-square size eps sqrt(sigma^2 + sigma_data^2) per coordinate,
+    eps = 1e-5 in float64 and 1e-2 for networks (whose rounding is divided by eps).
+
+    Returns:
+        (N, B, 1, ...) float64, finite; a zero vector stays zero.
+    """
+    eps = 1e-5 if path.exact else 1e-2
+    level = torch.as_tensor(levels, device=vectors.device)[:, None]
+    rms = norms(vectors) / np.sqrt(max(1, int(np.prod(vectors.shape[2:]))))
+    scale = eps * torch.sqrt(level**2 + denoiser.sigma_data**2) / rms.clamp_min(1e-150)
+    return scale.reshape(*scale.shape, *[1] * (vectors.ndim - 2))
+
+
 def propagate(
     denoiser: Denoiser, path: Walk, vectors: Tensor, batch_size: int = 4096, progress: bool = False
 ) -> Tensor:
     """Phi(0, levels[k]) vectors[k] for every node k of a walk, by finite differences.
-
-    Each vector is scaled to a root-mean-square size of ``eps sqrt(sigma^2 + sigma_data^2)``, added to
-    its state, carried to sigma = 0 and scaled back.  eps = 1e-5 in float64 and 1e-2 for networks.
 
     Args:
         vectors: (M, B, *shape) float64, one per node and trajectory.
@@ -195,13 +208,7 @@ def propagate(
     Returns:
         (M, B, *shape) float64.
     """
-    eps = 1e-5 if path.exact else 1e-2
-    shape = (-1,) + (1,) * (vectors.ndim - 1)
-    level = torch.as_tensor(path.levels, device=vectors.device).reshape(shape)
-    wanted = eps * torch.sqrt(level**2 + denoiser.sigma_data**2)
-    rms = norms(vectors) / np.sqrt(max(1, int(np.prod(vectors.shape[2:]))))
-    scale = wanted / rms.reshape(*rms.shape, *[1] * (vectors.ndim - 2)).clamp_min(1e-300)
-    scale = scale.clamp_max(1e150)  # a zero vector stays zero
+    scale = perturbation(denoiser, path, path.levels, vectors)
     moved = path.states + scale * vectors
     ends = carry(denoiser, path, np.arange(len(path.levels)), moved, batch_size, progress)
     return (ends - path.end) / scale
