@@ -46,24 +46,25 @@ class Conv2d(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
         self.up, self.down, self.fused = up, down, fused
-        self.taps = len(resample_filter)
+        self.taps = tuple(resample_filter)
         # Averaging a 2x2 patch and repeating a pixel need no depthwise convolution.
-        self.box = tuple(resample_filter) == (1, 1)
+        self.box = self.taps == (1, 1)
         self.weight = self.bias = None
         if kernel:
             self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel, kernel))
             self.bias = nn.Parameter(torch.zeros(out_channels))
             nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        filter_ = None
-        if up or down:
-            taps = torch.tensor(resample_filter, dtype=torch.float32)
-            filter_ = torch.outer(taps, taps)[None, None] / taps.sum() ** 2
-        self.register_buffer("resample_filter", filter_)
+        self.register_buffer("resample_filter", self.filter_kernel() if up or down else None)
+
+    def filter_kernel(self) -> Tensor:
+        """The normalised two-dimensional filter, (1, 1, n, n)."""
+        taps = torch.tensor(self.taps, dtype=torch.float32)
+        return torch.outer(taps, taps)[None, None] / taps.sum() ** 2
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H', W'), H' = 2H, H / 2 or H."""
         pad = 0 if self.weight is None else self.weight.shape[-1] // 2
-        filter_pad = (self.taps - 1) // 2
+        filter_pad = (len(self.taps) - 1) // 2
         if self.fused and self.down:
             x = F.conv2d(x, self.weight, padding=pad + filter_pad)
             x = self._filter_down(x, padding=0)

@@ -187,7 +187,7 @@ class VEPrecond(Preconditioned):
         return Coefficients(ones, sigma, ones, (0.5 * sigma).log())
 
 
-class iDDPMPrecond(Preconditioned):  # the official name, which the files carry  # noqa: N801
+class iDDPMPrecond(Preconditioned):  # the official name, which the files carry
     """Improved DDPM (Nichol and Dhariwal 2021): M levels u_0 > u_1 > ... > u_M = 0 in a buffer.
 
     The network gives 2 x img_channels outputs; the second half (a variance) is not used.
@@ -205,9 +205,9 @@ class iDDPMPrecond(Preconditioned):  # the official name, which the files carry 
     ) -> None:
         super().__init__(*args, **kwargs)
         self.M = M
-        table = iddpm_levels(M, C_1, C_2)
-        self._limits = (float(np.float32(table[M - 1])), float(np.float32(table[0])))
-        self.register_buffer("u", torch.tensor(table, dtype=torch.float32))
+        table = iddpm_levels(M, C_1, C_2, np.float32)
+        self._limits = (float(table[M - 1]), float(table[0]))  # for networks without memory (meta)
+        self.register_buffer("u", torch.tensor(table))
 
     @property
     def sigma_min(self) -> float:
@@ -232,16 +232,20 @@ class iDDPMPrecond(Preconditioned):  # the official name, which the files carry 
         return Coefficients(ones, -sigma, 1 / (sigma**2 + 1).sqrt(), c_noise)
 
 
-def iddpm_levels(M: int = 1000, C_1: float = 0.001, C_2: float = 0.008) -> np.ndarray:
-    """u_0 > ... > u_M = 0, float64 (M + 1,) (Karras et al. 2022, table 1, iDDPM column).
+def iddpm_levels(
+    M: int = 1000, C_1: float = 0.001, C_2: float = 0.008, dtype: type = np.float64
+) -> np.ndarray:
+    """u_0 > ... > u_M = 0, (M + 1,) of ``dtype`` (Karras et al. 2022, table 1, iDDPM column).
 
     u_{j-1} = sqrt((u_j^2 + 1) / max(abar(j-1)/abar(j), C_1) - 1), abar(j) = sin^2(pi j / (2 M (C_2+1))).
+    abar is float32 as in the official code: it moves the smallest levels by up to 5e-4 of themselves.
     """
-    abar = np.sin(0.5 * np.pi * np.arange(M + 1) / M / (C_2 + 1)) ** 2
-    levels = np.zeros(M + 1)
+    index = torch.arange(M + 1, dtype=torch.float32, device="cpu")
+    abar = (0.5 * math.pi * index / M / (C_2 + 1)).sin().square().numpy()
+    ratio = np.maximum(abar[:-1] / abar[1:], np.float32(C_1))
+    levels = np.zeros(M + 1, dtype)
     for j in range(M, 0, -1):
-        ratio = max(abar[j - 1] / abar[j], C_1)
-        levels[j - 1] = math.sqrt((levels[j] ** 2 + 1) / ratio - 1)
+        levels[j - 1] = np.sqrt((levels[j] ** 2 + 1) / ratio[j - 1] - 1)
     return levels
 
 
