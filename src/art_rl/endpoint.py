@@ -37,9 +37,19 @@ from art_rl.provenance import versions
 from art_rl.quadrature import smooth_log
 from art_rl.schedule import Schedule, check_budget
 from art_rl.solvers import ORDERS, SOLVERS, check_solver
-from art_rl.trajectories import carry, check_states, log_lattice, perturbation, walk
+from art_rl.trajectories import (
+    carry,
+    check_states,
+    log_lattice,
+    perturbation,
+    perturbation_size,
+    walk,
+)
 
 FORMAT = "art_rl.error_moments/1"
+
+# Scaled local errors are kept below this share of sqrt(sigma^2 + sigma_data^2), per coordinate.
+_LARGEST_ERROR = 0.5
 
 
 @dataclass(frozen=True)
@@ -110,13 +120,16 @@ def measure_error_moments(
     class_labels: Tensor | None = None,
     progress: bool = True,
     batch_size: int | None = None,
+    budget: int = 10,
 ) -> ErrorMoments:
     """Measure C(s, s') with the solver's own local errors.
 
     On a log lattice of 2 ``nodes`` cells, each node's error is one solver step over two cells against
     two fine steps (step doubling, with Richardson's factor 2^p / (2^p - 1) where the fine solver is of
-    the same order).  It is scaled down to the linear range, carried to sigma = 0 by the lattice's own
-    steps, and divided by h^(p+1).
+    the same order).  It is scaled by (h_K / h)^(p+1) to the size it has in a sampler of ``budget`` steps,
+    carried to sigma = 0 by the lattice's own steps, and divided by h_K^(p+1).  The size matters where
+    the flow branches: an infinitesimal error between two modes grows a thousandfold, a real one at most
+    to their distance, and with infinitesimal errors such rare trajectories outweigh all others.
 
     Args:
         denoiser: the model.
@@ -126,6 +139,7 @@ def measure_error_moments(
         nodes: N >= 4; default 48 for exact models and 24 for networks.
         class_labels: None or one-hot (B, label_dim).
         batch_size: samples per network call; default 4096 for exact models and 256 for networks.
+        budget: K whose step lengths (those of the ``gaussian`` baseline) set the size of the errors.
 
     Cost in denoiser evaluations of one sample: about s N (2 N + 4) B, with s = 4 stages for exact models
     and for rk4, else 2.  N = 24, B = 64, euler or heun: 160,000.
@@ -155,10 +169,14 @@ def measure_error_moments(
     )
     if ORDERS[fine] == p:
         errors = errors * (2**p / (2**p - 1))
-    scale = perturbation(denoiser, path, lattice[at + 2], errors)
+    h = lattice[at] - lattice[at + 2]
+    growth = (_step_lengths(lattice[at], check_budget(budget), denoiser.sigma_data) / h) ** (p + 1)
+    small = perturbation(denoiser, path, lattice[at + 2], errors)
+    scale = torch.as_tensor(growth).to(small).reshape(-1, *[1] * (small.ndim - 1))
+    scale = torch.maximum(scale, small)  # below that, rounding
+    scale = torch.minimum(scale, small * (_LARGEST_ERROR / perturbation_size(path)))
     ends = carry(denoiser, path, at + 2, path.states[at + 2] + scale * errors, batch_size, progress)
-    h = torch.tensor(lattice[at] - lattice[at + 2], device=x_start.device)
-    v = ((ends - path.end) / scale).flatten(1) / h[:, None] ** (p + 1)
+    v = ((ends - path.end) / scale).flatten(1) / torch.tensor(h ** (p + 1)).to(ends)[:, None]
     C = (v @ v.T / len(x_start)).cpu().numpy()
     stages = {"rk4": 4, "heun": 2}[fine]
     return ErrorMoments(
@@ -171,9 +189,17 @@ def measure_error_moments(
             "nodes": nodes,
             "fine_solver": fine,
             "sigma_min": sigma_min,
+            "error_size_budget": budget,
             "evaluations": stages * len(x_start) * nodes * (nodes + 3),
         },
     )
+
+
+def _step_lengths(levels: np.ndarray, K: int, sigma_data: float) -> np.ndarray:
+    """Step length at each level in a ``gaussian`` grid of K steps, at most the level itself; (N,)."""
+    density = (levels**2 + sigma_data**2) ** -0.75
+    total = np.sum(node_weights(levels) * density)
+    return np.minimum(total / (K * density), levels)
 
 
 def node_weights(levels: np.ndarray) -> np.ndarray:

@@ -181,6 +181,11 @@ def norms(vectors: Tensor, leading: int = 2) -> Tensor:
     return vectors.flatten(leading).norm(dim=-1) if vectors.ndim > leading else vectors.abs()
 
 
+def perturbation_size(path: Walk) -> float:
+    """Relative size of a small perturbation: well above the model's rounding, within linearity."""
+    return 1e-5 if path.exact else 1e-2
+
+
 def perturbation(denoiser: Denoiser, path: Walk, levels: np.ndarray, vectors: Tensor) -> Tensor:
     """Factors that scale ``vectors`` (N, B, *shape) into the flow's linear range at ``levels`` (N,).
 
@@ -190,7 +195,7 @@ def perturbation(denoiser: Denoiser, path: Walk, levels: np.ndarray, vectors: Te
     Returns:
         (N, B, 1, ...) float64, finite; a zero vector stays zero.
     """
-    eps = 1e-5 if path.exact else 1e-2
+    eps = perturbation_size(path)
     level = torch.as_tensor(levels, device=vectors.device)[:, None]
     rms = norms(vectors) / np.sqrt(max(1, int(np.prod(vectors.shape[2:]))))
     scale = eps * torch.sqrt(level**2 + denoiser.sigma_data**2) / rms.clamp_min(1e-150)
