@@ -1,0 +1,160 @@
+"""Feature spaces for the Frechet distance: LeNet (84) and Inception (2048), both on uint8 images.
+
+Images go in batch by batch and leave as moments; nothing is written to disk in between.  torch-fidelity
+supplies the Inception network and, through `register_lenet`, can run on our LeNet itself.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from art_rl.errors import ArtRLError
+from art_rl.fidelity_compat import import_torch_fidelity, safe_weight_loading
+from art_rl.files import sha256_file
+from art_rl.metrics.frechet import Moments
+from art_rl.metrics.lenet import FEATURES, LeNet, load_lenet
+from art_rl.seeds import to_uint8
+
+LENET_NAME = "art-rl-lenet"
+
+
+@dataclass(frozen=True)
+class Features:
+    """A feature extractor.
+
+    Attributes:
+        name: "lenet" or "inception".
+        dim: feature size.
+        digest: identifies the weights.
+        extract: uint8 (B, C, H, W) on ``device`` -> float (B, dim).
+        device: where it computes.
+    """
+
+    name: str
+    dim: int
+    digest: str
+    extract: Callable[[Tensor], Tensor]
+    device: torch.device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 images (B, C, H, W), any device -> float64 features (B, dim) on the CPU."""
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise ArtRLError(
+                f"features need uint8 images (B, C, H, W), got {images.dtype} {tuple(images.shape)}"
+            )
+        return self.extract(images.to(self.device)).double().cpu()
+
+    def moments(self, images: Tensor, batch_size: int = 500) -> Moments:
+        """Moments over images (N, C, H, W), uint8 or float in [-1, 1] (then converted per batch)."""
+        moments = Moments.empty(self.dim)
+        for batch in images.split(batch_size):
+            pixels = batch if batch.dtype == torch.uint8 else to_uint8(batch)
+            moments.update(self(pixels).numpy())
+        return moments
+
+
+def lenet_features(
+    model: LeNet | str | os.PathLike, device: torch.device | str = "cpu"
+) -> Features:
+    """Penultimate layer (84) of a trained LeNet, given as a model or as its .safetensors file."""
+    device = torch.device(device)
+    lenet = (model if isinstance(model, LeNet) else load_lenet(model)).to(device).eval()
+    return Features("lenet", FEATURES, lenet.digest, lenet.features, device)
+
+
+def inception_features(
+    weights_path: str | os.PathLike, device: torch.device | str = "cpu"
+) -> Features:
+    """Pool features (2048) of torch-fidelity's Inception-v3, float32, without TF32.
+
+    Args:
+        weights_path: asset "inception-v3" (or a state dict of the same shapes).  Grey images are
+            repeated to three channels, as in the official protocol.
+
+    Raises:
+        ArtRLError: the file is missing, is not a plain state dict, or has other names or shapes.
+    """
+    import_torch_fidelity()
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    if not os.path.isfile(weights_path):
+        raise ArtRLError(f"{weights_path}: no such file; fetch asset 'inception-v3' first")
+    device = torch.device(device)
+    try:
+        with safe_weight_loading():
+            network = FeatureExtractorInceptionV3(
+                "inception-v3-compat",
+                ["2048"],
+                feature_extractor_weights_path=os.fspath(weights_path),
+            )
+    except Exception as error:  # torch and pickle raise half a dozen kinds for bad files
+        fault = " ".join(str(error).split())[:300]
+        raise ArtRLError(f"{weights_path}: not usable as Inception weights: {fault}") from None
+    network.to(device)
+
+    def extract(images: Tensor) -> Tensor:
+        if images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1)
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=False, allow_tf32=False
+        ):
+            return network(images)[0]
+
+    return Features("inception", 2048, sha256_file(weights_path), extract, device)
+
+
+@cache
+def register_lenet() -> str:
+    """Make LeNet known to torch-fidelity; returns the name to pass as ``feature_extractor``.
+
+    ``torch_fidelity.calculate_metrics(..., feature_extractor=register_lenet(),
+    feature_extractor_weights_path="lenet.safetensors", fid=True)`` then runs on its 84 features.
+    """
+    fidelity = import_torch_fidelity()
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+    class LeNetExtractor(FeatureExtractorBase):
+        """uint8 (B, 1, H, W) -> the features asked for: "84" and "logits"."""
+
+        def __init__(
+            self,
+            name: str,
+            features_list: list[str],
+            feature_extractor_weights_path: str | None = None,
+            **_: object,
+        ) -> None:
+            super().__init__(name, features_list)
+            if feature_extractor_weights_path is None:
+                raise ArtRLError(
+                    "feature_extractor_weights_path must name the LeNet's .safetensors"
+                )
+            self.lenet = load_lenet(feature_extractor_weights_path)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return "84", "logits"
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return {"isc": "logits", "fid": "84", "kid": "84", "prc": "84"}[metric]
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+        @staticmethod
+        def get_dummy_input_for_compile() -> Tensor:
+            return torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            features = self.lenet.features(images)
+            known = {"84": features, "logits": self.lenet.head(features)}
+            return tuple(known[name] for name in self.features_list)
+
+    fidelity.register_feature_extractor(LENET_NAME, LeNetExtractor)
+    return LENET_NAME
