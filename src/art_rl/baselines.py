@@ -211,5 +211,9 @@ def baseline_schedule(
         raise ArtRLError(f"unknown baseline schedule {name!r}; known: {', '.join(BASELINES)}")
     if not sigma_data > 0:
         raise ArtRLError(f"sigma_data must be positive, got {sigma_data}")
+    if not options.get("rho", 7.0) > 0:
+        raise ArtRLError(f"rho must be positive, got {options['rho']}")
+    # Densities that do not use sigma_min would otherwise let an impossible range pass.
+    check_sigma_range(sigma_min, sigma_max)
     sigmas = BASELINES[name](K, sigma_max, sigma_min, sigma_data, **options)
     return Schedule(tuple(sigmas), {"method": name, "budget": int(K), "solver": "any"})

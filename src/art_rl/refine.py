@@ -29,6 +29,8 @@ from art_rl.trajectories import check_states
 
 # Neighbouring nodes keep at least this share of a start step between them.
 _SMALLEST_STEP = 0.02
+# A sweep that lowers the squared error by less than this share is the last one.
+_LEAST_GAIN = 3e-4
 
 
 class _Warp:
@@ -60,7 +62,7 @@ def refine_schedule(
     starts: Sequence[Schedule],
     solver: str,
     modes: int = 12,
-    sweeps: int = 12,
+    sweeps: int = 16,
     class_labels: Tensor | None = None,
     model: str | None = None,
     progress: bool = False,
@@ -75,7 +77,7 @@ def refine_schedule(
         solver: a key of SOLVERS.
         modes: coefficients of the warp, >= 1.
         sweeps: largest number of Gauss-Newton sweeps per start; stops when the squared error falls by
-            less than 0.1 % in a sweep.
+            less than 0.03 % in a sweep.
         class_labels: None or one-hot (B, label_dim).
 
     Returns:
@@ -168,6 +170,6 @@ def _gauss_newton(residual, size: int, sweeps: int, probe: float):
                 break
             damping *= 5
         done += 1
-        if r @ r > (1 - 1e-3) * old:
+        if r @ r > (1 - _LEAST_GAIN) * old:
             break
     return c, float(np.sqrt(np.mean(r**2))), before, done

@@ -43,7 +43,7 @@ def validate_sigmas(sigmas: Sequence[float], name: str = "sigmas") -> tuple[floa
     """
     try:
         array = np.asarray(sigmas, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ArtRLError(f"{name} must be a list of numbers, got {sigmas!r:.120}") from None
     if array.ndim != 1 or array.size < 2:
         raise ArtRLError(
