@@ -1,6 +1,7 @@
 # All Python of the workflow: the checked configuration, paths, and the functions rules use as input.
 
 import ast
+import json
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ from art_rl.settings import check_experiment_settings
 # Idle OpenMP threads that spin slow every neighbour down; jobs get their thread number from the rule.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# Keep freed arrays instead of asking the kernel for zeroed pages again: halves small-tensor work.
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
 
 
 def checked_config():
@@ -34,9 +38,10 @@ config.update(checked_config())
 
 MODELS = config["models"]
 TABLES = config["tables"]
-LEARNERS = config.get("learners", {})
+LEARNERS = config["learners"]
 
 
+LEARNED_METHODS = [m.id for m in METHODS.values() if m.group == LEARNED]
 HAND_MADE_METHODS = [m.id for m in METHODS.values() if m.group == HAND_MADE]
 
 
@@ -175,6 +180,36 @@ def rows_of_table(wildcards):
     return table_methods(wildcards.table)
 
 
+def learner_of(name):
+    """The learner whose schedules are the rows of method ``name``."""
+    return next(key for key, entry in LEARNERS.items() if entry.get("method") == name)
+
+
+def learner_settings(wildcards):
+    """Settings block of the learner behind a schedule."""
+    return LEARNERS[learner_of(wildcards.method)]
+
+
+def is_per_budget(learner):
+    """Whether a learner learns each budget on its own."""
+    return LEARNERS[learner]["settings"].get("mode") == "per_budget"
+
+
+def learned_files(model, learner, seed, *names):
+    """Files of one learner's run."""
+    folder = f"<results>/{model}/learning/{learner}/seed{seed}"
+    return [f"{folder}/{name}" for name in names]
+
+
+def learned_upstream(wildcards):
+    """What a schedule of an ART-RL method is made from."""
+    learner = learner_of(wildcards.method)
+    if is_per_budget(learner):
+        return [f"<results>/{wildcards.model}/control_table.safetensors"]
+    seed = LEARNERS[learner]["seeds"][0]
+    return learned_files(wildcards.model, learner, seed, "result.json", "result.safetensors")
+
+
 def every_schedule():
     """All schedules the tables ask for: the target of `snakemake schedules`."""
     return sorted(
@@ -217,3 +252,31 @@ def figures():
 def notebooks():
     """Executed notebooks."""
     return []
+
+
+# Image models.
+
+
+def network_files(wildcards):
+    """Weights of an image model; nothing for an exact one."""
+    if MODELS[wildcards.model]["kind"] == "exact":
+        return []
+    return f"<results>/{wildcards.model}/network.safetensors"
+
+
+def mnist_files():
+    """The files of MNIST."""
+    assets = json.loads((SOURCE / "art_rl/catalogue.json").read_text())["assets"].values()
+    return [f"<resources>/mnist/{asset['file']}" for asset in assets if asset["group"] == "mnist"]
+
+
+def data_files(wildcards):
+    """Files of an image model's data set; digits come with scikit-learn."""
+    if MODELS[wildcards.model]["data"] == "digits":
+        return []
+    return mnist_files()
+
+
+def gpus(wildcards):
+    """GPUs a job of an image model occupies."""
+    return int(MODELS[wildcards.model]["sampling"]["device"] == "cuda")

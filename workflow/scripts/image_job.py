@@ -1,0 +1,20 @@
+"""What scripts of image rules share: their data set, thread number and device."""
+
+from pathlib import Path
+
+import torch
+
+from art_rl.data import load_data
+
+
+def image_data(snakemake):
+    """The data set of the rule's model; torch is held to the rule's threads first."""
+    torch.set_num_threads(snakemake.threads)
+    files = snakemake.input.get("data", [])
+    files = [files] if isinstance(files, str) else list(files)
+    return load_data(snakemake.params.model["data"], Path(files[0]).parent if files else None)
+
+
+def device_of(snakemake):
+    """The device of the rule's model."""
+    return snakemake.params.model["sampling"]["device"]

@@ -1,0 +1,51 @@
+"""Train one score network and measure its loss against sigma; feeds every cell of its tables."""
+
+import numpy as np
+from image_job import device_of, image_data
+from rule_job import resumable, run
+
+from art_rl.denoisers.unet import UNetConfig, save_model
+from art_rl.files import write_json
+from art_rl.provenance import versions
+from art_rl.score_training import TrainSettings, loss_by_sigma, train
+
+# Images of each split, and noise levels, of the loss against sigma.
+IMAGES, LEVELS = 300, 16
+
+
+def main(snakemake):
+    settings = snakemake.params.model
+    data, device = image_data(snakemake), device_of(snakemake)
+    training = TrainSettings(**settings["training"])
+    with resumable(snakemake) as state:
+        model, record = train(
+            data.train,
+            UNetConfig(shape=data.shape, **settings["network"]),
+            training,
+            data.sigma_data,
+            state_dir=state,
+            device=device,
+        )
+    sigmas = np.geomspace(settings["sigma_min"], settings["sigma_max"], LEVELS)
+    images = {"train": data.train[:IMAGES], "held_out": data.test[:IMAGES]}
+    losses = {name: loss_by_sigma(model, part, sigmas) for name, part in images.items()}
+    curve = record.pop("loss")
+    write_json(
+        snakemake.output.losses,
+        {
+            "training": curve,
+            "batch_size": training.batch_size,
+            "sigma": sigmas.tolist(),
+            "by_sigma": {name: loss[:, 0].tolist() for name, loss in losses.items()},
+            "standard_error": {name: loss[:, 1].tolist() for name, loss in losses.items()},
+            "images": IMAGES,
+        },
+    )
+    save_model(
+        snakemake.output.weights,
+        model,
+        {**record, "data": settings["data"], "device": device, "versions": versions()},
+    )
+
+
+run(main, snakemake)  # noqa: F821
