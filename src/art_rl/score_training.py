@@ -251,7 +251,8 @@ def train(
         "final_loss" = mean of the last tenth).
 
     Raises:
-        ArtRLError: shapes do not fit, labels missing or superfluous, or the loss is not finite.
+        ArtRLError: shapes do not fit, images not finite, labels missing or superfluous, or the loss is
+            not finite.
     """
     if tuple(images.shape[1:]) != config.shape or len(images) == 0:
         raise ArtRLError(f"images must be (N, {config.shape}), N >= 1; got {tuple(images.shape)}")
@@ -259,6 +260,8 @@ def train(
         raise ArtRLError(
             f"class_labels must be given exactly if label_dim > 0; label_dim is {config.label_dim}"
         )
+    if not torch.isfinite(images).all():
+        raise ArtRLError("images must be finite")
     run_digest = digest(
         {
             "config": asdict(config),
