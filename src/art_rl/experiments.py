@@ -1,8 +1,10 @@
-"""Experiments on exact models: a target, a noise range and a way to start.
+"""Experiments: a denoiser, its noise range and a way to start.
 
-The paper does not give the targets of its 1-D experiments; the ones in config/config.yaml are ours.
+Exact models have a target whose score is known; image models a network trained here.  The paper does
+not give the targets of its 1-D experiments; the ones in config/config.yaml are ours.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor
 
 from art_rl.denoisers.analytic import Gaussian, GaussianMixture
+from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.unet import load_model
 from art_rl.errors import ArtRLError
 from art_rl.schedule import check_sigma_range
 
@@ -22,13 +26,15 @@ class Experiment:
 
     start = "exact": x = x_0 + sigma_max * z with x_0 from the data (the true p_T).
     start = "noise": x = sigma_max * z, what a sampler of real models does.
+    device: where states live; noise is drawn on the CPU.
     """
 
     name: str
-    denoiser: GaussianMixture
+    denoiser: Denoiser
     sigma_min: float
     sigma_max: float
     start: str
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_sigma_range(self.sigma_min, self.sigma_max)
@@ -42,7 +48,7 @@ class Experiment:
         x = self.sigma_max * noise
         if self.start == "exact":
             x = x + self.denoiser.sample(n, generator)
-        return x
+        return x.to(self.device)
 
 
 def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> GaussianMixture:
@@ -52,12 +58,29 @@ def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> Gau
     return GaussianMixture([1.0] * len(stds), means.tolist(), stds)
 
 
-def build_experiment(name: str, config: dict[str, Any]) -> Experiment:
+def build_experiment(
+    name: str, config: dict[str, Any], network: str | os.PathLike | None = None
+) -> Experiment:
     """An Experiment from its block of the configuration (already validated by the JSON schema).
 
-    ``config["target"]["kind"]`` is "gaussian" (std, dim, mean), "mixture" (weights, means, stds) or
-    "random_mixture" (dim, stds, spread, seed).
+    Args:
+        config: for exact models ``config["target"]["kind"]`` is "gaussian" (std, dim, mean), "mixture"
+            (weights, means, stds) or "random_mixture" (dim, stds, spread, seed); kind "image" needs
+            ``network``.
+        network: weights of an image model (.safetensors, as written by ``save_model``).
     """
+    if config.get("kind") == "image":
+        if not network:
+            raise ArtRLError(f"models.{name} is an image model: its network's file is needed")
+        device = config.get("sampling", {}).get("device", "cpu")
+        return Experiment(
+            name,
+            load_model(network, device),
+            config["sigma_min"],
+            config["sigma_max"],
+            "noise",
+            device,
+        )
     target = dict(config["target"])
     kinds = {"gaussian": Gaussian, "mixture": GaussianMixture, "random_mixture": random_mixture}
     kind = target.pop("kind")

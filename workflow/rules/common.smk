@@ -130,6 +130,27 @@ def solvers(model):
     return list(dict.fromkeys(t["solver"] for t in TABLES.values() if t["model"] == model))
 
 
+def all_solvers():
+    """Solvers of all tables, in order of appearance."""
+    return list(dict.fromkeys(t["solver"] for t in TABLES.values()))
+
+
+def solver_budgets(wildcards):
+    """Budgets of one model and solver, for params."""
+    tables = TABLES.values()
+    mine = [t for t in tables if (t["model"], t["solver"]) == (wildcards.model, wildcards.solver)]
+    return sorted({K for t in mine for K in t["budgets"]})
+
+
+def model_settings(block):
+    """A block of settings, the model's own values over the common ones, for params."""
+
+    def settings(wildcards):
+        return {**config[block], **MODELS[wildcards.model].get(block, {})}
+
+    return settings
+
+
 def budgets(solver="any"):
     """Budgets K of the tables that use ``solver`` ("any": of all tables), increasing."""
     return sorted(
@@ -185,9 +206,23 @@ def learner_of(name):
     return next(key for key, entry in LEARNERS.items() if entry.get("method") == name)
 
 
+def run_settings(wildcards):
+    """Settings of a learner's run, the model's own values over the common ones, for params."""
+    own = MODELS[wildcards.model].get("learners", {}).get(wildcards.learner, {})
+    return {**LEARNERS[wildcards.learner]["settings"], **own}
+
+
 def learner_settings(wildcards):
-    """Settings block of the learner behind a schedule."""
-    return LEARNERS[learner_of(wildcards.method)]
+    """The learner behind a schedule."""
+    learner = learner_of(wildcards.method)
+    own = MODELS[wildcards.model].get("learners", {}).get(learner, {})
+    entry = LEARNERS[learner]
+    return {**entry, "settings": {**entry["settings"], **own}}
+
+
+def network_upstream(wildcards):
+    """Weights for learning one budget on its own; a clock learned upstream needs none."""
+    return network_files(wildcards) if is_per_budget(learner_of(wildcards.method)) else []
 
 
 def is_per_budget(learner):
@@ -207,7 +242,9 @@ def learned_upstream(wildcards):
     if is_per_budget(learner):
         return [f"<results>/{wildcards.model}/control_table.safetensors"]
     seed = LEARNERS[learner]["seeds"][0]
-    return learned_files(wildcards.model, learner, seed, "result.json", "result.safetensors")
+    if wildcards.solver == "any":
+        return learned_files(wildcards.model, learner, seed, "clock.json")
+    return learned_files(wildcards.model, f"{learner}_{wildcards.solver}", seed, "schedules.json")
 
 
 def every_schedule():

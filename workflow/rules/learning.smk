@@ -1,1 +1,95 @@
-# ART-RL.
+# ART-RL: what budgets share is learned once (learn_clock); train_art_rl gives the schedule of one K.
+
+
+rule control_table:
+    """|Q| along exact trajectories on a fine lattice: the environment every learner shares."""
+    input:
+        network=network_files,
+        code=modules("control_table.py"),
+    output:
+        table="<results>/{model}/control_table.safetensors",
+    params:
+        model=lookup("models/{model}", within=config),
+        control=model_settings("control"),
+    log:
+        "<logs>/{model}/control_table.log",
+    benchmark:
+        "<benchmarks>/{model}/control_table.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/control_table.py"
+
+
+rule learn_clock:
+    """One fine clock by actor-critic, for every budget (theta and learning-curve figures, objectives)."""
+    input:
+        table="<results>/{model}/control_table.safetensors",
+        code=modules("learn_clock.py"),
+    output:
+        tensors="<results>/{model}/learning/{learner}/seed{seed}/result.safetensors",
+        report="<results>/{model}/learning/{learner}/seed{seed}/result.json",
+        metrics="<results>/{model}/learning/{learner}/seed{seed}/metrics.jsonl",
+        clock="<results>/{model}/learning/{learner}/seed{seed}/clock.json",
+        theta="<results>/{model}/learning/{learner}/seed{seed}/theta.csv",
+    params:
+        settings=run_settings,
+    log:
+        "<logs>/{model}/learn_clock_{learner}_seed{seed}.log",
+    benchmark:
+        "<benchmarks>/{model}/learn_clock_{learner}_seed{seed}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/learn_clock.py"
+
+
+rule learn_endpoint:
+    """Schedules of every budget for one solver, learned on the measured endpoint error (Table 1)."""
+    input:
+        profile="<results>/{model}/profile.npz",
+        network=network_files,
+        code=modules("learn_endpoint.py"),
+    output:
+        tensors="<results>/{model}/learning/{learner}_{solver}/seed{seed}/result.safetensors",
+        report="<results>/{model}/learning/{learner}_{solver}/seed{seed}/result.json",
+        metrics="<results>/{model}/learning/{learner}_{solver}/seed{seed}/metrics.jsonl",
+        schedules="<results>/{model}/learning/{learner}_{solver}/seed{seed}/schedules.json",
+    params:
+        model=lookup("models/{model}", within=config),
+        control=model_settings("control"),
+        settings=run_settings,
+        budgets=solver_budgets,
+    log:
+        "<logs>/{model}/learn_endpoint_{learner}_{solver}_seed{seed}.log",
+    benchmark:
+        "<benchmarks>/{model}/learn_endpoint_{learner}_{solver}_seed{seed}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/learn_endpoint.py"
+
+
+rule train_art_rl:
+    """The ART-RL schedule of one budget K: distilled from what was learned upstream, or, in the
+    paper's per_budget mode, learned here on a clock of K steps (rows of Table 1)."""
+    input:
+        learned=learned_upstream,
+        network=network_upstream,
+        code=modules("train_art_rl.py"),
+    output:
+        schedule="<results>/{model}/schedules/{method}/{solver}/K{K}.json",
+    wildcard_constraints:
+        method="|".join(LEARNED_METHODS),
+    params:
+        model=lookup("models/{model}", within=config),
+        control=model_settings("control"),
+        learner=learner_settings,
+    log:
+        "<logs>/{model}/train_{method}_{solver}_K{K}.log",
+    benchmark:
+        "<benchmarks>/{model}/train_{method}_{solver}_K{K}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/train_art_rl.py"

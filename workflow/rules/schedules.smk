@@ -4,6 +4,7 @@
 rule hand_made_schedules:
     """Uniform, DPM, EDM, arctan, cosine, Gaussian at every budget (rows of Table 1)."""
     input:
+        network=network_files,
         code=modules("hand_made_schedules.py"),
     output:
         paths_of(HAND_MADE_METHODS, "any"),
@@ -22,12 +23,13 @@ rule hand_made_schedules:
 rule measure_profile:
     """|Q| and the flow's sensitivity along trajectories: the |Q| figure and all closed forms."""
     input:
+        network=network_files,
         code=modules("measure_profile.py"),
     output:
         profile="<results>/{model}/profile.npz",
     params:
         model=lookup("models/{model}", within=config),
-        profile=config["profile"],
+        profile=model_settings("profile"),
     log:
         "<logs>/{model}/measure_profile.log",
     benchmark:
@@ -55,3 +57,42 @@ rule closed_form_schedules:
         "../../envs/cpu.yaml"
     script:
         "../scripts/closed_form_schedules.py"
+
+
+rule error_moments:
+    """Second moments of one solver's own propagated local errors: the endpoint schedules."""
+    input:
+        network=network_files,
+        code=modules("error_moments.py"),
+    output:
+        moments="<results>/{model}/error_moments/{solver}.npz",
+    params:
+        model=lookup("models/{model}", within=config),
+        endpoint=model_settings("endpoint"),
+    log:
+        "<logs>/{model}/error_moments_{solver}.log",
+    benchmark:
+        "<benchmarks>/{model}/error_moments_{solver}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/error_moments.py"
+
+
+rule endpoint_schedules:
+    """The convex endpoint-optimal schedules of every solver and budget (rows of Table 1)."""
+    input:
+        moments=expand(
+            "<results>/{{model}}/error_moments/{solver}.npz", solver=all_solvers()
+        ),
+        code=modules("endpoint_schedules.py"),
+    output:
+        [paths_of(["endpoint"], solver) for solver in all_solvers()],
+    log:
+        "<logs>/{model}/endpoint_schedules.log",
+    benchmark:
+        "<benchmarks>/{model}/endpoint_schedules.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/endpoint_schedules.py"

@@ -8,7 +8,9 @@ from art_rl.files import digest
 
 
 def main(snakemake):
-    experiment = build_experiment(snakemake.wildcards.model, snakemake.params.model)
+    experiment = build_experiment(
+        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
+    )
     facts = {
         "model": experiment.name,
         "model_digest": experiment.denoiser.digest,

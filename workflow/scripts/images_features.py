@@ -1,12 +1,12 @@
 """LeNet, its accuracy, the training set's moments and the floor of LeNet-FID; feeds every FID table."""
 
+from art_rl.image_evaluation import feature_moments
 from image_job import device_of, image_data
 from rule_job import run
 
 from art_rl.files import write_json
 from art_rl.metrics.frechet import frechet_between
 from art_rl.metrics.lenet import LeNetSettings, accuracy, save_lenet, train_lenet
-from art_rl.image_evaluation import feature_moments
 from art_rl.seeds import to_uint8
 
 

@@ -8,7 +8,9 @@ from art_rl.profile import measure_profile
 
 def main(snakemake):
     settings = dict(snakemake.params.profile)
-    experiment = build_experiment(snakemake.wildcards.model, snakemake.params.model)
+    experiment = build_experiment(
+        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
+    )
     start = experiment.draw(settings.pop("trajectories"), settings.pop("seed"))
     profile = measure_profile(
         experiment.denoiser,

@@ -1,19 +1,23 @@
 """What every script of a rule starts with: src/ importable, output in the log, clear errors.
 
-    from rule_job import run
-    ...
-    run(main, snakemake)
+from rule_job import run
+...
+run(main, snakemake)
 """
 
 import os
+import shutil
 import sys
 import traceback
+from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 # Conda environments do not hold the package itself.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from art_rl.errors import ArtRLError
+from art_rl.files import digest, sha256_file
 
 
 def run(main, snakemake):
@@ -48,3 +52,39 @@ def schedule_key(path):
     """(method, solver, K) of a path .../schedules/<method>/<solver>/K<K>.json."""
     method, solver, name = path.split(os.sep)[-3:]
     return method, solver, int(name.removeprefix("K").removesuffix(".json"))
+
+
+@contextmanager
+def resumable(snakemake):
+    """A folder for training state beside the outputs, removed when the block succeeds.
+
+    Snakemake deletes the outputs of a killed job; this folder is not one of them.  Its name is a digest
+    of everything the result depends on (rule, wildcards, parameters, inputs, code), so state of other
+    settings or other code is never picked up.
+    """
+    files = {
+        os.path.basename(path): sha256_file(path)
+        for path in snakemake.input
+        if os.path.isfile(path)
+    }
+    key = digest(
+        [
+            snakemake.rule,
+            dict(snakemake.wildcards.items()),
+            _plain(dict(snakemake.params.items())),
+            files,
+        ]
+    )
+    folder = Path(snakemake.output[0]).parent / f"state-{key[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _plain(value):
+    """``value`` with Snakemake's mappings and sequences as dicts and lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value

@@ -1,0 +1,26 @@
+"""Second moments of one solver's own propagated local errors; feeds the endpoint schedules."""
+
+from rule_job import run
+
+from art_rl.endpoint import measure_error_moments
+from art_rl.experiments import build_experiment
+
+
+def main(snakemake):
+    settings = dict(snakemake.params.endpoint)
+    experiment = build_experiment(
+        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
+    )
+    start = experiment.draw(settings.pop("trajectories"), settings.pop("seed"))
+    measure_error_moments(
+        experiment.denoiser,
+        start,
+        experiment.sigma_max,
+        experiment.sigma_min,
+        snakemake.wildcards.solver,
+        progress=False,
+        **settings,
+    ).save(snakemake.output.moments)
+
+
+run(main, snakemake)  # noqa: F821

@@ -1,0 +1,59 @@
+"""The ART-RL schedule of one budget K; feeds every table.
+
+Reading a clock or a list learned upstream needs no torch, so torch is imported only to learn.
+"""
+
+from rule_job import resumable, run
+
+from art_rl.clock import read_clock
+from art_rl.files import digest, read_json
+from art_rl.schedule import Schedule
+
+
+def from_clock(snakemake, K):
+    """Mode fine: the learned clock read at K + 1 equidistant times."""
+    clock = Schedule.load(snakemake.input.learned[0])
+    return Schedule(tuple(read_clock(clock.numpy(), K)), {**clock.provenance, "budget": K})
+
+
+def from_list(snakemake, K):
+    """Learned on the endpoint error of this solver at this K."""
+    return Schedule(**read_json(snakemake.input.learned[0])[str(K)])
+
+
+def per_budget(snakemake, K):
+    """The paper's Algorithm 1: actual Euler rollouts on a clock of K steps."""
+    from art_rl.control import EulerEnvironment, LearnerConfig, TableEnvironment, distill, train
+    from art_rl.experiments import build_experiment
+
+    control, learner = snakemake.params.control, snakemake.params.learner
+    experiment = build_experiment(
+        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
+    )
+    start = experiment.draw(control["trajectories"], control["seed"])
+    table = TableEnvironment.load(snakemake.input.learned[0])
+    config = LearnerConfig.from_dict(
+        {**learner["settings"], "budget": K, "seed": learner["seeds"][0]}
+    )
+    with resumable(snakemake) as state:
+        result = train(
+            EulerEnvironment(experiment.denoiser, start, table),
+            config,
+            checkpoint_path=state / "checkpoint.safetensors",
+        )
+        return distill(result, K)
+
+
+def main(snakemake):
+    learner, wildcards = snakemake.params.learner, snakemake.wildcards
+    if learner["settings"].get("mode") == "per_budget":
+        make = per_budget
+    else:
+        make = from_clock if wildcards.solver == "any" else from_list
+    schedule = make(snakemake, int(wildcards.K))
+    schedule.with_provenance(
+        method=wildcards.method, solver=wildcards.solver, config_digest=digest(learner)
+    ).save(snakemake.output.schedule)
+
+
+run(main, snakemake)  # noqa: F821
