@@ -13,7 +13,7 @@ MODES = ("fine", "per_budget")
 STATES = ("time", "full")
 COSTS = ("q", "propagated")
 MEANS = ("network", "optimal")
-CRITICS = ("auto", "shaped", "network", "least_squares")
+CRITICS = ("shaped", "network", "least_squares")
 QUADRATURES = ("auto", "left", "trapezoid", "step")
 BASES = ("edm", "gaussian", "uniform")
 
@@ -36,8 +36,8 @@ class LearnerConfig:
         state: "time": actor and critic see (t, psi).  "full": also the environment's features of x.
         cost: "q": |Q| theta^2.  "propagated": |Q| weighted with what the flow passes on to the end.
         mean: "network": the actor's own network.  "optimal": the mean of eq. 18 from the critic's slope.
-        critic: "network": plain network.  "shaped": -I(psi)^2 / (T - t) with a learned I.
-            "least_squares": a regression per clock step.  "auto": shaped for feedback, network for paper.
+        critic: "network": plain network.  "shaped": the exact value function's shape with a learned
+            integral I(psi).  "least_squares": a regression per clock step.
         quadrature: how |Q| theta^2 is summed over a clock step.  "left": Algorithm 1.  "trapezoid": both
             ends.  "step": int |Q| dpsi over the step (tables only).  "auto": step for a table, else left.
         base: node density the actor starts from: "edm", "gaussian" or "uniform".
@@ -75,7 +75,7 @@ class LearnerConfig:
     state: str = "time"
     cost: str = "q"
     mean: str = "network"
-    critic: str = "auto"
+    critic: str = "shaped"
     quadrature: str = "auto"
     base: str = "edm"
     rho: float = 7.0

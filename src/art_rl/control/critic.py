@@ -4,10 +4,12 @@
     critic += a_c sum_k dJ(k)/d parameters * A_k                                              (29a)
     A_k = delta_k + trace A_{k+1}     (trace = 0: the paper's delta_k; 1: Monte-Carlo return minus J)
 
-What is known of J is built in and not learned: the exploratory term of Theorem 1 (V_lambda = V + lambda t)
-and what the multiplier pays for the distance still to go,
-    J(t, x, psi) = V(t, x, psi) + lambda t - gamma (T - psi),      J(T) = lambda T
-so that a change of gamma or lambda does not make the network start again.
+What is known of J is built in and not learned.  The exploratory term of Theorem 1 (V_lambda = V + lambda t)
+always; the shapes of the exact value functions of the time-only problem in the "shaped" critics:
+    hard end point (feedback)    V = -I(psi)^2 / (T - t)
+    multiplier (paper)           V = c^2 (T - t) - 2 c I(psi) - gamma (T - psi),  gamma = -2 c sqrt(q(T))
+with I = int_psi^T sqrt(q) and c = I(0) / T; the second solves eq. 9's Bellman equation up to second order
+in the distance T - psi left at T (ours, docs/art_rl.md).  J(T) = lambda T.
 """
 
 import torch
@@ -15,92 +17,95 @@ from torch import Tensor, nn
 
 from art_rl.control.config import LearnerConfig
 from art_rl.control.environment import Environment, Observation
-from art_rl.control.networks import LogDensity, Modulation, SmallNet, base_density, encode
+from art_rl.control.networks import LogDensity, Modulation, TimeNet, base_density
 
 
 class Critic(nn.Module):
-    """Base: V of the module's docstring, J, and J's slope along the flow."""
+    """Base of the critics.  ``gamma`` is set by the learner before every update."""
 
     gamma = 0.0
 
     def total(
         self, step: Tensor | int, steps: int, observation: Observation, lambda_: float
     ) -> Tensor:
-        """J = V + lambda t - gamma (T - psi), shape of ``observation.sigma``."""
-        T = self.lattice.sigma_max
-        known = lambda_ * T * torch.as_tensor(step, dtype=torch.float64) / steps
-        return self.value(step, steps, observation) + known - self.gamma * observation.sigma
+        """J = V + lambda t, shape of ``observation.sigma``."""
+        time = self.lattice.sigma_max * torch.as_tensor(step, dtype=torch.float64) / steps
+        return self.value(step, steps, observation) + lambda_ * time
 
     def value(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:
+        """V, shape of ``observation.sigma``; ``step`` may be a column (n, 1)."""
         raise NotImplementedError
 
     def slope(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:
-        """grad_x J . F + dJ/dpsi, the derivative along the flow per unit psi, in eq. 18."""
+        """grad_x V . F + dV/dpsi, the derivative along the flow per unit psi, in eq. 18."""
         with torch.enable_grad():
             sigma = observation.sigma.detach().requires_grad_(True)
+            if observation.features is None:
+                value = self.value(step, steps, Observation(sigma, observation.q))
+                return -torch.autograd.grad(value.sum(), sigma)[0]
             features = observation.features.detach().requires_grad_(True)
-            moved = Observation(sigma, observation.q, features)
-            total = self.value(step, steps, moved).sum()
-            by_sigma, by_features = torch.autograd.grad(total, (sigma, features), allow_unused=True)
-        result = self.gamma - by_sigma
-        if by_features is not None and observation.slope is not None:
-            result = result + (by_features * observation.slope).sum(-1)
-        return result.detach()
+            value = self.value(step, steps, Observation(sigma, observation.q, features))
+            by_sigma, by_features = torch.autograd.grad(value.sum(), (sigma, features))
+        return (by_features * observation.slope).sum(-1) - by_sigma
 
 
 class ShapedCritic(Critic):
-    """V = -(I(psi) exp(c(psi, x)))^2 / (T - t) with I the integral of a learned density.
+    """I(psi) exp(c(psi, x)) with I the integral of a learned density, in the exact shape of V.
 
-    The exact value function of the time-only problem has this form with I = int sqrt(mean |Q|).
+    In the paper's form c^2 is learned as well: a network of (t, psi[, x]) near the base clock's rate.
     """
 
     def __init__(
         self,
         environment: Environment,
         config: LearnerConfig,
-        cost_scale: float,
+        rate: float,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         lattice = environment.lattice
-        self.lattice = lattice
+        self.lattice, self.rate, self.hard_end = lattice, rate, config.form == "feedback"
         base = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
-        base = base / (base * lattice.widths).sum() * (cost_scale * lattice.sigma_max) ** 0.5
+        first = (rate**0.5 if self.hard_end else 2 * rate) * lattice.sigma_max
+        base = base / (base * lattice.widths).sum() * first
         size = (config.hidden, config.layers, generator)
         self.density = LogDensity(lattice, base, *size)
         features = environment.num_features if config.state == "full" else 0
         self.modulation = Modulation(lattice, features, *size)
+        if not self.hard_end:
+            self.drift = TimeNet(lattice, features, *size)
 
     def value(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:
-        left = torch.as_tensor(steps - step, dtype=torch.float64) * self.lattice.sigma_max / steps
-        remaining = self.lattice.evaluate(self.density()[1], observation.sigma)
-        growth = torch.exp(self.modulation(observation.sigma, observation.features))
-        return -((remaining * growth) ** 2) / left
+        sigma, features = observation.sigma, observation.features
+        left = self.lattice.sigma_max * (1 - torch.as_tensor(step, dtype=torch.float64) / steps)
+        remaining = self.lattice.evaluate(self.density()[1], sigma)
+        remaining = remaining * torch.exp(self.modulation(sigma, features))
+        if self.hard_end:
+            return -(remaining**2) / left
+        drift = self.rate * (1 + self.drift(step, steps, sigma, features))
+        return drift * left - remaining - self.gamma * sigma
 
 
 class NetworkCritic(Critic):
-    """V = (T - t) / T * scale * (net(t, psi[, x]) - 1)."""
+    """V = (1 - t / T) (rate * T * (net(t, psi[, x]) - 1) - gamma (T - psi)), no shape but V(T) = 0."""
 
     def __init__(
         self,
         environment: Environment,
         config: LearnerConfig,
-        cost_scale: float,
+        rate: float,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.lattice, self.cost_scale = environment.lattice, cost_scale
-        self.features = environment.num_features if config.state == "full" else 0
-        inputs = 1 + encode(torch.zeros(1)).shape[-1] + self.features
-        self.net = SmallNet(inputs, config.hidden, config.layers, generator)
+        self.lattice, self.scale = environment.lattice, rate * environment.lattice.sigma_max
+        features = environment.num_features if config.state == "full" else 0
+        self.net = TimeNet(self.lattice, features, config.hidden, config.layers, generator)
 
     def value(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:
         sigma = observation.sigma
-        time = torch.as_tensor(step / steps, dtype=sigma.dtype).expand(sigma.shape)
-        parts = [time[..., None], encode(self.lattice.coordinate(sigma))]
-        if self.features:
-            parts.append(observation.features)
-        return (1 - time) * self.cost_scale * (self.net(torch.cat(parts, -1)) - 1)
+        left = 1 - torch.as_tensor(step, dtype=torch.float64) / steps
+        learned = self.scale * (self.net(step, steps, sigma, observation.features) - 1)
+        return left * (learned - self.gamma * sigma)
 
 
 def least_squares_values(observation: Observation, returns: Tensor, use_features: bool) -> Tensor:

@@ -4,7 +4,7 @@ Environment protocol
     lattice, mean_q (nodes,), num_features, can_integrate, digest, model, model_digest
     start(count, generator, held_out) -> Rollout
 
-    rollout.observe(need_slope) -> Observation at the current level
+    rollout.observe(features, slope) -> Observation at the current level; what is not asked for is None
     rollout.advance(distance)      moves psi by theta dt, i.e. sigma by minus that
 
 Along the exact flow the state is a function of its starting point and sigma, so a table of
@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from art_rl.control.flow import Features, QFunction, q_by_jvp, trace_flow, trace_sensitivity
+from art_rl.control.flow import Features, QFunction, q_by_difference, trace_flow, trace_sensitivity
 from art_rl.control.lattice import Lattice
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
@@ -35,14 +35,14 @@ class Observation:
     Attributes:
         sigma: (B,) level T - psi; may lie outside [0, T], then the rest is extended from the end.
         q: (B,) |Q|, or the weighted |Q| of the propagated cost.
-        features: (B, F) standardised summary of x; its last entry is log(|Q| / mean |Q|).
-        slope: (B, F) derivative of the features along the flow per unit psi, or None.
+        features: (B, F) standardised summary of x; its last entry is log(|Q| / mean |Q|); or None.
+        slope: (B, F) derivative of the features along the flow per unit psi; or None.
         integral: (B,) int_0^sigma |Q| dsigma along the trajectory, or None (tables only).
     """
 
     sigma: Tensor
     q: Tensor
-    features: Tensor
+    features: Tensor | None = None
     slope: Tensor | None = None
     integral: Tensor | None = None
 
@@ -52,7 +52,7 @@ class Rollout(Protocol):
 
     sigma: Tensor
 
-    def observe(self, need_slope: bool = False) -> Observation: ...
+    def observe(self, features: bool = True, slope: bool = False) -> Observation: ...
 
     def advance(self, distance: Tensor) -> None: ...
 
@@ -149,8 +149,9 @@ class TableEnvironment:
         scaled = torch.cat([scaled, log_ratio(self.q, self.mean_q)[..., None]], 2)
         cells = (self.q[:, 1:] + self.q[:, :-1]) / 2
         integral = lattice.integral(cells)
-        # Integral extended linearly, |Q| and features by their last value: see _TableRollout.
-        self.rows = torch.cat([integral[..., None], self.q[..., None], scaled], 2)
+        # Integral extended linearly, |Q| and features by their last value: see TableRollout.
+        self.flat = torch.cat([integral[..., None], self.q[..., None], scaled], 2).flatten(0, 1)
+        self.short = self.flat[:, :2].contiguous()
         self.digest = digest(
             {
                 "q": [float(self.q.sum()), float((self.q**2).sum())],
@@ -179,7 +180,7 @@ class TableEnvironment:
         cost: str = "q",
         cells: int = 192,
         model: str = "",
-        q_function: QFunction = q_by_jvp,
+        q_function: QFunction = q_by_difference,
         features: Features | None = None,
         class_labels: Tensor | None = None,
         sensitivity_size: float = 1e-4,
@@ -191,6 +192,7 @@ class TableEnvironment:
             held_out: trajectories kept for evaluation, from the end; half of them if None.
             cost: "q" or "propagated" (see config.LearnerConfig.cost).
             features: hook (x, sigma) -> (B, F).
+            q_function: `flow.q_by_difference`, or `flow.q_by_jvp` for the paper's exact product.
 
         Costs about 4 denoiser calls per cell on the batch (and about cells / 2 more batches for
         the propagated cost).
@@ -258,20 +260,23 @@ class TableRollout:
     def __init__(self, table: TableEnvironment, index: Tensor) -> None:
         self.table = table
         self.offset = index * (table.lattice.cells + 1)
-        self.flat = table.rows.flatten(0, 1)
+        self.flat = table.flat
         self.sigma = torch.full(index.shape, table.lattice.sigma_max, dtype=torch.float64)
 
-    def observe(self, need_slope: bool = False) -> Observation:
+    def observe(self, features: bool = True, slope: bool = False) -> Observation:
         """Piecewise-linear reading of the table."""
         lattice = self.table.lattice
         cell, share = lattice.locate(self.sigma)
-        left = self.flat[self.offset + cell]
-        change = self.flat[self.offset + cell + 1] - left
-        inside = share.clamp(0, 1)[:, None]
-        values = left + change * inside
-        slope = -change[:, 2:] / lattice.widths[cell][:, None] if need_slope else None
+        rows = self.flat if features else self.table.short
+        left = rows[self.offset + cell]
+        change = rows[self.offset + cell + 1] - left
+        values = left + change * share.clamp(0, 1)[:, None]
         return Observation(
-            self.sigma, values[:, 1], values[:, 2:], slope, left[:, 0] + change[:, 0] * share
+            self.sigma,
+            values[:, 1],
+            values[:, 2:] if features else None,
+            -change[:, 2:] / lattice.widths[cell][:, None] if slope else None,
+            left[:, 0] + change[:, 0] * share,
         )
 
     def advance(self, distance: Tensor) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from art_rl.control.environment import Observation, TableEnvironment
-from art_rl.control.flow import Features, QFunction, default_features, norm, q_by_jvp
+from art_rl.control.flow import Features, QFunction, default_features, norm, q_by_difference
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
@@ -40,7 +40,7 @@ class EulerEnvironment:
         table: TableEnvironment,
         *,
         held_out: int | None = None,
-        q_function: QFunction = q_by_jvp,
+        q_function: QFunction = q_by_difference,
         features: Features | None = None,
         class_labels: Tensor | None = None,
     ) -> None:
@@ -110,23 +110,25 @@ class EulerRollout:
         self.sigma = torch.full(index.shape, environment.lattice.sigma_max, dtype=torch.float64)
         self._slope: Tensor | None = None
 
-    def observe(self, need_slope: bool = False) -> Observation:
-        """|Q|, features and the drift at the current states."""
+    def observe(self, features: bool = True, slope: bool = False) -> Observation:
+        """|Q|, drift and, if asked for, features at the current states."""
         env, lattice = self.environment, self.environment.lattice
         level = self.sigma.clamp(lattice.sigma_min, lattice.sigma_max)
         on_device = level.to(self.x.device, self.x.dtype)
         self._slope, total = env.q_function(env.denoiser, self.x, on_device, self.labels)
         q = norm(total).double().cpu()
-        features = self._scaled(self.x, level, q)
-        slope = None
-        if need_slope:
-            # Features a little further along the flow; |Q| kept, its change is not known here.
-            h = 0.01 * level
-            shape = [-1] + [1] * (self.x.ndim - 1)
-            moved = self.x - h.to(self.x.device, self.x.dtype).reshape(shape) * self._slope
-            slope = (self._scaled(moved, level - h, q) - features) / h[:, None]
-            slope[:, -1] = 0.0
-        return Observation(self.sigma, q, features, slope)
+        if not features:
+            return Observation(self.sigma, q)
+        seen = self._scaled(self.x, level, q)
+        if not slope:
+            return Observation(self.sigma, q, seen)
+        # Features a little further along the flow; |Q| kept, its change is not known here.
+        h = 0.01 * level
+        shape = [-1] + [1] * (self.x.ndim - 1)
+        moved = self.x - h.to(self.x.device, self.x.dtype).reshape(shape) * self._slope
+        change = (self._scaled(moved, level - h, q) - seen) / h[:, None]
+        change[:, -1] = 0.0
+        return Observation(self.sigma, q, seen, change)
 
     def _scaled(self, x: Tensor, level: Tensor, q: Tensor) -> Tensor:
         env = self.environment

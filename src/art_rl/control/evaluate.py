@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
 
 from art_rl.control.environment import Environment, TableEnvironment
@@ -83,30 +82,12 @@ def levels_from_speed(theta: np.ndarray, sigma_max: float) -> tuple[np.ndarray, 
     return levels, bool((raised != theta).any())
 
 
-def read_clock(levels: np.ndarray, K: int) -> np.ndarray:
-    """The clock through n + 1 equidistant ``levels`` read at K + 1 equidistant times.
-
-    Monotone cubic (PCHIP) interpolation of log(sigma + a), a = the level near the clock's end, so
-    that the last steps, where sigma is linear in t, are followed as well; exact at the ends, and at
-    every node when K divides n.
-    """
-    steps = len(levels) - 1
-    if steps == K:
-        return levels.copy()
-    offset = levels[max(steps - max(steps // 16, 2), 1)]
-    log_levels = np.log(levels + offset)
-    curve = PchipInterpolator(np.arange(steps + 1) / steps, log_levels)
-    result = np.exp(curve(np.arange(K + 1) / K)) - offset
-    result[0], result[-1] = levels[0], 0.0
-    return result
-
-
 @dataclass(frozen=True)
 class MeanRollout:
     """The mean policy on the held-out trajectories.
 
-    theta (n, B); sigma_end (B,); objective: the policy's own, over all trajectories (nan if the
-    environment cannot integrate |Q| and the left-end sum is used instead).
+    theta (n, B); sigma_end (B,); objective: the policy's own, mean over the trajectories (the left-end
+    sum if the environment cannot integrate |Q|).
     """
 
     theta: Tensor
@@ -114,25 +95,30 @@ class MeanRollout:
     objective: float
 
 
-def run_mean_policy(actor: nn.Module, environment: Environment, steps: int) -> MeanRollout:
-    """Roll the mean out on a clock of ``steps`` steps from the held-out starting points."""
+def run_mean_policy(
+    actor: nn.Module, environment: Environment, steps: int, full: bool = True
+) -> MeanRollout:
+    """Roll the mean out on a clock of ``steps`` steps from the held-out starting points.
+
+    ``full`` False spares the features of x, which an actor of (t, psi) does not read.
+    """
     generator = torch.Generator().manual_seed(0)
     rollout = environment.start(0, generator, held_out=True)
     dt = environment.lattice.sigma_max / steps
     thetas, cost = [], torch.zeros_like(rollout.sigma)
     with torch.no_grad():
         prepared = actor.prepare()
-        seen = rollout.observe(need_slope=True)
+        seen = rollout.observe(full, full)
         for k in range(steps):
             theta = actor.mean(prepared, k, steps, seen)
             thetas.append(theta)
             rollout.advance(theta * dt)
             before = seen
             if environment.can_integrate:
-                seen = rollout.observe(need_slope=True)
+                seen = rollout.observe(full, full)
                 cost = cost + theta * (before.integral - seen.integral)
             else:
                 cost = cost + before.q * theta**2 * dt
                 if k < steps - 1:
-                    seen = rollout.observe(need_slope=True)
+                    seen = rollout.observe(full, full)
     return MeanRollout(torch.stack(thetas), rollout.sigma, float(cost.mean()))

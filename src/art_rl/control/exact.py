@@ -108,7 +108,7 @@ def critic_error(
     """Largest |J - lambda t - V| / |V(0, 0)| of a learned critic near the optimal clock.
 
     Checked at t = 0, 1/4, 1/2, 3/4 of T and levels within a factor exp(+-width) of the optimal one.
-    Features are at their mean (0), which is what a critic of (t, psi) ignores.
+    For critics of (t, psi).
     """
     solution = TimeOnlySolution(table)
     T = table.lattice.sigma_max
@@ -118,9 +118,7 @@ def critic_error(
         level = table.lattice.invert(solution.integral, share)
         factors = torch.exp(torch.linspace(-width, width, 9, dtype=torch.float64))
         sigma = (level * factors).clamp_max(T)
-        seen = Observation(
-            sigma, torch.zeros_like(sigma), torch.zeros(9, table.num_features, dtype=torch.float64)
-        )
+        seen = Observation(sigma, torch.zeros_like(sigma))
         exact = solution.value(k * T / steps, sigma)
         with torch.no_grad():
             learned = critic.value(k, steps, seen)

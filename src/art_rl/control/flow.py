@@ -41,20 +41,20 @@ def q_by_jvp(
     return slope, -total / expand_sigma(sigma, x)
 
 
-def q_by_difference(relative_step: float = 0.01) -> QFunction:
-    """A QFunction that takes a small Euler step up the flow instead: two calls, bias O(step).
+def q_by_difference(
+    denoiser: Denoiser, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The same from one Euler step h = eps sigma down the flow: two calls, relative bias of order eps.
 
-    For networks whose modules have no forward-mode rule.  ``relative_step`` is in units of sigma.
+    eps = 1e-4 for denoisers that answer in float64, 0.02 below (the rounding of D is divided by eps).
+    Faster than `q_by_jvp` for small models, and needs no forward-mode rule.
     """
-
-    def q(denoiser, x, sigma, class_labels=None):  # type: ignore[no-untyped-def]
-        denoised = denoiser(x, sigma, class_labels).to(x.dtype)
-        slope = (x - denoised) / expand_sigma(sigma, x)
-        h = relative_step * sigma
-        moved = denoiser(x + expand_sigma(h, x) * slope, sigma + h, class_labels).to(x.dtype)
-        return slope, -(moved - denoised) / expand_sigma(h * sigma, x)
-
-    return q
+    first = denoiser(x, sigma, class_labels)
+    h = (1e-4 if first.dtype == torch.float64 else 0.02) * sigma
+    denoised = first.to(x.dtype)
+    slope = (x - denoised) / expand_sigma(sigma, x)
+    moved = denoiser(x - expand_sigma(h, x) * slope, sigma - h, class_labels).to(x.dtype)
+    return slope, (moved - denoised) / expand_sigma(h * sigma, x)
 
 
 def default_features(sigma_data: float) -> Features:
@@ -74,7 +74,7 @@ def trace_flow(
     denoiser: Denoiser,
     x_start: Tensor,
     lattice: Lattice,
-    q_function: QFunction = q_by_jvp,
+    q_function: QFunction = q_by_difference,
     features: Features | None = None,
     class_labels: Tensor | None = None,
     progress: bool = False,
@@ -120,7 +120,7 @@ def trace_sensitivity(
     lattice: Lattice,
     every: int = 4,
     size: float = 1e-4,
-    q_function: QFunction = q_by_jvp,
+    q_function: QFunction = q_by_difference,
     class_labels: Tensor | None = None,
     progress: bool = False,
 ) -> Tensor:

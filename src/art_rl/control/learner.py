@@ -77,13 +77,11 @@ class Learner:
         self.rate = base_cost_rate(environment, config)
         feedback = config.form == "feedback"
         kind = config.critic
-        if kind == "auto":
-            kind = "shaped" if feedback else "network"
         critics = {"shaped": ShapedCritic, "network": NetworkCritic}
         self.critic = (
             None
             if kind == "least_squares"
-            else critics[kind](environment, config, self.rate * self.T, self.generator)
+            else critics[kind](environment, config, self.rate, self.generator)
         )
         if config.mean == "optimal":
             self.actor = OptimalActor(environment, config, self.critic)
@@ -140,14 +138,14 @@ class Learner:
         Returns:
             observations stacked to (n, B, ...), theta (n, B), cost (n, B), sigma at T (B,).
         """
-        config, steps = self.config, self.steps
+        config, steps, full = self.config, self.steps, self.config.state == "full"
         rollout = self.environment.start(config.batch, self.generator)
         seen: list[Observation] = []
         thetas: list[Tensor] = []
         with torch.no_grad():
             prepared = self.actor.prepare()
             for k in range(steps):
-                now = rollout.observe(need_slope=config.mean == "optimal")
+                now = rollout.observe(full, full and config.mean == "optimal")
                 theta = self.actor.mean(prepared, k, steps, now)
                 if not (self.actor.lands and k == steps - 1):
                     noise = torch.randn(theta.shape, dtype=torch.float64, generator=self.generator)
@@ -155,7 +153,7 @@ class Learner:
                 rollout.advance(theta * self.dt)
                 seen.append(now)
                 thetas.append(theta)
-            end = rollout.observe() if self.rule != "left" else None
+            end = rollout.observe(False) if self.rule != "left" else None
         theta = torch.stack(thetas)
         stacked = stack(seen)
         if self.rule == "step":
@@ -214,7 +212,8 @@ class Learner:
             metrics["actor_gradient"] = self._descend("actor", -(weight * scores).mean())
         if config.form == "paper":
             self.budget_error = float(-sigma_end.mean()) / (self.end_speed * self.T)
-            self.gamma += config.gamma_rate * self.gamma_scale * self.budget_error
+            rate = config.gamma_rate * self._decay()
+            self.gamma += rate * self.gamma_scale * self.budget_error
         if not all(math.isfinite(v) for v in metrics.values()):
             raise ArtRLError(
                 f"the learner diverged at iteration {self.iteration} (a metric is not finite); "
@@ -223,12 +222,15 @@ class Learner:
         self.iteration += 1
         return metrics
 
+    def _decay(self) -> float:
+        """Cosine decay of all step sizes to 1 %."""
+        done = self.iteration / self.config.iterations
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
     def _set_rates(self) -> None:
-        """Cosine decay to 1 %."""
-        done = self.iteration / max(self.config.iterations, 1)
-        factor = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
         for name, optimizer in self.optimizers.items():
-            optimizer.param_groups[0]["lr"] = factor * getattr(self.config, f"{name}_rate")
+            rate = getattr(self.config, f"{name}_rate")
+            optimizer.param_groups[0]["lr"] = self._decay() * rate
 
     def _descend(self, name: str, loss: Tensor) -> float:
         """One Adam step on a module; returns the gradient norm before clipping."""
@@ -247,7 +249,7 @@ def stack(observations: list[Observation]) -> Observation:
     return Observation(
         torch.stack([o.sigma for o in observations]),
         torch.stack([o.q for o in observations]),
-        torch.stack([o.features for o in observations]),
+        None if first.features is None else torch.stack([o.features for o in observations]),
         None if first.slope is None else torch.stack([o.slope for o in observations]),
         None if first.integral is None else torch.stack([o.integral for o in observations]),
     )

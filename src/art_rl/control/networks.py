@@ -77,10 +77,36 @@ class Modulation(nn.Module):
         if num_features:
             self.net = SmallNet(_BUMPS + 1 + num_features, hidden, layers, generator)
 
-    def forward(self, sigma: Tensor, features: Tensor) -> Tensor:
+    def forward(self, sigma: Tensor, features: Tensor | None) -> Tensor:
         if not self.num_features:
             return torch.zeros_like(sigma)
         return self.net(torch.cat([encode(self.lattice.coordinate(sigma)), features], -1))
+
+
+class TimeNet(nn.Module):
+    """A network of (t, psi[, x]), 0 at the start."""
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        num_features: int,
+        hidden: int,
+        layers: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.lattice, self.num_features = lattice, num_features
+        self.net = SmallNet(_BUMPS + 2 + num_features, hidden, layers, generator)
+
+    def forward(
+        self, step: Tensor | int, steps: int, sigma: Tensor, features: Tensor | None
+    ) -> Tensor:
+        """Shape of ``sigma``; ``step`` a number or a column (n, 1)."""
+        time = torch.as_tensor(step / steps, dtype=sigma.dtype).expand(sigma.shape)
+        parts = [time[..., None], encode(self.lattice.coordinate(sigma))]
+        if self.num_features:
+            parts.append(features)
+        return self.net(torch.cat(parts, -1))
 
 
 def base_density(name: str, sigma: Tensor, sigma_min: float, rho: float) -> Tensor:

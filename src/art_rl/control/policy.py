@@ -7,8 +7,8 @@ feedback   mu = (psi(sigma') - psi) / dt, where sigma' is the level at which a s
                I(sigma') = I(sigma) (1 - 1/m)^exp(c(psi, x)),        m steps left;
            for many steps this is mu = exp(c) I / ((T - t) d), the shape of the exact optimum.  The last
            step (m = 1) lands on sigma = 0 and is not sampled, so the budget (6) is met exactly.
-paper      mu = base speed(psi) * exp(net(t, psi, x)), an open theta; the multiplier gamma meets the
-           budget on average (9), (30).
+paper      mu = mu_base(psi) exp(net(t, psi, x)), an open theta; the multiplier gamma meets the budget on
+           average (9), (30).  mu_base is one step of the base clock from wherever psi is.
 optimal    mu = (dV/dpsi along the flow - gamma) / (2 |Q|) from the critic (18), in either form.
 
 Actions are never clamped: a sampled theta may be negative or overshoot psi = T, |Q| goes on with its
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from art_rl.control.config import LearnerConfig
 from art_rl.control.environment import Environment, Observation
-from art_rl.control.networks import LogDensity, Modulation, SmallNet, base_density, encode
+from art_rl.control.networks import LogDensity, Modulation, TimeNet, base_density
 
 
 def policy_std(
@@ -74,7 +74,7 @@ class FeedbackActor(nn.Module):
 
 
 class PaperActor(nn.Module):
-    """mu as an open network of (t, psi[, x]) relative to the base clock's speed."""
+    """mu as an open network of (t, psi[, x]) relative to one step of the base clock."""
 
     lands = False
 
@@ -82,13 +82,11 @@ class PaperActor(nn.Module):
         self, environment: Environment, config: LearnerConfig, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.lattice, self.config = environment.lattice, config
-        lattice = self.lattice
-        density = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
-        self.scale = float((density * lattice.widths).sum()) / lattice.sigma_max
-        self.features = environment.num_features if config.state == "full" else 0
-        inputs = 1 + encode(torch.zeros(1)).shape[-1] + self.features
-        self.net = SmallNet(inputs, config.hidden, config.layers, generator)
+        lattice = self.lattice = environment.lattice
+        base = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
+        self.integral = lattice.integral(base)
+        features = environment.num_features if config.state == "full" else 0
+        self.net = TimeNet(lattice, features, config.hidden, config.layers, generator)
 
     def prepare(self) -> Tensor:
         return torch.empty(0)
@@ -97,13 +95,9 @@ class PaperActor(nn.Module):
         self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
     ) -> Tensor:
         sigma, lattice = observation.sigma, self.lattice
-        time = torch.as_tensor(step / steps, dtype=sigma.dtype).expand(sigma.shape)
-        parts = [time[..., None], encode(lattice.coordinate(sigma))]
-        if self.features:
-            parts.append(observation.features)
-        levels = sigma.clamp(0.0, lattice.sigma_max)
-        base = base_density(self.config.base, levels, lattice.sigma_min, self.config.rho)
-        return self.scale / base * torch.exp(self.net(torch.cat(parts, -1)))
+        target = lattice.evaluate(self.integral, sigma) - self.integral[-1] / steps
+        base = (sigma - lattice.invert(self.integral, target)) * (steps / lattice.sigma_max)
+        return base * torch.exp(self.net(step, steps, sigma, observation.features))
 
 
 class OptimalActor(nn.Module):

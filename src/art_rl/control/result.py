@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.clock import read_clock
 from art_rl.control.config import LearnerConfig
-from art_rl.control.evaluate import levels_from_speed, read_clock
+from art_rl.control.evaluate import levels_from_speed
 from art_rl.control.storage import read_tensors, write_tensors
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json, sha256_file, write_json

@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from art_rl.clock import read_clock
 from art_rl.control.checkpoint import load_checkpoint, networks, save_checkpoint
 from art_rl.control.config import LearnerConfig
 from art_rl.control.environment import Environment
@@ -18,7 +19,6 @@ from art_rl.control.evaluate import (
     closed_form_objective,
     levels_from_speed,
     per_trajectory_bound,
-    read_clock,
     run_mean_policy,
 )
 from art_rl.control.exact import critic_error
@@ -105,7 +105,7 @@ def _reference(environment: Environment, config: LearnerConfig) -> float:
 def _objective(learner: Learner, steps: int) -> dict[str, Any]:
     """The mean policy on ``steps`` clock steps: its own objective and that of its distilled list."""
     environment, config = learner.environment, learner.config
-    rollout = run_mean_policy(learner.actor, environment, steps)
+    rollout = run_mean_policy(learner.actor, environment, steps, config.state == "full")
     levels, raised = levels_from_speed(rollout.theta.mean(1).numpy(), learner.T)
     grid = read_clock(levels, GRID_STEPS) if config.mode == "fine" else levels
     distilled = clock_objective(environment.table, grid)
