@@ -225,6 +225,11 @@ def network_upstream(wildcards):
     return network_files(wildcards) if is_per_budget(learner_of(wildcards.method)) else []
 
 
+def learners(kind):
+    """Names of the learners of one kind, as a wildcard pattern."""
+    return "|".join(name for name, entry in LEARNERS.items() if entry["kind"] == kind) or "none"
+
+
 def is_per_budget(learner):
     """Whether a learner learns each budget on its own."""
     return LEARNERS[learner]["settings"].get("mode") == "per_budget"
@@ -242,7 +247,7 @@ def learned_upstream(wildcards):
     if is_per_budget(learner):
         return [f"<results>/{wildcards.model}/control_table.safetensors"]
     seed = LEARNERS[learner]["seeds"][0]
-    if wildcards.solver == "any":
+    if LEARNERS[learner]["kind"] == "clock":
         return learned_files(wildcards.model, learner, seed, "clock.json")
     return learned_files(wildcards.model, f"{learner}_{wildcards.solver}", seed, "schedules.json")
 

@@ -55,6 +55,8 @@ rule learn_endpoint:
         report="<results>/{model}/learning/{learner}_{solver}/seed{seed}/result.json",
         metrics="<results>/{model}/learning/{learner}_{solver}/seed{seed}/metrics.jsonl",
         schedules="<results>/{model}/learning/{learner}_{solver}/seed{seed}/schedules.json",
+    wildcard_constraints:
+        learner=learners("endpoint"),
     params:
         model=lookup("models/{model}", within=config),
         control=model_settings("control"),
