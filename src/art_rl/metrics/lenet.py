@@ -6,7 +6,7 @@ Inception features of FID, so clipping and rounding to 8 bits are part of the me
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,19 +26,36 @@ FEATURES = 84
 
 @dataclass(frozen=True)
 class LeNetSettings:
-    """How to train; the defaults take seconds and reach 99 % on MNIST and 97 % on digits.
+    """How to train; Adam with a one-cycle rate.
 
     Attributes:
-        epochs, batch_size, learning_rate: Adam with a one-cycle rate.
+        epochs, batch_size: None means 15 of 32 images for 8x8 (measured on digits: 98.7 % of the
+            held-out images right) and 4 of 128 for 32x32.
+        learning_rate: peak rate.
         shift: training images are moved by up to this many pixels in each direction.
         seed: of weights, order and shifts.
     """
 
-    epochs: int = 4
-    batch_size: int = 128
+    epochs: int | None = None
+    batch_size: int | None = None
     learning_rate: float = 3e-3
     shift: int = 1
     seed: int = 0
+
+    def resolved(self, size: int) -> "LeNetSettings":
+        """The same with the defaults for images of ``size`` filled in; ArtRLError for values < 1."""
+        epochs, batch_size = (15, 32) if size == 8 else (4, 128)
+        chosen = replace(
+            self,
+            epochs=epochs if self.epochs is None else self.epochs,
+            batch_size=batch_size if self.batch_size is None else self.batch_size,
+        )
+        if chosen.epochs < 1 or chosen.batch_size < 1 or chosen.shift < 0:
+            raise ArtRLError(
+                "LeNet's epochs and batch_size must be at least 1 and shift at least 0, got "
+                f"{chosen.epochs}, {chosen.batch_size}, {chosen.shift}"
+            )
+        return chosen
 
 
 class LeNet(nn.Module):
@@ -114,7 +131,7 @@ def train_lenet(
     progress: bool = True,
 ) -> LeNet:
     """Train on float images (N, 1, H, W) in [-1, 1] and labels int64 (N,); evaluation mode."""
-    settings = settings or LeNetSettings()
+    settings = (settings or LeNetSettings()).resolved(images.shape[-1])
     if len(images) != len(labels) or len(images) == 0:
         raise ArtRLError(f"{len(images)} images but {len(labels)} labels")
     pixels = to_uint8(images)
@@ -158,7 +175,7 @@ def save_lenet(
             "classes": model.classes,
             "digest": model.digest,
             "test_accuracy": test_accuracy,
-            "settings": asdict(settings) if settings else None,
+            "settings": asdict(settings.resolved(model.size)) if settings else None,
         },
     )
     return model.digest
