@@ -25,8 +25,14 @@ from art_rl.errors import ArtRLError
 from art_rl.files import write_text
 from art_rl.methods import METHODS
 
-METRIC_LABELS = {"w2": "Wasserstein-2 distance", "rmse": "Endpoint RMSE"}
-PAPER_METRICS = {"Wasserstein-2": "w2"}
+METRIC_LABELS = {"w2": "Wasserstein-2 distance", "rmse": "Endpoint RMSE", "fid": "LeNet-FID"}
+PAPER_METRICS = {"Wasserstein-2": "w2", "LeNet-FID": "fid", "FID": "fid"}
+# Why the paper's numbers are not comparable cell by cell, by its metric.
+PAPER_NOTES = {
+    "Wasserstein-2": "its target and noise range are not known, compare ratios",
+    "LeNet-FID": "another network, classifier and number of samples, compare ratios",
+    "FID": "other data and features, compare ratios",
+}
 
 Row = dict[str, Any]
 
@@ -160,7 +166,7 @@ def paper_block(numbers: Mapping[str, Any], name: str, metric: str) -> dict[str,
         return None
     return {
         "source": f"Reported in {numbers['source'].split(',')[0]}, {name.replace('_', ' ').title()}",
-        "note": f"{table['data']}; its target and noise range are not known, compare ratios",
+        "note": f"{table['data']}; {PAPER_NOTES[table['metric']]}",
         "budgets": table["K"],
         "rows": table["rows"],
     }

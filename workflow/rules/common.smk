@@ -53,8 +53,10 @@ wildcard_constraints:
     K=r"\d+",
     seed=r"\d+",
     learner="|".join(LEARNERS) or "none",
+    block=r"\d+",
+    shard=r"\d+",
     table="|".join(TABLES),
-    metric="w2|rmse",
+    metric="w2|rmse|fid",
 
 
 def from_cwd(path):
@@ -136,10 +138,9 @@ def all_solvers():
 
 
 def solver_budgets(wildcards):
-    """Budgets of one model and solver, for params."""
-    tables = TABLES.values()
-    mine = [t for t in tables if (t["model"], t["solver"]) == (wildcards.model, wildcards.solver)]
-    return sorted({K for t in mine for K in t["budgets"]})
+    """Budgets that are learned on the endpoint error for one model and solver, for params."""
+    pairs = cells(wildcards.model, wildcards.solver)
+    return sorted({K for name, K in pairs if name == "art_rl_endpoint"})
 
 
 def model_settings(block):
@@ -297,6 +298,36 @@ def notebooks():
 
 
 # Image models.
+
+# Images kept per cell for the sample grids.
+PREVIEW = 16
+
+
+def models_of_kind(kind):
+    """Names of the models of one kind."""
+    return [name for name, model in MODELS.items() if model["kind"] == kind]
+
+
+def sampling_modules():
+    """Modules that decide what a network's samples and their features are."""
+    names = "solvers seeds sampling denoisers/unet denoisers/base metrics/lenet metrics/frechet"
+    return [from_cwd(SOURCE / f"art_rl/{name}.py") for name in names.split()]
+
+
+def shard_files(pattern):
+    """Input function: one file per seed block and shard of the model, in seed order."""
+
+    def files(wildcards):
+        sampling = MODELS[wildcards.model]["sampling"]
+        shards = -(-sampling["samples"] // sampling["shard"])
+        return expand(
+            pattern,
+            block=range(sampling["seed_blocks"]),
+            shard=range(shards),
+            **dict(wildcards.items()),
+        )
+
+    return files
 
 
 def network_files(wildcards):

@@ -35,6 +35,8 @@ rule evaluate_exact:
         "<logs>/{model}/evaluate_{solver}.log",
     benchmark:
         "<benchmarks>/{model}/evaluate_{solver}.tsv"
+    wildcard_constraints:
+        model="|".join(models_of_kind("exact")) or "none",
     conda:
         "../../envs/cpu.yaml"
     params:

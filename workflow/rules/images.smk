@@ -62,3 +62,84 @@ rule train_lenet:
         model=lookup("models/{model}", within=config),
     script:
         "../scripts/images_features.py"
+
+
+rule reference_endpoints:
+    """Fine solutions from the noise of one shard of seeds: what RMSE is measured against (Table 4)."""
+    input:
+        network="<results>/{model}/network.safetensors",
+        code=modules("images_reference.py"),
+    output:
+        endpoints="<results>/{model}/reference/block{block}_{shard}.npz",
+        facts="<results>/{model}/reference/block{block}_{shard}.json",
+    log:
+        "<logs>/{model}/reference_{block}_{shard}.log",
+    benchmark:
+        "<benchmarks>/{model}/reference_{block}_{shard}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=gpus,
+    params:
+        model=lookup("models/{model}", within=config),
+    script:
+        "../scripts/images_reference.py"
+
+
+rule sample_shard:
+    """Every method and budget of one solver on one shard of seeds: feature moments, endpoint errors.
+
+    A killed job continues after its last finished cell (Table 4 and its siblings)."""
+    input:
+        network="<results>/{model}/network.safetensors",
+        lenet="<results>/{model}/lenet.safetensors",
+        endpoints="<results>/{model}/reference/block{block}_{shard}.npz",
+        schedules=cell_schedules,
+        numerics=sampling_modules(),
+        code=modules("images_sample.py"),
+    output:
+        parts="<results>/{model}/shards/{solver}/block{block}_{shard}.npz",
+    log:
+        "<logs>/{model}/sample_{solver}_{block}_{shard}.log",
+    benchmark:
+        "<benchmarks>/{model}/sample_{solver}_{block}_{shard}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=gpus,
+    params:
+        model=lookup("models/{model}", within=config),
+        preview=PREVIEW,
+    script:
+        "../scripts/images_sample.py"
+
+
+rule evaluate_images:
+    """LeNet-FID and endpoint RMSE of every method, budget and seed block with one solver (Table 4)."""
+    input:
+        parts=shard_files("<results>/{model}/shards/{solver}/block{block}_{shard}.npz"),
+        endpoints=shard_files("<results>/{model}/reference/block{block}_{shard}.npz"),
+        reference_facts=shard_files("<results>/{model}/reference/block{block}_{shard}.json"),
+        schedules=cell_schedules,
+        network_facts="<results>/{model}/network.json",
+        lenet="<results>/{model}/lenet.safetensors",
+        train="<results>/{model}/moments_train.npz",
+        floor="<results>/{model}/floor.json",
+        code=modules("images_cells.py"),
+    output:
+        cells="<results>/{model}/cells/{solver}.csv",
+        provenance="<results>/{model}/cells/{solver}.provenance.json",
+        previews="<results>/{model}/cells/{solver}_previews.npz",
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
+    log:
+        "<logs>/{model}/evaluate_{solver}.log",
+    benchmark:
+        "<benchmarks>/{model}/evaluate_{solver}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        model=lookup("models/{model}", within=config),
+        sampling=lookup("models/{model}/sampling", within=config),
+    script:
+        "../scripts/images_cells.py"

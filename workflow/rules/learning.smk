@@ -8,15 +8,15 @@ rule control_table:
         code=modules("control_table.py"),
     output:
         table="<results>/{model}/control_table.safetensors",
-    params:
-        model=lookup("models/{model}", within=config),
-        control=model_settings("control"),
     log:
         "<logs>/{model}/control_table.log",
     benchmark:
         "<benchmarks>/{model}/control_table.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        model=lookup("models/{model}", within=config),
+        control=model_settings("control"),
     script:
         "../scripts/control_table.py"
 
@@ -32,14 +32,14 @@ rule learn_clock:
         metrics="<results>/{model}/learning/{learner}/seed{seed}/metrics.jsonl",
         clock="<results>/{model}/learning/{learner}/seed{seed}/clock.json",
         theta="<results>/{model}/learning/{learner}/seed{seed}/theta.csv",
-    params:
-        settings=run_settings,
     log:
         "<logs>/{model}/learn_clock_{learner}_seed{seed}.log",
     benchmark:
         "<benchmarks>/{model}/learn_clock_{learner}_seed{seed}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        settings=run_settings,
     script:
         "../scripts/learn_clock.py"
 
@@ -55,19 +55,19 @@ rule learn_endpoint:
         report="<results>/{model}/learning/{learner}_{solver}/seed{seed}/result.json",
         metrics="<results>/{model}/learning/{learner}_{solver}/seed{seed}/metrics.jsonl",
         schedules="<results>/{model}/learning/{learner}_{solver}/seed{seed}/schedules.json",
+    log:
+        "<logs>/{model}/learn_endpoint_{learner}_{solver}_seed{seed}.log",
+    benchmark:
+        "<benchmarks>/{model}/learn_endpoint_{learner}_{solver}_seed{seed}.tsv"
     wildcard_constraints:
         learner=learners("endpoint"),
+    conda:
+        "../../envs/cpu.yaml"
     params:
         model=lookup("models/{model}", within=config),
         control=model_settings("control"),
         settings=run_settings,
         budgets=solver_budgets,
-    log:
-        "<logs>/{model}/learn_endpoint_{learner}_{solver}_seed{seed}.log",
-    benchmark:
-        "<benchmarks>/{model}/learn_endpoint_{learner}_{solver}_seed{seed}.tsv"
-    conda:
-        "../../envs/cpu.yaml"
     script:
         "../scripts/learn_endpoint.py"
 
@@ -81,17 +81,17 @@ rule train_art_rl:
         code=modules("train_art_rl.py"),
     output:
         schedule="<results>/{model}/schedules/{method}/{solver}/K{K}.json",
-    wildcard_constraints:
-        method="|".join(LEARNED_METHODS),
-    params:
-        model=lookup("models/{model}", within=config),
-        control=model_settings("control"),
-        learner=learner_settings,
     log:
         "<logs>/{model}/train_{method}_{solver}_K{K}.log",
     benchmark:
         "<benchmarks>/{model}/train_{method}_{solver}_K{K}.tsv"
+    wildcard_constraints:
+        method="|".join(LEARNED_METHODS),
     conda:
         "../../envs/cpu.yaml"
+    params:
+        model=lookup("models/{model}", within=config),
+        control=model_settings("control"),
+        learner=learner_settings,
     script:
         "../scripts/train_art_rl.py"

@@ -8,14 +8,14 @@ rule hand_made_schedules:
         code=modules("hand_made_schedules.py"),
     output:
         paths_of(HAND_MADE_METHODS, "any"),
-    params:
-        model=lookup("models/{model}", within=config),
     log:
         "<logs>/{model}/hand_made_schedules.log",
     benchmark:
         "<benchmarks>/{model}/hand_made_schedules.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        model=lookup("models/{model}", within=config),
     script:
         "../scripts/hand_made_schedules.py"
 
@@ -27,15 +27,15 @@ rule measure_profile:
         code=modules("measure_profile.py"),
     output:
         profile="<results>/{model}/profile.npz",
-    params:
-        model=lookup("models/{model}", within=config),
-        profile=model_settings("profile"),
     log:
         "<logs>/{model}/measure_profile.log",
     benchmark:
         "<benchmarks>/{model}/measure_profile.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        model=lookup("models/{model}", within=config),
+        profile=model_settings("profile"),
     script:
         "../scripts/measure_profile.py"
 
@@ -66,15 +66,15 @@ rule error_moments:
         code=modules("error_moments.py"),
     output:
         moments="<results>/{model}/error_moments/{solver}.npz",
-    params:
-        model=lookup("models/{model}", within=config),
-        endpoint=model_settings("endpoint"),
     log:
         "<logs>/{model}/error_moments_{solver}.log",
     benchmark:
         "<benchmarks>/{model}/error_moments_{solver}.tsv"
     conda:
         "../../envs/cpu.yaml"
+    params:
+        model=lookup("models/{model}", within=config),
+        endpoint=model_settings("endpoint"),
     script:
         "../scripts/error_moments.py"
 
@@ -82,9 +82,7 @@ rule error_moments:
 rule endpoint_schedules:
     """The convex endpoint-optimal schedules of every solver and budget (rows of Table 1)."""
     input:
-        moments=expand(
-            "<results>/{{model}}/error_moments/{solver}.npz", solver=all_solvers()
-        ),
+        moments=expand("<results>/{{model}}/error_moments/{solver}.npz", solver=all_solvers()),
         code=modules("endpoint_schedules.py"),
     output:
         [paths_of(["endpoint"], solver) for solver in all_solvers()],

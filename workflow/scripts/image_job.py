@@ -18,3 +18,14 @@ def image_data(snakemake):
 def device_of(snakemake):
     """The device of the rule's model."""
     return snakemake.params.model["sampling"]["device"]
+
+
+def image_experiment(snakemake, build_experiment):
+    """The experiment of the rule's image model, its network read; torch held to the rule's threads.
+
+    The builder is handed over by the script, so that the script's imports show what it depends on.
+    """
+    torch.set_num_threads(snakemake.threads)
+    return build_experiment(
+        snakemake.wildcards.model, snakemake.params.model, snakemake.input.network
+    )

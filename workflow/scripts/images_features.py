@@ -1,13 +1,12 @@
 """LeNet, its accuracy, the training set's moments and the floor of LeNet-FID; feeds every FID table."""
 
-from art_rl.image_evaluation import feature_moments
 from image_job import device_of, image_data
 from rule_job import run
 
 from art_rl.files import write_json
+from art_rl.metrics.features import lenet_features
 from art_rl.metrics.frechet import frechet_between
 from art_rl.metrics.lenet import LeNetSettings, accuracy, save_lenet, train_lenet
-from art_rl.seeds import to_uint8
 
 
 def main(snakemake):
@@ -16,7 +15,8 @@ def main(snakemake):
     model = train_lenet(data.train, data.train_labels, settings, device=device)
     right = accuracy(model, data.test, data.test_labels)
     save_lenet(snakemake.output.weights, model, right, settings)
-    train, test = (feature_moments(model, to_uint8(part)) for part in (data.train, data.test))
+    features = lenet_features(model, device)
+    train, test = features.moments(data.train), features.moments(data.test)
     train.save(snakemake.output.train)
     floor = frechet_between(train, test)
     write_json(

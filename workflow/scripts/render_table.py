@@ -16,9 +16,10 @@ from art_rl.tables import (
 
 def main(snakemake):
     entry, metric = snakemake.params.table, snakemake.wildcards.metric
-    floors = {}
+    provenance = read_json(snakemake.input.provenance)
+    floors = dict(provenance.get("floors", {}).get(metric, {}))
     if metric == "w2":
-        facts = read_json(snakemake.input.provenance)["seed_blocks"]
+        facts = provenance["seed_blocks"]
         reference = facts["w2_reference"]
         floors["Reference solution, same noise"] = sum(reference) / len(reference)
         floors["Exact samples (sampling floor)"] = facts["w2_floor"]["mean"]
