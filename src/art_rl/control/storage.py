@@ -17,7 +17,8 @@ def write_tensors(
 ) -> None:
     """Write ``tensors`` and the JSON-like ``head`` (which holds its "format") atomically."""
     text = json.dumps(head, sort_keys=True, allow_nan=False)
-    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    # Clones: tensors that share memory are refused by safetensors.
+    contiguous = {name: value.clone().contiguous() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(contiguous, temporary, metadata={"json": text})
 
