@@ -19,198 +19,17 @@ This is asymptotic in K.  The solver's own error vectors are used, yet at few st
 (Heun, RK4 at K <= 10) it is only a start: `art_rl.refine` goes on from it at the actual K.
 """
 
-import json
-import os
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
-import torch
 from scipy.interpolate import PchipInterpolator
-from torch import Tensor
 
 from art_rl.baselines import grid_from_density
-from art_rl.denoisers.base import Denoiser
+from art_rl.error_moments import ErrorMoments, measure_error_moments
 from art_rl.errors import ArtRLError
-from art_rl.files import read_npz, write_npz
 from art_rl.provenance import versions
 from art_rl.quadrature import smooth_log
 from art_rl.schedule import Schedule, check_budget
-from art_rl.solvers import ORDERS, SOLVERS, check_solver
-from art_rl.trajectories import (
-    carry,
-    check_states,
-    log_lattice,
-    perturbation,
-    perturbation_size,
-    walk,
-)
 
-FORMAT = "art_rl.error_moments/1"
-
-# Scaled local errors are kept below this share of sqrt(sigma^2 + sigma_data^2), per coordinate.
-_LARGEST_ERROR = 0.5
-
-
-@dataclass(frozen=True)
-class ErrorMoments:
-    """Second moments of propagated local errors.
-
-    Attributes:
-        levels: (N,) float64, decreasing from sigma_max; the step at node i starts there.
-        moments: (N, N) float64, C_ij = E <v_i, v_j>, symmetric positive semidefinite.
-        solver: whose local errors, a key of SOLVERS.
-        model_digest: SHA-256 of the model.
-        settings: sizes and cost; JSON-like.
-    """
-
-    levels: np.ndarray
-    moments: np.ndarray
-    solver: str
-    model_digest: str
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_solver(self.solver)
-        N = len(self.levels)
-        if N < 3 or not (np.diff(self.levels) < 0).all() or not self.levels[-1] > 0:
-            raise ArtRLError("moment levels must be positive and strictly decreasing, at least 3")
-        if self.moments.shape != (N, N) or not np.isfinite(self.moments).all():
-            raise ArtRLError(f"moments must be a finite ({N}, {N}) matrix")
-        if not np.allclose(self.moments, self.moments.T, rtol=1e-9, atol=0):
-            raise ArtRLError("moments must be symmetric")
-        if not np.trace(self.moments) > 0:
-            raise ArtRLError("moments are zero: the solver makes no error on these trajectories")
-
-    @property
-    def order(self) -> int:
-        return ORDERS[self.solver]
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write as ``.npz``, atomically."""
-        head = {
-            "format": FORMAT,
-            "solver": self.solver,
-            "model_digest": self.model_digest,
-            "settings": self.settings,
-        }
-        write_npz(path, head=np.array(json.dumps(head)), levels=self.levels, moments=self.moments)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "ErrorMoments":
-        """Read what `save` wrote; anything else is an ArtRLError naming the file."""
-        arrays = read_npz(path)
-        try:
-            head = json.loads(str(arrays["head"]))
-            if head.pop("format") != FORMAT:
-                raise ArtRLError(f"its format is not {FORMAT!r}")
-            return cls(levels=arrays["levels"], moments=arrays["moments"], **head)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtRLError(f"{path}: not an error-moment file ({error})") from None
-
-
-@torch.no_grad()
-def measure_error_moments(
-    denoiser: Denoiser,
-    x_start: Tensor,
-    sigma_max: float,
-    sigma_min: float,
-    solver: str = "euler",
-    nodes: int | None = None,
-    class_labels: Tensor | None = None,
-    progress: bool = True,
-    batch_size: int | None = None,
-    budget: int = 10,
-) -> ErrorMoments:
-    """Measure C(s, s') with the solver's own local errors.
-
-    On a log lattice of 2 ``nodes`` cells, each node's error is one solver step over two cells against
-    two fine steps (step doubling, with Richardson's factor 2^p / (2^p - 1) where the fine solver is of
-    the same order).  It is scaled by (h_K / h)^(p+1) to the size it has in a sampler of ``budget`` steps,
-    carried to sigma = 0 by the lattice's own steps, and divided by h_K^(p+1).  The size matters where
-    the flow branches: an infinitesimal error between two modes grows a thousandfold, a real one at most
-    to their distance, and with infinitesimal errors such rare trajectories outweigh all others.
-
-    Args:
-        denoiser: the model.
-        x_start: (B, *shape) states at sigma_max; 512 or more for low dimension, 64 for images.
-        sigma_max, sigma_min: range, 0 < sigma_min < sigma_max.
-        solver: a key of SOLVERS.
-        nodes: N >= 4; default 48 for exact models and 24 for networks.
-        class_labels: None or one-hot (B, label_dim).
-        batch_size: samples per network call; default 4096 for exact models and 256 for networks.
-        budget: K whose step lengths (those of the ``gaussian`` baseline) set the size of the errors.
-
-    Cost in denoiser evaluations of one sample: about s N (2 N + 4) B, with s = 4 stages for exact models
-    and for rk4, else 2.  N = 24, B = 64, euler or heun: 160,000.
-
-    Raises:
-        ArtRLError: unknown solver, bad range, sizes or states.
-    """
-    p = ORDERS[check_solver(solver)]
-    x_start = check_states(denoiser, x_start, class_labels)
-    own = None if class_labels is None else class_labels[:1]
-    exact = denoiser(x_start[:1], torch.tensor(sigma_max), own).dtype == torch.float64
-    nodes = (48 if exact else 24) if nodes is None else nodes
-    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 4:
-        raise ArtRLError(f"nodes must be a whole number of at least 4, got {nodes!r}")
-    batch_size = batch_size or (4096 if exact else 256)
-    fine = "rk4" if exact or solver == "rk4" else "heun"
-    lattice = log_lattice(sigma_max, sigma_min, 2 * nodes + 1)
-    path = walk(denoiser, x_start, lattice, class_labels, fine, progress)
-    at = np.arange(0, 2 * nodes, 2)
-    sigmas = torch.tensor(lattice, device=x_start.device)
-    errors = torch.stack(
-        [
-            SOLVERS[solver](denoiser, path.states[i], sigmas[i], sigmas[i + 2], class_labels)
-            - path.states[i + 2]
-            for i in at
-        ]
-    )
-    if ORDERS[fine] == p:
-        errors = errors * (2**p / (2**p - 1))
-    h = lattice[at] - lattice[at + 2]
-    growth = (_step_lengths(lattice[at], check_budget(budget), denoiser.sigma_data) / h) ** (p + 1)
-    small = perturbation(denoiser, path, lattice[at + 2], errors)
-    scale = torch.as_tensor(growth).to(small).reshape(-1, *[1] * (small.ndim - 1))
-    scale = torch.maximum(scale, small)  # below that, rounding
-    scale = torch.minimum(scale, small * (_LARGEST_ERROR / perturbation_size(path)))
-    ends = carry(denoiser, path, at + 2, path.states[at + 2] + scale * errors, batch_size, progress)
-    v = ((ends - path.end) / scale).flatten(1) / torch.tensor(h ** (p + 1)).to(ends)[:, None]
-    C = (v @ v.T / len(x_start)).cpu().numpy()
-    stages = {"rk4": 4, "heun": 2}[fine]
-    return ErrorMoments(
-        lattice[at],
-        (C + C.T) / 2,
-        solver,
-        denoiser.digest,
-        {
-            "trajectories": len(x_start),
-            "nodes": nodes,
-            "fine_solver": fine,
-            "sigma_min": sigma_min,
-            "error_size_budget": budget,
-            "evaluations": stages * len(x_start) * nodes * (nodes + 3),
-        },
-    )
-
-
-def _step_lengths(levels: np.ndarray, K: int, sigma_data: float) -> np.ndarray:
-    """Step length at each level in a ``gaussian`` grid of K steps, at most the level itself; (N,)."""
-    density = (levels**2 + sigma_data**2) ** -0.75
-    total = np.sum(node_weights(levels) * density)
-    return np.minimum(total / (K * density), levels)
-
-
-def node_weights(levels: np.ndarray) -> np.ndarray:
-    """(N,) weights of int_0^levels[0] f dsigma: trapezoid in log sigma, f constant below the last node."""
-    cells = -np.diff(np.log(levels))
-    weights = np.zeros(len(levels))
-    weights[:-1] += cells / 2
-    weights[1:] += cells / 2
-    weights *= levels
-    weights[-1] += levels[-1]
-    return weights
+__all__ = ["ErrorMoments", "endpoint_schedule", "measure_error_moments", "solve_convex"]
 
 
 def solve_convex(
@@ -274,6 +93,10 @@ def endpoint_schedule(
 ) -> Schedule:
     """The schedule of K steps that is optimal for the leading-order endpoint error.
 
+    The last step of every solver here is an Euler step.  For orders above 1 it is not part of the
+    problem: its start sigma_{K-1} is chosen to minimise the sum of the squared errors of both parts,
+    the optimal steps above it scaled to K - 1 and the measured last step.
+
     Args:
         moments: measured with the solver the schedule is for.
         smooth: smooth the step lengths in log-log (`quadrature.smooth_log`).
@@ -282,7 +105,8 @@ def endpoint_schedule(
     Raises:
         ArtRLError: K < 1, or the convex problem does not converge.
     """
-    phi, residual = solve_convex(moments.moments, node_weights(moments.levels), moments.order)
+    check_budget(K)
+    phi, residual = solve_convex(moments.moments, moments.weights, moments.order)
     lengths = phi ** (1 / moments.order)
     if smooth:
         lengths = smooth_log(moments.levels, lengths)
@@ -293,7 +117,12 @@ def endpoint_schedule(
         inside = np.clip(sigma, moments.levels[-1], moments.levels[0])
         return np.exp(curve(np.clip(np.log(inside), ascending[0], ascending[-1])))
 
-    sigmas = grid_from_density(density, check_budget(K), float(moments.levels[0]))
+    sigma_max = float(moments.edges[0])
+    if moments.order == 1 or K == 1:
+        sigmas = grid_from_density(density, K, sigma_max)
+    else:
+        last = _last_level(moments, lengths, K)
+        sigmas = np.append(grid_from_density(density, K - 1, sigma_max, last), 0.0)
     provenance = {
         "method": "endpoint",
         "model_digest": moments.model_digest,
@@ -309,3 +138,26 @@ def endpoint_schedule(
     if model is not None:
         provenance["model"] = model
     return Schedule(tuple(sigmas), provenance)
+
+
+def _last_level(moments: ErrorMoments, lengths: np.ndarray, K: int) -> float:
+    """sigma_{K-1}: the best of 400 log-spaced levels for the two parts' squared errors.
+
+    ``lengths`` (N,) are the optimal step lengths up to a factor.
+    """
+    p, w, edges = moments.order, moments.weights, moments.edges
+    steps = np.append(0.0, np.cumsum(w / lengths))  # steps from sigma_max down to each edge
+    below = np.append(edges[:-1], 0.0)
+    candidates = np.geomspace(edges[0] * 0.999, edges[-1], 400)
+    last = np.exp(
+        np.interp(
+            -np.log(candidates), -np.log(edges), np.log(np.maximum(moments.last_step, 1e-300))
+        )
+    )
+    costs = []
+    for sigma, error in zip(candidates, last, strict=True):
+        share = np.clip((below[:-1] - sigma) / w, 0.0, 1.0)  # of each node's step, above sigma
+        factor = np.interp(-sigma, -below, steps) / (K - 1)
+        h = share * w * (factor * lengths) ** p
+        costs.append(h @ moments.moments @ h + error)
+    return float(candidates[int(np.argmin(costs))])

@@ -184,6 +184,13 @@ def measure_profile(
             rows[p].append(norms(apply(matrix, second)).T)
     tables = {p: torch.cat(parts).cpu().numpy() for p, parts in rows.items()}
 
+    mean = {p: table.mean(0) for p, table in tables.items()}
+    error_of_mean = {p: table.std(0, ddof=1) / np.sqrt(B) for p, table in tables.items()}
+    for p in higher:
+        fixed = _extend_ends(mean[p])
+        error_of_mean[p] = error_of_mean[p] * fixed / np.maximum(mean[p], 1e-300)
+        mean[p] = fixed
+
     coarse = log_lattice(sigma_max, sigma_min, sensitivity_levels or (48 if exact else 24))
     if sensitivity_samples is None:
         sensitivity_samples = max(64, min(512, 4096 // x_start[0].numel())) if exact else 64
@@ -201,8 +208,8 @@ def measure_profile(
     S = len(coarse)
     return Profile(
         levels=lattice,
-        mean={p: table.mean(0) for p, table in tables.items()},
-        standard_error={p: table.std(0, ddof=1) / np.sqrt(B) for p, table in tables.items()},
+        mean=mean,
+        standard_error=error_of_mean,
         sensitivity=np.exp(fine(np.log(np.maximum(ratio, 1e-12)))),
         sensitivity_error=fine(error),
         table=tables[1].astype(np.float32),
@@ -227,3 +234,18 @@ def _ratio(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     ratio = top.mean(0) / centre
     residual = top - ratio * bottom
     return ratio, residual.std(0, ddof=1) / np.sqrt(len(top)) / centre
+
+
+def _extend_ends(values: np.ndarray, nodes: int = 6) -> np.ndarray:
+    """``values`` on a log lattice with the outermost nodes continued by the power law beside them.
+
+    Derivatives of derivatives are unreliable where both stencils are one-sided; smooth trajectories
+    follow power laws at both ends of the noise range.
+    """
+    edge = min(nodes, len(values) // 6)
+    y = np.log(np.maximum(values, 1e-300))
+    steps = np.arange(edge, 0, -1)
+    y[:edge] = y[edge] - steps * (y[2 * edge] - y[edge]) / max(edge, 1)
+    y = y[::-1]
+    y[:edge] = y[edge] - steps * (y[2 * edge] - y[edge]) / max(edge, 1)
+    return np.exp(y[::-1])

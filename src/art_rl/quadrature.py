@@ -14,6 +14,7 @@ cross-validation), so noise moves nodes a little but never makes a bad grid.  Fo
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -33,6 +34,14 @@ Trust = tuple[float, float] | str | None
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
 
 
+@lru_cache(maxsize=8)
+def _smoothness(M: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and vectors of |second differences|^2 on M nodes (uniform in log sigma)."""
+    second = np.diff(np.eye(M), 2, axis=0)
+    curvature, basis = np.linalg.eigh(second.T @ second)
+    return np.maximum(curvature, 0.0), basis
+
+
 def smooth_log(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
     """``values`` >= 0 on log-spaced ``levels``, smoothed in log-log; power laws pass unchanged.
 
@@ -48,11 +57,8 @@ def smooth_log(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
         raise ArtRLError("the profile is zero everywhere: the trajectories are straight lines")
     position = -np.log(levels)
     y = np.interp(position, position[good], np.log(values[good]))
-    # Second divided differences (the lattice is uniform in log sigma up to rounding).
     M = len(y)
-    second = np.diff(np.eye(M), 2, axis=0)
-    curvature, basis = np.linalg.eigh(second.T @ second)
-    curvature = np.maximum(curvature, 0.0)
+    curvature, basis = _smoothness(M)
     rotated = basis.T @ y
     best, result = np.inf, y
     for strength in np.logspace(-4, 8, 97):

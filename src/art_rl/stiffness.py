@@ -73,13 +73,13 @@ def difference(
     return -change / (h * float(sigma))
 
 
-def rollout(levels: np.ndarray, denoised: Tensor, points: int = 5) -> Tensor:
+def rollout(levels: np.ndarray, denoised: Tensor, points: int = 7) -> Tensor:
     """Q at every level of a trajectory from the D computed there: no network call.
 
     Args:
         levels: (M,) positive, strictly decreasing, M >= points.
         denoised: (M, ...) D at those levels along one set of trajectories.
-        points: neighbours used per level (one-sided near both ends).
+        points: neighbours used per level (one-sided near both ends, where the bias is largest).
 
     Returns:
         (M, ...) float64.
