@@ -15,8 +15,13 @@ solution is, up to a factor, the unconstrained minimum of 1/2 phi' A phi + p sum
 A_ij = w_i C_ij w_j, found by damped Newton steps in milliseconds.  Its optimality condition is
 (A phi)_i phi_i^(1/p + 1) = w_i at every node.
 
-This is asymptotic in K.  The solver's own error vectors are used, yet at few steps and high order
-(Heun, RK4 at K <= 10) it is only a start: `art_rl.refine` goes on from it at the actual K.
+Two details decide whether this works at few steps (RMSE of RK4 at K = 10, 1-D mixture, sigma_max 80:
+0.039 without them, 0.0015 with): a step's error belongs to the middle of the step, not to its start,
+and the last step of every solver is an Euler step, which `endpoint_schedule` balances separately.
+
+It stays asymptotic in K.  With Heun at K <= 5 from sigma_max = 80 the first step is far outside the
+range of its own leading error term, and other grids are better; `art_rl.refine` goes on from here at the
+actual K.
 """
 
 import numpy as np
@@ -37,7 +42,7 @@ def solve_convex(
 ) -> tuple[np.ndarray, float]:
     """Minimise 1/2 phi' A phi + p sum w phi^(-1/p) over phi > 0, A_ij = w_i C_ij w_j.
 
-    Damped Newton steps in log-free form: the objective is strictly convex, its Hessian positive
+    Damped Newton steps: the objective is strictly convex, its Hessian positive
     definite, and a step never goes further than 95 % of the way to the boundary.
 
     Returns:

@@ -148,8 +148,8 @@ def measure_error_moments(
         batch_size: samples per network call; default 4096 for exact models and 256 for networks.
         budget: K whose step lengths (those of the ``gaussian`` baseline) set the size of the errors.
 
-    Cost in denoiser evaluations of one sample: about s N (2 N + 4) B, with s = 4 stages for exact models
-    and for rk4, else 2.  N = 24, B = 64, euler or heun: 160,000.
+    Cost in denoiser evaluations of one sample: about s N (N + 3) B, with s = 4 stages for exact models
+    and for rk4, else 2.  N = 24, B = 64, euler or heun: 83,000; in settings["evaluations"].
 
     Raises:
         ArtRLError: unknown solver, bad range, sizes or states.
