@@ -337,3 +337,26 @@ def to_latex(table: Table) -> str:
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [f"% {note}" for note in _notes(table)]
     return "\n".join(lines) + "\n"
+
+
+def plain_markdown(rows: Sequence[Row], note: str) -> str:
+    """Rows as a Markdown table, floats with four significant digits."""
+    columns = list(rows[0])
+    lines = [_md(columns), _md(["---"] * len(columns))]
+    lines += [_md([_plain(row[column]) for column in columns]) for row in rows]
+    return "\n".join([*lines, "", note]) + "\n"
+
+
+def plain_latex(rows: Sequence[Row], note: str) -> str:
+    """Rows as a LaTeX tabular with booktabs rules."""
+    columns = list(rows[0])
+    lines = [f"% {note}", rf"\begin{{tabular}}{{{'l' * len(columns)}}}", r"\toprule"]
+    lines.append(" & ".join(_tex(column) for column in columns) + r" \\")
+    lines.append(r"\midrule")
+    for row in rows:
+        lines.append(" & ".join(_tex(_plain(row[column])) for column in columns) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _plain(value: Any) -> str:
+    return number(value, 4) if isinstance(value, float) else str(value)

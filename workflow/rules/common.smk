@@ -41,6 +41,7 @@ TABLES = config["tables"]
 LEARNERS = config["learners"]
 
 
+TRANSFER = config.get("transfer", {})
 LEARNED_METHODS = [m.id for m in METHODS.values() if m.group == LEARNED]
 HAND_MADE_METHODS = [m.id for m in METHODS.values() if m.group == HAND_MADE]
 
@@ -280,16 +281,94 @@ def tables():
     ]
 
 
+def used_models():
+    """Models that appear in tables, in order of appearance."""
+    return list(dict.fromkeys(t["model"] for t in TABLES.values()))
+
+
+def fine_learners():
+    """Names of the learners of one fine clock for every budget."""
+    return [n for n, e in LEARNERS.items() if e["kind"] == "clock" and not is_per_budget(n)]
+
+
+def fine_runs():
+    """(learner, seed) of every fine learner."""
+    return [(name, seed) for name in fine_learners() for seed in LEARNERS[name]["seeds"]]
+
+
+def all_runs():
+    """(model, learner, seed) of every fine learner on every model."""
+    return [(model, name, seed) for model in used_models() for name, seed in fine_runs()]
+
+
+def first_seed_clocks(wildcards):
+    """theta(t) of the first seed of every fine learner."""
+    model = wildcards.model
+    return [
+        learned_files(model, name, LEARNERS[name]["seeds"][0], "theta.csv")[0]
+        for name in fine_learners()
+    ]
+
+
+def learning_metrics(wildcards):
+    """Metrics per iteration of every fine run of a model."""
+    return [learned_files(wildcards.model, *run, "metrics.jsonl")[0] for run in fine_runs()]
+
+
+def learning_reports(wildcards):
+    """Reports of every fine run of a model."""
+    return [learned_files(wildcards.model, *run, "result.json")[0] for run in fine_runs()]
+
+
+def all_reports():
+    """Reports of every fine run of every model."""
+    return [learned_files(*run, "result.json")[0] for run in all_runs()]
+
+
+def drawn_schedules(wildcards):
+    """Schedules of a model's schedule figure, for its first solver."""
+    solver = solvers(wildcards.model)[0]
+    known = set(cells(wildcards.model, solver))
+    return [
+        schedule_path(wildcards.model, name, solver, K)
+        for name in config["figures"]["methods"]
+        for K in config["figures"]["budgets"]
+        if (name, K) in known
+    ]
+
+
+def metrics_of_model(wildcards):
+    """Metrics of a model's tables, for params."""
+    return model_metrics(wildcards.model)
+
+
+def model_cells_provenance(wildcards):
+    """Provenance of a model's cells, all solvers."""
+    return [path.replace(".csv", ".provenance.json") for path in model_cells(wildcards)]
+
+
+def all_cells_provenance():
+    """Provenance of every cells file."""
+    return [
+        f"<results>/{model}/cells/{solver}.provenance.json"
+        for model in used_models()
+        for solver in solvers(model)
+    ]
+
+
 def figures():
-    """Every rendered figure."""
-    used = list(dict.fromkeys(t["model"] for t in TABLES.values()))
-    return expand(
-        "<figures>/{name}/{model}_{figure}.{suffix}",
-        name=config["name"],
-        model=used,
-        figure=[],
-        suffix=["pdf", "png"],
-    )
+    """Every rendered figure, the table of objectives, and the provenance of all numbers."""
+    kinds = ["error", "schedules", "profile"] + (["theta", "learning"] if fine_learners() else [])
+    folder = f"<figures>/{config['name']}"
+    paths = [
+        f"{folder}/{model}_{kind}.{suffix}"
+        for model in used_models()
+        for kind in kinds
+        for suffix in ("pdf", "png")
+    ]
+    if fine_learners():
+        paths += [f"{folder}/objectives.{suffix}" for suffix in ("csv", "md", "tex")]
+    return [*paths, f"{folder}/provenance.json"]
 
 
 def notebooks():
@@ -298,6 +377,8 @@ def notebooks():
 
 
 # Image models.
+
+FIGURE_KINDS = ["fid_nfe", "rmse_nfe", "schedules", "profile", "learning", "theta", "loss"]
 
 # Images kept per cell for the sample grids.
 PREVIEW = 16
@@ -353,3 +434,134 @@ def data_files(wildcards):
 def gpus(wildcards):
     """GPUs a job of an image model occupies."""
     return int(MODELS[wildcards.model]["sampling"]["device"] == "cuda")
+
+
+def transfer_paths(name):
+    """Path patterns, with {model} and {solver} open, of the schedules carried over as ``name``."""
+    budgets = {
+        K
+        for table, entry in TABLES.items()
+        if name in entry.get("methods", [])
+        for K in entry["budgets"]
+    }
+    return [f"<results>/{{model}}/schedules/{name}/{{solver}}/K{K}.json" for K in sorted(budgets)]
+
+
+def budget_source(wildcards):
+    """The schedule that transfer_budget resamples."""
+    return schedule_path(wildcards.model, TRANSFER["method"], wildcards.solver, TRANSFER["budget"])
+
+
+def data_source(wildcards):
+    """Committed schedules of another model, one per path of transfer_data."""
+    names = [Path(path).stem for path in transfer_paths("transfer_data")]
+    stem = f"{TRANSFER['data']}_{TRANSFER['method']}_{wildcards.solver}"
+    return [from_cwd(ROOT / TRANSFER["folder"] / f"{stem}_{name}.json") for name in names]
+
+
+def exported(model):
+    """(schedule, file name) of the closed-form and learned schedules of an image model."""
+    groups = (CLOSED_FORM, LEARNED)
+    pairs = {
+        (schedule_path(model, name, solver, K), f"{model}_{name}_{used}_K{K}.json")
+        for solver in solvers(model)
+        for name, K in cells(model, solver)
+        if method(name).group in groups
+        for used in [method(name).schedule_solver(solver)]
+    }
+    return sorted(pairs)
+
+
+def exported_schedules(wildcards):
+    """Schedules of all image models that are copied beside the figures."""
+    return [path for model in models_of_kind("image") for path, _ in exported(model)]
+
+
+def exported_files():
+    """Where they are copied to."""
+    return [
+        f"<figures>/{config['name']}/schedules/{name}"
+        for model in models_of_kind("image")
+        for _, name in exported(model)
+    ]
+
+
+def used_learners(model):
+    """(learner, seed) of the fine clocks learned for a model's tables: first seeds."""
+    names = {name for solver in solvers(model) for name, _ in cells(model, solver)}
+    return [
+        (learner, entry["seeds"][0])
+        for learner, entry in LEARNERS.items()
+        if entry.get("method") in names and entry["settings"].get("mode") == "fine"
+    ]
+
+
+def clock_reports(wildcards):
+    """Reports of the fine clocks of a model."""
+    pairs = used_learners(wildcards.model)
+    return [
+        p for name, seed in pairs for p in learned_files(wildcards.model, name, seed, "result.json")
+    ]
+
+
+def clock_metrics(wildcards):
+    """Learning curves of the fine clocks of a model."""
+    return [path.replace("result.json", "metrics.jsonl") for path in clock_reports(wildcards)]
+
+
+def clock_thetas(wildcards):
+    """theta and its band of the fine clocks of a model."""
+    return [path.replace("result.json", "theta.csv") for path in clock_reports(wildcards)]
+
+
+def endpoint_runs(wildcards):
+    """Learning curves of the runs on the endpoint error of a model, one per solver."""
+    model = wildcards.model
+    learner = [name for name, e in LEARNERS.items() if e.get("method") == "art_rl_endpoint"]
+    return [
+        path
+        for solver in solvers(model)
+        if any(name == "art_rl_endpoint" for name, _ in cells(model, solver))
+        for path in learned_files(
+            model, f"{learner[0]}_{solver}", LEARNERS[learner[0]]["seeds"][0], "metrics.jsonl"
+        )
+    ]
+
+
+def model_schedules(wildcards):
+    """Every schedule of a model's cells."""
+    model = wildcards.model
+    return sorted(
+        {schedule_path(model, n, s, K) for s in solvers(model) for n, K in cells(model, s)}
+    )
+
+
+def model_previews(wildcards):
+    """Preview images of a model, one file per solver."""
+    return [path.replace(".csv", "_previews.npz") for path in model_cells(wildcards)]
+
+
+def image_figures(model):
+    """Figures of an image model."""
+    kinds = FIGURE_KINDS + [f"samples_{solver}" for solver in solvers(model)]
+    if not used_learners(model):
+        kinds = [kind for kind in kinds if kind not in ("learning", "theta")]
+    return kinds
+
+
+def image_products():
+    """Figures, comparisons and exported schedules of all image models."""
+    name, products = config["name"], exported_files()
+    for model in models_of_kind("image"):
+        products += expand(
+            "<figures>/{name}/{model}_{kind}.{suffix}",
+            name=name,
+            model=model,
+            kind=image_figures(model),
+            suffix=["pdf", "png"],
+        )
+        products += [f"<figures>/{name}/{model}_wins.{suffix}" for suffix in ("csv", "md")]
+        products.append(f"<figures>/{name}/{model}_provenance.json")
+        if MODELS[model].get("trust_ablation"):
+            products += [f"<figures>/{name}/{model}_trust.{suffix}" for suffix in ("csv", "md")]
+    return products

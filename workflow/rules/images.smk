@@ -143,3 +143,145 @@ rule evaluate_images:
         sampling=lookup("models/{model}/sampling", within=config),
     script:
         "../scripts/images_cells.py"
+
+
+rule transfer_budget:
+    """The learned schedule of one K, resampled to the other budgets (Table 5)."""
+    input:
+        schedule=budget_source,
+        code=modules("images_transfer.py"),
+    output:
+        transfer_paths("transfer_budget"),
+    log:
+        "<logs>/{model}/transfer_budget_{solver}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/images_transfer.py"
+
+
+rule transfer_data:
+    """Schedules learned on another data set, as they are (Table 6)."""
+    input:
+        schedule=data_source,
+        code=modules("images_transfer.py"),
+    output:
+        transfer_paths("transfer_data"),
+    log:
+        "<logs>/{model}/transfer_data_{solver}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/images_transfer.py"
+
+
+rule export_schedules:
+    """Closed-form and learned schedules beside the figures, for use elsewhere and for Table 6."""
+    input:
+        exported_schedules,
+    output:
+        exported_files(),
+    log:
+        "<logs>/export_schedules.log",
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/images_export.py"
+
+
+rule compare_methods:
+    """ART-RL against every hand-made schedule at equal NFE: wins, ties, losses."""
+    input:
+        cells=model_cells,
+        code=modules("images_compare.py"),
+    output:
+        csv="<figures>/{name}/{model}_wins.csv",
+        md="<figures>/{name}/{model}_wins.md",
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
+    log:
+        "<logs>/{model}/{name}_compare_methods.log",
+    conda:
+        "../../envs/plots.yaml"
+    script:
+        "../scripts/images_compare.py"
+
+
+rule image_provenance:
+    """What the committed numbers of an image model come from."""
+    input:
+        provenance=model_provenance,
+        network="<results>/{model}/network.json",
+        losses="<results>/{model}/network_losses.json",
+        benchmarks=cell_benchmarks,
+        reports=learning_reports,
+        code=modules("images_provenance.py"),
+    output:
+        "<figures>/{name}/{model}_provenance.json",
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
+    log:
+        "<logs>/{model}/{name}_provenance.log",
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/images_provenance.py"
+
+
+rule trust_ablation:
+    """Closed forms with |Q| of the network trusted on other ranges: FID and RMSE at a few budgets."""
+    input:
+        network="<results>/{model}/network.safetensors",
+        lenet="<results>/{model}/lenet.safetensors",
+        profile="<results>/{model}/profile.npz",
+        train="<results>/{model}/moments_train.npz",
+        endpoints="<results>/{model}/reference/block0_0.npz",
+        numerics=sampling_modules(),
+        code=modules("images_trust.py"),
+    output:
+        csv="<figures>/{name}/{model}_trust.csv",
+        md="<figures>/{name}/{model}_trust.md",
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
+    log:
+        "<logs>/{model}/{name}_trust_ablation.log",
+    benchmark:
+        "<benchmarks>/{model}/{name}_trust_ablation.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        model=lookup("models/{model}", within=config),
+    script:
+        "../scripts/images_trust.py"
+
+
+rule image_figures:
+    """All figures of an image model: errors against NFE, schedules, samples, |Q|, learning."""
+    input:
+        cells=model_cells,
+        provenance=model_provenance,
+        previews=model_previews,
+        schedules=model_schedules,
+        profile="<results>/{model}/profile.npz",
+        losses="<results>/{model}/network_losses.json",
+        clocks=clock_metrics,
+        reports=clock_reports,
+        thetas=clock_thetas,
+        endpoint=endpoint_runs,
+        code=modules("images_figures.py"),
+    output:
+        expand(
+            "<figures>/{{name}}/{{model}}_{kind}.{suffix}",
+            kind=FIGURE_KINDS_HERE,
+            suffix=["pdf", "png"],
+        ),
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
+    log:
+        "<logs>/{model}/{name}_figures.log",
+    conda:
+        "../../envs/plots.yaml"
+    params:
+        budgets=figure_budgets,
+    script:
+        "../scripts/images_figures.py"

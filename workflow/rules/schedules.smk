@@ -49,6 +49,7 @@ rule closed_form_schedules:
         paths_of(["quadrature", "propagated"], "any"),
         paths_of(["quadrature_order"], "heun"),
         paths_of(["quadrature_order"], "rk4"),
+        clock="<results>/{model}/closed_form_clock.csv",
     log:
         "<logs>/{model}/closed_form_schedules.log",
     benchmark:

@@ -26,3 +26,47 @@ rule render_table:
         methods=rows_of_table,
     script:
         "../scripts/render_table.py"
+
+
+rule objectives:
+    """Learned objective against the closed form and the per-trajectory bound, every learner and seed."""
+    input:
+        reports=all_reports(),
+        code=modules("objectives.py"),
+    output:
+        csv=report(
+            "<figures>/{name}/objectives.csv",
+            caption="../report/objectives.rst",
+            category="Tables",
+            labels={"table": "objectives", "metric": "ART objective"},
+        ),
+        md="<figures>/{name}/objectives.md",
+        tex="<figures>/{name}/objectives.tex",
+        timings="<figures>/{name}/timings.csv",
+    log:
+        "<logs>/tables/{name}_objectives.log",
+    conda:
+        "../../envs/plots.yaml"
+    params:
+        runs=all_runs(),
+    script:
+        "../scripts/objectives.py"
+
+
+rule provenance:
+    """Where every number of paper_figures/<name>/ comes from."""
+    input:
+        cells=all_cells_provenance(),
+        tables=[path for path in tables() if path.endswith(".csv")],
+        code=modules("provenance.py"),
+    output:
+        "<figures>/{name}/provenance.json",
+    log:
+        "<logs>/tables/{name}_provenance.log",
+    conda:
+        "../../envs/plots.yaml"
+    params:
+        config=config,
+        root=from_cwd(ROOT),
+    script:
+        "../scripts/provenance.py"

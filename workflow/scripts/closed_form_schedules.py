@@ -1,15 +1,21 @@
 """Closed-form ART schedules of one model at every budget, from its |Q| profile; feeds every table."""
 
+import numpy as np
 from rule_job import run, schedule_key
 
 from art_rl.profile import Profile
 from art_rl.quadrature import quadrature_schedule
 from art_rl.solvers import ORDERS
+from art_rl.tables import write_rows
+
+CLOCK_STEPS = 512
 
 
 def main(snakemake):
     profile = Profile.load(snakemake.input.profile)
     for path in snakemake.output:
+        if path == snakemake.output.clock:
+            continue
         method, solver, K = schedule_key(path)
         order = ORDERS[solver] if method == "quadrature_order" else 1
         quadrature_schedule(
@@ -19,6 +25,13 @@ def main(snakemake):
             propagated=method == "propagated",
             model=snakemake.wildcards.model,
         ).save(path)
+    # The optimal clock's speed, on a grid fine enough to draw.
+    levels = quadrature_schedule(profile, CLOCK_STEPS).numpy()
+    span = profile.sigma_max
+    theta = -np.diff(levels) * CLOCK_STEPS / span
+    t = (np.arange(CLOCK_STEPS) + 0.5) * span / CLOCK_STEPS
+    rows = zip(t.tolist(), levels[:-1].tolist(), theta.tolist(), strict=True)
+    write_rows(snakemake.output.clock, [{"t": a, "sigma": b, "theta": c} for a, b, c in rows])
 
 
 run(main, snakemake)  # noqa: F821

@@ -1,9 +1,34 @@
 """|Q|, its higher relatives and the flow's sensitivity of one model; feeds all closed forms."""
 
+import math
+
+import numpy as np
 from rule_job import run
 
 from art_rl.experiments import build_experiment
 from art_rl.profile import measure_profile
+from art_rl.tables import write_rows
+
+
+def curves(profile, dim):
+    """The profile as rows for the figure, beside what Gaussian data of the same spread would give."""
+    c, sigma = profile.sigma_data, profile.levels
+    # E |z| of a standard normal vector z in ``dim`` dimensions.
+    length = math.sqrt(2) * math.exp(math.lgamma((dim + 1) / 2) - math.lgamma(dim / 2))
+    low, high = np.quantile(profile.table.astype(np.float64), [0.05, 0.95], axis=0)
+    columns = {
+        "sigma": sigma,
+        "q": profile.mean[1],
+        "q_error": profile.standard_error[1],
+        "q_low": low,
+        "q_high": high,
+        "gaussian": length * c**2 * (c**2 + sigma**2) ** -1.5,
+        "sensitivity": profile.sensitivity,
+        "sensitivity_error": profile.sensitivity_error,
+        "gaussian_sensitivity": c / np.sqrt(c**2 + sigma**2),
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def main(snakemake):
@@ -21,6 +46,7 @@ def main(snakemake):
         **settings,
     )
     profile.save(snakemake.output.profile)
+    write_rows(snakemake.output.csv, curves(profile, math.prod(experiment.denoiser.shape)))
 
 
 run(main, snakemake)  # noqa: F821

@@ -1,0 +1,346 @@
+"""Figures for a paper: one style, one colour per method everywhere, files that repeat byte for byte.
+
+Every function takes tidy rows (as read from CSV) and returns a matplotlib Figure; `save` writes it.
+Colours are Okabe and Ito's, safe for colour-blind readers; hand-made schedules are grey, markers differ.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from art_rl.files import atomic_path
+from art_rl.methods import METHODS
+
+Row = Mapping[str, Any]
+
+# Widths of a text column and of a page, inches.
+COLUMN, PAGE = 3.4, 7.0
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.3,
+    "grid.color": "0.85",
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+}
+
+# id: (colour, line style, marker)
+LOOKS: dict[str, tuple[str, Any, str]] = {
+    "uniform": ("#a0a0a0", ":", "o"),
+    "dpm": ("#7a7a7a", "--", "s"),
+    "edm": ("#000000", "-.", "^"),
+    "dpm_no_sigma_min": ("#7a7a7a", ":", "s"),
+    "edm_no_sigma_min": ("#000000", ":", "^"),
+    "arctan": ("#b8a000", "--", "<"),
+    "cosine": ("#b8a000", ":", ">"),
+    "gaussian": ("#cc79a7", "-", "D"),
+    "quadrature": ("#56b4e9", "-", "v"),
+    "quadrature_order": ("#56b4e9", "--", "v"),
+    "propagated": ("#0072b2", "-", "P"),
+    "endpoint": ("#009e73", "-", "X"),
+    "art_rl_paper": ("#8c510a", "--", "p"),
+    "art_rl_feedback": ("#e69f00", "-", "h"),
+    "art_rl_endpoint": ("#d55e00", "-", "*"),
+}
+
+METRIC_AXES = {"w2": "Wasserstein-2 (data units)", "rmse": "endpoint RMSE (data units)"}
+SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "rk4": "RK4"}
+
+
+def look(method: str) -> dict[str, Any]:
+    """Line properties and label of a method."""
+    colour, line, marker = LOOKS[method]
+    learned = METHODS[method].group == "ART-RL"
+    return {
+        "color": colour,
+        "linestyle": line,
+        "marker": marker,
+        "label": METHODS[method]
+        .label.replace("sigma_min", r"$\sigma_{\min}$")
+        .replace("rho = 7", r"$\rho = 7$"),
+        "linewidth": 1.6 if learned else 1.1,
+        "markersize": 6 if marker == "*" else 3.5,
+        "zorder": 3 if learned else 2,
+    }
+
+
+def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
+    """Write the figure to every path (.pdf, .png) atomically and without dates, and close it."""
+    for path in paths:
+        metadata = {"CreationDate": None} if str(path).endswith(".pdf") else {"Software": None}
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, metadata=metadata)
+    plt.close(figure)
+
+
+def _new(rows: int, columns: int, height: float, width: float = PAGE, **kw: Any) -> Any:
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **kw
+        )
+    return figure, axes
+
+
+def _budget_axis(axis: Axes, budgets: Sequence[int]) -> None:
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator(list(budgets)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _legend(figure: Figure, axes: np.ndarray, columns: int) -> None:
+    """One legend for all panels, below them."""
+    entries: dict[str, Any] = {}
+    for axis in axes.ravel():
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    figure.legend(
+        entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=7
+    )
+
+
+def error_figure(
+    rows: Sequence[Row],
+    solvers: Sequence[str],
+    metrics: Sequence[str],
+    methods: Sequence[str],
+    floors: Mapping[str, float],
+    versus: str = "gaussian",
+) -> Figure:
+    """Each metric against K, one column per solver; last row: RMSE relative to ``versus``.
+
+    Args:
+        rows: tidy cells (model, method, solver, K, block and the metrics).
+        floors: metric -> value drawn as a grey line, e.g. the sampling floor of w2.
+    """
+    lines = [(metric, False) for metric in metrics]
+    if versus in methods and "rmse" in metrics:
+        lines.append(("rmse", True))
+    with plt.rc_context(STYLE):
+        figure, axes = _new(len(lines), len(solvers), 0.75 + 1.9 * len(lines), sharex="col")
+        for column, solver in enumerate(solvers):
+            own = [row for row in rows if row["solver"] == solver]
+            budgets = sorted({row["K"] for row in own})
+            for line, (metric, relative) in enumerate(lines):
+                axis = axes[line, column]
+                base = _curve(own, versus, metric, budgets) if relative else None
+                for method in methods:
+                    mean, sd = _curve(own, method, metric, budgets)
+                    if not np.isfinite(mean).any():
+                        continue
+                    if base is not None:
+                        axis.plot(budgets, mean / base[0], **look(method))
+                    else:
+                        axis.plot(budgets, mean, **look(method))
+                        low, high = np.maximum(mean - sd, mean * 0.05), mean + sd
+                        axis.fill_between(
+                            budgets, low, high, color=look(method)["color"], alpha=0.15, lw=0
+                        )
+                if metric in floors and not relative:
+                    axis.axhline(floors[metric], color="0.6", lw=0.8, ls=(0, (1, 1)), zorder=1)
+                    axis.annotate(
+                        "sampling floor",
+                        (0.02, floors[metric]),
+                        xycoords=("axes fraction", "data"),
+                        xytext=(0, 2),
+                        textcoords="offset points",
+                        fontsize=6,
+                        color="0.4",
+                    )
+                axis.set_yscale("log")
+                _budget_axis(axis, budgets)
+                if relative:
+                    axis.set_ylim(0.3, 3)
+                    axis.yaxis.set_major_locator(FixedLocator([0.3, 0.5, 1, 2, 3]))
+                    axis.yaxis.set_minor_locator(NullLocator())
+                    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                if line == 0:
+                    axis.set_title(SOLVER_NAMES[solver])
+                if column == 0:
+                    name = METRIC_AXES[metric]
+                    name = f"RMSE / RMSE of\n{METHODS[versus].label}" if relative else name
+                    axis.set_ylabel(name)
+                if line == len(lines) - 1:
+                    axis.set_xlabel("steps K")
+        _legend(figure, axes, 4)
+    return figure
+
+
+def _curve(
+    rows: Sequence[Row], method: str, metric: str, budgets: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over blocks at each budget; nan where there is no cell."""
+    mean, sd = np.full(len(budgets), np.nan), np.zeros(len(budgets))
+    for i, K in enumerate(budgets):
+        runs = [row[metric] for row in rows if row["method"] == method and row["K"] == K]
+        if runs:
+            mean[i] = np.mean(runs)
+            sd[i] = np.std(runs, ddof=1) if len(runs) > 1 else 0.0
+    return mean, sd
+
+
+def schedule_figure(
+    schedules: Mapping[tuple[str, int], Sequence[float]], methods: Sequence[str], sigma_min: float
+) -> Figure:
+    """sigma_k against k, one panel per budget.
+
+    Args:
+        schedules: (method, K) -> the K + 1 levels.
+        sigma_min: below it the axis is linear, so that the last level, 0, is on it.
+    """
+    budgets = sorted({K for _, K in schedules})
+    with plt.rc_context(STYLE):
+        figure, axes = _new(1, len(budgets), 3.1, sharey=True)
+        for axis, K in zip(axes[0], budgets, strict=True):
+            for method in methods:
+                if (method, K) in schedules:
+                    every = max(1, K // 10)
+                    axis.plot(range(K + 1), schedules[method, K], markevery=every, **look(method))
+            axis.set_yscale("symlog", linthresh=sigma_min, linscale=0.4)
+            axis.set_title(f"K = {K}")
+            axis.set_xlabel("step k")
+            axis.set_xlim(-0.02 * K, 1.02 * K)
+            axis.yaxis.set_minor_locator(NullLocator())
+        axes[0, 0].set_ylabel(r"noise level $\sigma_k$ (data units)")
+        axes[0, 0].set_ylim(0, None)
+        _legend(figure, axes, 4)
+    return figure
+
+
+def theta_figure(clocks: Mapping[str, Sequence[Row]], optimum: Sequence[Row]) -> Figure:
+    """The clock's speed theta(t): mean over trajectories and 99 % band, beside the closed form.
+
+    Args:
+        clocks: label -> rows {t, mean, low, high} of one learner.
+        optimum: rows {t, theta} of the time-only closed form.
+    """
+    colours = ["#d55e00", "#0072b2", "#009e73", "#8c510a"]
+    with plt.rc_context(STYLE):
+        figure, axes = _new(1, 1, 2.7, COLUMN)
+        axis = axes[0, 0]
+        span = max(row["t"] for row in optimum)
+        for colour, (label, rows) in zip(colours, clocks.items(), strict=False):
+            t = np.array([row["t"] for row in rows]) / span
+            mean, low, high = (np.array([row[k] for row in rows]) for k in ("mean", "low", "high"))
+            floor = mean.max() * 1e-6
+            axis.fill_between(t, np.maximum(low, floor), high, color=colour, alpha=0.25, lw=0)
+            axis.plot(t, mean, color=colour, label=label)
+        t = np.array([row["t"] for row in optimum]) / span
+        axis.plot(t, [row["theta"] for row in optimum], "k--", lw=0.9, label="closed form")
+        axis.set_yscale("log")
+        axis.set_xlim(0, 1)
+        axis.set_xlabel("clock time t / T")
+        axis.set_ylabel(r"speed $\theta = d\psi/dt$")
+        _legend(figure, axes, 2)
+    return figure
+
+
+def profile_figure(rows: Sequence[Row]) -> Figure:
+    """|Q| along trajectories against sigma, and the share of a local error that reaches the end.
+
+    Args:
+        rows: {sigma, q, q_error, q_low, q_high, gaussian, sensitivity, sensitivity_error,
+            gaussian_sensitivity}; errors are standard errors, low and high the 5 % and 95 % points.
+    """
+    column = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    sigma = column["sigma"]
+    with plt.rc_context(STYLE):
+        figure, (axes,) = _new(1, 2, 2.7)
+        left, right = axes
+        tiny = column["q"].max() * 1e-9
+        left.fill_between(
+            sigma,
+            np.maximum(column["q_low"], tiny),
+            column["q_high"],
+            color="#56b4e9",
+            alpha=0.25,
+            lw=0,
+            label="5 % to 95 % of trajectories",
+        )
+        low = np.maximum(column["q"] - 2 * column["q_error"], tiny)
+        left.fill_between(
+            sigma,
+            low,
+            column["q"] + 2 * column["q_error"],
+            color="#0072b2",
+            alpha=0.5,
+            lw=0,
+            label="± 2 standard errors",
+        )
+        left.plot(sigma, column["q"], color="#0072b2", label="mean over trajectories")
+        left.plot(sigma, column["gaussian"], "k--", lw=0.9, label="Gaussian data")
+        left.set_yscale("log")
+        left.set_ylim(column["q"].min() / 5, column["q_high"].max() * 2)
+        left.set_ylabel(r"$|Q| = |d^2x/d\sigma^2|$ (1 / data units)")
+        share, error = column["sensitivity"], column["sensitivity_error"]
+        right.fill_between(
+            sigma, share - 2 * error, share + 2 * error, color="#0072b2", alpha=0.35, lw=0
+        )
+        right.plot(sigma, share, color="#0072b2")
+        right.plot(sigma, column["gaussian_sensitivity"], "k--", lw=0.9)
+        right.set_ylim(0, None)
+        right.set_ylabel("share of a local error\nthat reaches the end")
+        for axis in axes:
+            axis.set_xscale("log")
+            axis.set_xlabel(r"noise level $\sigma$ (data units)")
+        _legend(figure, axes, 4)
+    return figure
+
+
+def learning_figure(
+    curves: Mapping[str, Mapping[int, Sequence[Row]]], bound: float | None, criterion: float
+) -> Figure:
+    """Objective over closed form against iterations, one colour per learner, one line per seed.
+
+    Args:
+        curves: learner label -> seed -> rows {iteration, ratio}.
+        bound: per-trajectory bound over the closed form, if known.
+        criterion: ratio up to which a time-only learner counts as converged.
+    """
+    colours = ["#d55e00", "#0072b2", "#009e73", "#8c510a"]
+    with plt.rc_context(STYLE):
+        figure, axes = _new(1, 1, 2.7, COLUMN)
+        axis = axes[0, 0]
+        top = 0.0
+        for colour, (label, seeds) in zip(colours, curves.items(), strict=False):
+            for index, rows in enumerate(seeds.values()):
+                x = [row["iteration"] + 1 for row in rows]
+                y = np.array([row["ratio"] for row in rows])
+                top = max(top, float(np.median(y)))
+                text = f"{label} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
+                axis.plot(x, y, color=colour, lw=0.9, alpha=0.9, label=text if index == 0 else None)
+        axis.axhspan(1, 1 + criterion, color="0.85", lw=0, zorder=0)
+        axis.axhline(1, color="k", lw=0.9, ls="--", label="closed form")
+        if bound is not None:
+            axis.axhline(bound, color="k", lw=0.9, ls=":", label="per-trajectory bound")
+        low = min(bound or 1.0, 1.0) - 0.04
+        axis.set_ylim(low, max(1.3, 1.15 * top))
+        axis.set_xlabel("iteration")
+        axis.set_ylabel("objective / closed form")
+        _legend(figure, axes, 2)
+    return figure

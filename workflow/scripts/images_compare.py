@@ -1,0 +1,27 @@
+"""Wins, ties and losses of ART-RL against hand-made schedules at equal NFE; feeds the docs."""
+
+from rule_job import run
+
+from art_rl.files import write_text
+from art_rl.image_comparison import compare, comparison_markdown
+from art_rl.methods import HAND_MADE, LEARNED, METHODS
+from art_rl.tables import read_rows, write_rows
+
+
+def main(snakemake):
+    rows = [row for path in snakemake.input.cells for row in read_rows(path)]
+    present = {row["method"] for row in rows}
+    groups = {
+        group: [m.id for m in METHODS.values() if m.group == group and m.id in present]
+        for group in (LEARNED, HAND_MADE)
+    }
+    results = [
+        result
+        for metric in ("fid", "rmse")
+        for result in compare(rows, groups[LEARNED], groups[HAND_MADE], metric)
+    ]
+    write_rows(snakemake.output.csv, results)
+    write_text(snakemake.output.md, comparison_markdown(results, snakemake.wildcards.model))
+
+
+run(main, snakemake)  # noqa: F821

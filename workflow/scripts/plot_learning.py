@@ -1,0 +1,23 @@
+"""Objective against iterations of one model's learners, beside the closed-form optimum."""
+
+import json
+from pathlib import Path
+
+from rule_job import run
+
+from art_rl.files import read_json
+from art_rl.plots import learning_figure, save
+
+
+def main(snakemake):
+    curves = {}
+    reports = [read_json(path)["report"] for path in snakemake.input.reports]
+    for (learner, seed), path in zip(snakemake.params.runs, snakemake.input.metrics, strict=True):
+        lines = map(json.loads, Path(path).read_text(encoding="utf-8").splitlines())
+        curves.setdefault(learner, {})[seed] = [row for row in lines if row["ratio"] is not None]
+    bound = reports[0]["per_trajectory_bound"] / reports[0]["closed_form"]
+    criterion = min(report["criterion"] for report in reports)
+    save(learning_figure(curves, bound, criterion), snakemake.output)
+
+
+run(main, snakemake)  # noqa: F821
