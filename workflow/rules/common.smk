@@ -286,6 +286,11 @@ def used_models():
     return list(dict.fromkeys(t["model"] for t in TABLES.values()))
 
 
+def drawn_models():
+    """Exact models that appear in tables; image models have figures of their own."""
+    return [model for model in used_models() if MODELS[model]["kind"] == "exact"]
+
+
 def fine_learners():
     """Names of the learners of one fine clock for every budget."""
     return [n for n, e in LEARNERS.items() if e["kind"] == "clock" and not is_per_budget(n)]
@@ -297,8 +302,12 @@ def fine_runs():
 
 
 def all_runs():
-    """(model, learner, seed) of every fine learner on every model."""
-    return [(model, name, seed) for model in used_models() for name, seed in fine_runs()]
+    """(model, learner, seed) of every fine learner on every exact model, and of those whose
+    schedules are sampled on every image model."""
+    exact = [(model, *run) for model in drawn_models() for run in fine_runs()]
+    return exact + [
+        (model, *run) for model in models_of_kind("image") for run in used_learners(model)
+    ]
 
 
 def first_seed_clocks(wildcards):
@@ -362,11 +371,11 @@ def figures():
     folder = f"<figures>/{config['name']}"
     paths = [
         f"{folder}/{model}_{kind}.{suffix}"
-        for model in used_models()
+        for model in drawn_models()
         for kind in kinds
         for suffix in ("pdf", "png")
     ]
-    if fine_learners():
+    if all_runs():
         paths += [f"{folder}/objectives.{suffix}" for suffix in ("csv", "md", "tex")]
     return [*paths, f"{folder}/provenance.json"]
 
@@ -547,6 +556,26 @@ def image_figures(model):
     if not used_learners(model):
         kinds = [kind for kind in kinds if kind not in ("learning", "theta")]
     return kinds
+
+
+def figure_kinds():
+    """Figures of the image models of this configuration (the same for each)."""
+    kinds = [image_figures(model) for model in models_of_kind("image")]
+    return kinds[0] if kinds else []
+
+
+def figure_budgets(wildcards):
+    """Budgets of the error figures: those every learned method was asked for, or all."""
+    model = wildcards.model
+    pairs = [pair for solver in solvers(model) for pair in cells(model, solver)]
+    learned = {K for name, K in pairs if method(name).group == LEARNED}
+    return sorted(learned or {K for _, K in pairs})
+
+
+def image_reports(wildcards):
+    """Reports of everything learned for an image model's tables."""
+    endpoint = [p.replace("metrics.jsonl", "result.json") for p in endpoint_runs(wildcards)]
+    return clock_reports(wildcards) + endpoint
 
 
 def image_products():

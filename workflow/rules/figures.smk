@@ -45,6 +45,7 @@ rule plot_schedules:
         "../../envs/plots.yaml"
     params:
         model=lookup("models/{model}", within=config),
+        solver=first_solver,
         methods=config["figures"]["methods"],
     script:
         "../scripts/plot_schedules.py"

@@ -210,11 +210,10 @@ rule compare_methods:
 rule image_provenance:
     """What the committed numbers of an image model come from."""
     input:
-        provenance=model_provenance,
+        provenance=model_cells_provenance,
         network="<results>/{model}/network.json",
         losses="<results>/{model}/network_losses.json",
-        benchmarks=cell_benchmarks,
-        reports=learning_reports,
+        reports=image_reports,
         code=modules("images_provenance.py"),
     output:
         "<figures>/{name}/{model}_provenance.json",
@@ -255,11 +254,18 @@ rule trust_ablation:
         "../scripts/images_trust.py"
 
 
+# Both kinds of models have figures of the same names.
+ruleorder: image_figures > plot_schedules
+ruleorder: image_figures > plot_profile
+ruleorder: image_figures > plot_theta
+ruleorder: image_figures > plot_learning
+
+
 rule image_figures:
     """All figures of an image model: errors against NFE, schedules, samples, |Q|, learning."""
     input:
         cells=model_cells,
-        provenance=model_provenance,
+        provenance=model_cells_provenance,
         previews=model_previews,
         schedules=model_schedules,
         profile="<results>/{model}/profile.npz",
@@ -272,7 +278,7 @@ rule image_figures:
     output:
         expand(
             "<figures>/{{name}}/{{model}}_{kind}.{suffix}",
-            kind=FIGURE_KINDS_HERE,
+            kind=figure_kinds(),
             suffix=["pdf", "png"],
         ),
     wildcard_constraints:

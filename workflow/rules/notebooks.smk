@@ -1,1 +1,24 @@
-# Notebooks.
+# Notebooks: the percent script is the source; they read results and compute nothing heavy.
+
+
+rule execute_notebook:
+    """A notebook with its outputs, from the results of this run."""
+    input:
+        source=from_cwd(ROOT / "notebooks") + "/{notebook}.py",
+        tables=tables(),
+        schedules=every_schedule(),
+        code=modules("execute_notebook.py"),
+    output:
+        "<results>/notebooks/{notebook}.ipynb",
+    log:
+        "<logs>/notebooks/{notebook}.log",
+    benchmark:
+        "<benchmarks>/notebooks/{notebook}.tsv"
+    conda:
+        "../../envs/notebooks.yaml"
+    params:
+        root=from_cwd(ROOT),
+        name=config["name"],
+        paths=config.get("pathvars", {}),
+    script:
+        "../scripts/execute_notebook.py"

@@ -1,6 +1,7 @@
 """Where the committed numbers of an image model come from, in one file beside them."""
 
 import csv
+from pathlib import Path
 
 from rule_job import run
 
@@ -24,6 +25,8 @@ def seconds(path):
 def main(snakemake):
     cells = [read_json(path) for path in snakemake.input.provenance]
     losses = read_json(snakemake.input.losses)
+    model = Path(snakemake.input.network).parent
+    folder = model.parent / "benchmarks" / model.name
     write_json(
         snakemake.output[0],
         {
@@ -35,7 +38,7 @@ def main(snakemake):
             "fid_reference": cells[0]["fid_reference"],
             "learning": {path: read_json(path)["report"] for path in snakemake.input.reports},
             "schedules": [schedule for cell in cells for schedule in cell["schedules"]],
-            "seconds": {path: seconds(path) for path in snakemake.input.benchmarks},
+            "seconds": {path.stem: seconds(path) for path in sorted(folder.glob("*.tsv"))},
         },
     )
 

@@ -1,0 +1,46 @@
+# make run    everything from config/config.yaml: tables and figures in paper_figures/
+# make test   the tests
+# make lint   style of Python, Snakemake and the workflow
+# make check-numbers   rerun from scratch in results/check and compare with the committed tables
+
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Idle OpenMP threads that spin slow every neighbour down; rules set their own thread numbers.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 0
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: run test lint report check-numbers clean
+
+run: $(READY)
+	snakemake --cores $(CORES)
+
+test: $(READY)
+	pytest
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	snakefmt --check -l 100 workflow
+	snakemake --lint
+
+report: $(READY)
+	snakemake --report results/report.zip
+
+check-numbers: $(READY)
+	rm -rf results/check
+	snakemake --cores $(CORES) --directory results/check
+	python -m art_rl.check_numbers paper_figures/exact results/check/paper_figures/exact
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,notebooks,dev]'
+	touch $@
+
+clean:
+	rm -rf results .snakemake

@@ -1,0 +1,128 @@
+"""All figures of one image model, PDF and PNG; feeds the report and docs/images.md."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from rule_job import run, schedule_key
+
+from art_rl.files import read_json, read_npz
+from art_rl.image_plots import (
+    learning_curves_figure,
+    loss_figure,
+    network_profile_figure,
+    nfe_figure,
+    sample_figure,
+)
+from art_rl.methods import METHODS
+from art_rl.plots import save, schedule_figure, theta_figure
+from art_rl.profile import Profile
+from art_rl.quadrature import node_density
+from art_rl.schedule import Schedule
+from art_rl.tables import read_rows
+
+# Drawn if a table has them: more lines than this cannot be told apart.
+DRAWN = (
+    "uniform",
+    "dpm",
+    "edm",
+    "gaussian",
+    "quadrature",
+    "endpoint",
+    "art_rl_feedback",
+    "art_rl_endpoint",
+)
+SAMPLED = ("uniform", "dpm", "edm", "gaussian", "quadrature", "art_rl_endpoint")
+
+
+def json_lines(path):
+    """Rows of a JSON lines file."""
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def closed_form_clock(profile, points=400):
+    """theta(t) of the time-only closed form: theta ~ |Q|^(-1/2) along its own clock."""
+    density = node_density(profile)
+    sigma = np.geomspace(profile.sigma_min, profile.sigma_max, points)
+    r = density(sigma)
+    cumulative = np.concatenate([[0], np.cumsum((r[1:] + r[:-1]) / 2 * np.diff(sigma))])
+    total, T = cumulative[-1] + sigma[0] * r[0], profile.sigma_max
+    t = T * (1 - (cumulative + sigma[0] * r[0]) / total)
+    return [{"t": a, "theta": total / T / b} for a, b in zip(t[::-1], r[::-1], strict=True)]
+
+
+def main(snakemake):
+    rows = [row for path in snakemake.input.cells for row in read_rows(path)]
+    solvers = list(dict.fromkeys(row["solver"] for row in rows))
+    present = {row["method"] for row in rows}
+    drawn = [name for name in METHODS if name in DRAWN and name in present]
+    budgets = snakemake.params.budgets
+    tables = [row for row in rows if row["K"] in budgets]
+    floors = read_json(snakemake.input.provenance[0])["floors"]["fid"]
+    profile = Profile.load(snakemake.input.profile)
+
+    figures = {
+        "fid_nfe": lambda: nfe_figure(tables, solvers, "fid", drawn, floors),
+        "rmse_nfe": lambda: nfe_figure(tables, solvers, "rmse", drawn),
+        "profile": lambda: network_profile_figure(profile),
+        "loss": lambda: loss_figure(read_json(snakemake.input.losses)),
+    }
+
+    def schedules():
+        levels = {}
+        for path in snakemake.input.schedules:
+            method, solver, K = schedule_key(path)
+            # Schedules made for one solver are drawn for the highest order among the solvers.
+            if K in (5, 10) and method in drawn and solver in ("any", solvers[-1]):
+                levels[method, K] = Schedule.load(path).sigmas
+        if not levels:
+            K = max(budgets)
+            for path in snakemake.input.schedules:
+                method, solver, k = schedule_key(path)
+                if k == K and method in drawn and solver in ("any", solvers[-1]):
+                    levels[method, K] = Schedule.load(path).sigmas
+        return schedule_figure(levels, drawn, profile.sigma_min)
+
+    figures["schedules"] = schedules
+
+    def learning():
+        clocks = {}
+        for path in snakemake.input.clocks:
+            name = Path(path).parent.parent.name
+            clocks[name] = [row for row in json_lines(path) if row["ratio"] is not None]
+        endpoint = {}
+        for path in snakemake.input.endpoint:
+            endpoint[Path(path).parent.parent.name.rsplit("_", 1)[-1]] = json_lines(path)
+        return learning_curves_figure(clocks, endpoint)
+
+    def theta():
+        clocks = {Path(p).parent.parent.name: read_rows(p) for p in snakemake.input.thetas}
+        return theta_figure(clocks, closed_form_clock(profile))
+
+    figures |= {"learning": learning, "theta": theta}
+
+    for solver, path in zip(solvers, snakemake.input.previews, strict=True):
+
+        def samples(solver=solver, path=path):
+            own = [row for row in tables if row["solver"] == solver]
+            shown = {row["method"] for row in own}
+            return sample_figure(
+                read_npz(path),
+                [name for name in METHODS if name in SAMPLED and name in shown],
+                [K for K in budgets if K <= 10],
+                {row["K"]: row["nfe"] for row in own},
+                solver,
+            )
+
+        figures[f"samples_{solver}"] = samples
+
+    paths = {}
+    for path in snakemake.output:
+        paths.setdefault(Path(path).stem.removeprefix(f"{snakemake.wildcards.model}_"), []).append(
+            path
+        )
+    for kind, targets in paths.items():
+        save(figures[kind](), targets)
+
+
+run(main, snakemake)  # noqa: F821
