@@ -334,6 +334,11 @@ def all_reports():
     return [learned_files(*run, "result.json")[0] for run in all_runs()]
 
 
+def first_solver(wildcards):
+    """The solver whose schedules a model's schedule figure shows, for params."""
+    return solvers(wildcards.model)[0]
+
+
 def drawn_schedules(wildcards):
     """Schedules of a model's schedule figure, for its first solver."""
     solver = solvers(wildcards.model)[0]
@@ -572,12 +577,6 @@ def figure_budgets(wildcards):
     return sorted(learned or {K for _, K in pairs})
 
 
-def image_reports(wildcards):
-    """Reports of everything learned for an image model's tables."""
-    endpoint = [p.replace("metrics.jsonl", "result.json") for p in endpoint_runs(wildcards)]
-    return clock_reports(wildcards) + endpoint
-
-
 def image_products():
     """Figures, comparisons and exported schedules of all image models."""
     name, products = config["name"], exported_files()
@@ -590,7 +589,6 @@ def image_products():
             suffix=["pdf", "png"],
         )
         products += [f"<figures>/{name}/{model}_wins.{suffix}" for suffix in ("csv", "md")]
-        products.append(f"<figures>/{name}/{model}_provenance.json")
         if MODELS[model].get("trust_ablation"):
             products += [f"<figures>/{name}/{model}_trust.{suffix}" for suffix in ("csv", "md")]
     return products
