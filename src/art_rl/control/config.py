@@ -46,7 +46,8 @@ class LearnerConfig:
         batch: trajectories per iteration, >= 2.
         noise: exploration: standard deviation of theta relative to an equidistributed clock, > 0;
             fixes lambda = noise^2 * (mean cost rate of the base clock) unless ``lambda_`` is given.
-        noise_final: the same at the last iteration (geometric decay), > 0.
+        noise_final: the same at the last iteration (geometric decay), > 0; None: a third of ``noise``
+            in the feedback form, ``noise`` (constant lambda) in the paper's.
         lambda_: temperature of eq. 11 in cost units, > 0, constant; None: from ``noise``.
         q_floor: eps, absolute floor of |Q| in the policy's variance, > 0.
         q_floor_relative: the same relative to the mean |Q| at that level (ours), in [0, 1].
@@ -79,15 +80,15 @@ class LearnerConfig:
     quadrature: str = "auto"
     base: str = "edm"
     rho: float = 7.0
-    iterations: int = 300
+    iterations: int = 200
     batch: int = 256
     noise: float = 0.15
-    noise_final: float = 0.05
+    noise_final: float | None = None
     lambda_: float | None = None
     q_floor: float = 1e-12
     q_floor_relative: float = 0.1
-    trace: float = 0.9
-    actor_rate: float = 0.02
+    trace: float = 0.8
+    actor_rate: float = 0.01
     critic_rate: float = 0.02
     gamma_rate: float = 0.1
     gamma_proportional: float = 1.0
@@ -207,4 +208,4 @@ _REAL = {
     "clip": (0.0, math.inf, True),
     "tolerance": (0.0, math.inf, True),
 }
-_MAY_BE_NONE = ("lambda_", "gamma_start", "tolerance")
+_MAY_BE_NONE = ("noise_final", "lambda_", "gamma_start", "tolerance")

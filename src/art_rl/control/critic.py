@@ -65,7 +65,8 @@ class ShapedCritic(Critic):
         super().__init__()
         lattice = environment.lattice
         self.lattice, self.rate, self.hard_end = lattice, rate, config.form == "feedback"
-        base = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
+        # Not the actor's base: the edm density, far too large near 0, would start V far too steep there.
+        base = base_density("gaussian", lattice.middles, lattice.sigma_min, config.rho)
         first = (rate**0.5 if self.hard_end else 2 * rate) * lattice.sigma_max
         base = base / (base * lattice.widths).sum() * first
         size = (config.hidden, config.layers, generator)

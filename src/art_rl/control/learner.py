@@ -113,8 +113,10 @@ class Learner:
         if self.config.lambda_ is not None:
             return self.config.lambda_
         done = self.iteration / max(self.config.iterations - 1, 1)
-        noise = self.config.noise * (self.config.noise_final / self.config.noise) ** done
-        return noise**2 * self.rate
+        first, last = self.config.noise, self.config.noise_final
+        if last is None:
+            last = first / 3 if self.config.form == "feedback" else first
+        return (first * (last / first) ** done) ** 2 * self.rate
 
     @property
     def effective_gamma(self) -> float:

@@ -24,6 +24,10 @@ from art_rl.control.config import LearnerConfig
 from art_rl.control.environment import Environment, Observation
 from art_rl.control.networks import LogDensity, Modulation, TimeNet, base_density
 
+# The open actor may change the base clock's log-speed by at most this: far more than any optimum needs,
+# and a run whose gamma was once wrong can come back.
+_LARGEST_CHANGE = 5.0
+
 
 def policy_std(
     observation: Observation, mean_q: Tensor, lambda_: float, eps: float, eps_relative: float
@@ -97,7 +101,8 @@ class PaperActor(nn.Module):
         sigma, lattice = observation.sigma, self.lattice
         target = lattice.evaluate(self.integral, sigma) - self.integral[-1] / steps
         base = (sigma - lattice.invert(self.integral, target)) * (steps / lattice.sigma_max)
-        return base * torch.exp(self.net(step, steps, sigma, observation.features))
+        change = self.net(step, steps, sigma, observation.features)
+        return base * torch.exp(_LARGEST_CHANGE * torch.tanh(change / _LARGEST_CHANGE))
 
 
 class OptimalActor(nn.Module):
