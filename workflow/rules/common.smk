@@ -386,8 +386,9 @@ def figures():
 
 
 def notebooks():
-    """Executed notebooks."""
-    return []
+    """Executed notebooks; the .ipynb of a pair is made from its percent script."""
+    sources = sorted((ROOT / "notebooks").glob("*.py"))
+    return [f"<results>/notebooks/{path.stem}.ipynb" for path in sources]
 
 
 # Image models.

@@ -27,6 +27,7 @@ rule measure_profile:
         code=modules("measure_profile.py"),
     output:
         profile="<results>/{model}/profile.npz",
+        csv="<results>/{model}/profile.csv",
     log:
         "<logs>/{model}/measure_profile.log",
     benchmark:
