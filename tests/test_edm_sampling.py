@@ -94,7 +94,12 @@ def test_official_images(test_data, case):
     )
     scale = np.abs(golden["images"]).max()
     np.testing.assert_allclose(images, golden["images"], rtol=0, atol=TOLERANCE * scale)
-    np.testing.assert_array_equal(to_uint8(images).numpy(), golden["images_uint8"])
+    # uint8 truncates: a pixel may differ only where the reference lies on an edge within rounding.
+    # (On the machine these tests were written on none does.)
+    grey = golden["images"] * 127.5 + 128
+    on_edge = np.abs(grey - np.rint(grey)) < 127.5 * TOLERANCE * scale
+    differs = to_uint8(images).numpy() != golden["images_uint8"]
+    assert not (differs & ~on_edge).any() and differs.sum() <= 3
     np.testing.assert_array_equal(
         to_uint8(torch.from_numpy(golden["images"])).numpy(), golden["images_uint8"]
     )

@@ -207,10 +207,11 @@ def edm_sample(
     for k in range(K):
         if callback is not None:
             callback(k, float(t[k]), x)
-        gamma = _gamma(float(t[k]), K, S_churn, S_min, S_max)
-        t_hat = _round(denoiser, t[k] + gamma * t[k])
-        # Drawn at every step, as officially; matters only with churn, so it can be left out without.
+        t_hat = t[k]
+        # Officially the noise is drawn in any case; without churn it is multiplied by 0, so not here.
         if S_churn > 0:
+            gamma = _gamma(float(t[k]), K, S_churn, S_min, S_max)
+            t_hat = _round(denoiser, t[k] + gamma * t[k])
             x = x + (t_hat**2 - t[k] ** 2).clamp(min=0).sqrt() * S_noise * noise.normal()
         x = (step if k < K - 1 else euler_step)(denoiser, x, t_hat, t[k + 1], labels)
     if callback is not None:

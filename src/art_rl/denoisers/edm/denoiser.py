@@ -63,7 +63,7 @@ def optimise(
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
     fused_attention: bool = False,
-    compile: bool = False,
+    compile: bool | str = False,
     cuda_graphs: bool = False,
 ) -> EDMDenoiser:
     """Set how the network computes; returns the same denoiser.
@@ -72,9 +72,11 @@ def optimise(
         dtype: of the U-Net's trunk (convolutions, normalisations): float32, bfloat16 or float16.
             The embedding of noise level and labels and all preconditioning stay float32.  Going back
             from a smaller dtype to float32 does not restore the lost digits: load again.
-        channels_last: memory layout NHWC.
+        channels_last: memory layout NHWC; forward-mode differentiation then fails (PyTorch's rule for
+            group normalisation wants NCHW).  Without ``compile`` it can be slower on CUDA.
         fused_attention: PyTorch's fused kernel; forward-mode differentiation then fails.
-        compile: torch.compile (first call takes a minute or more; one compilation per batch size).
+        compile: torch.compile, True or the name of a backend (the first call takes a minute or more;
+            one compilation per batch size).
         cuda_graphs: replay a recorded CUDA graph per batch shape; CUDA only, no gradients.
     """
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
@@ -91,7 +93,10 @@ def optimise(
             module.fused_attention = fused_attention
     if channels_last:
         net.to(memory_format=torch.channels_last)
-    forward: Callable[..., Tensor] = torch.compile(net) if compile else net
+    forward: Callable[..., Tensor] = net
+    if compile:
+        backend = "inductor" if compile is True else compile
+        forward = torch.compile(net, backend=backend, dynamic=False)
     if channels_last:
         inner = forward
 
@@ -133,6 +138,7 @@ class GraphReplay:
             for _ in range(3):
                 self.function(*static)
         torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.empty_cache()  # a graph has its own memory: give back what the warm-up holds
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             output = self.function(*static)

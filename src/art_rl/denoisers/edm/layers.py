@@ -129,7 +129,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, fused: bool) -> Tensor:
     PyTorch's fused kernel (faster and smaller; no forward-mode differentiation).
     """
     if fused:
-        q, k, v = (part.transpose(2, 3) for part in (q, k, v))
+        # The fused kernels want the channels of a head side by side in memory.
+        q, k, v = (part.transpose(2, 3).contiguous() for part in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v).transpose(2, 3)
     logits = q.float().transpose(2, 3) @ (k.float() / math.sqrt(k.shape[2]))
     weights = logits.softmax(dim=-1).to(v.dtype)  # (B, heads, queries, keys)

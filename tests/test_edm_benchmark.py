@@ -1,0 +1,42 @@
+"""The throughput benchmark runs at tiny size on this machine and writes what it promises."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from art_rl.files import read_json
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+edm_throughput = pytest.importorskip("edm_throughput")
+
+
+def test_smoke(tmp_path, capsys):
+    out = tmp_path / "result.json"
+    skip = ["compile", "all_float32", "all_fp16"]
+    edm_throughput.main(
+        ["--smoke", "--quiet", "--device", "cpu", "--out", str(out), "--skip", *skip]
+    )
+    result = read_json(out)
+    assert result["nfe"] == 5 and result["flops_per_call_and_image"] > 1e6
+    rows = {row["variant"]: row for row in result["speed"]}
+    assert {"official", "channels_last", "fused_attention", "bf16", "fp16", "all_bf16"} == set(rows)
+    for row in rows.values():
+        assert row["images_per_second"] == pytest.approx(row["batch"] / row["seconds_per_batch"])
+        flops = result["flops_per_call_and_image"] * 5 * row["images_per_second"]
+        assert row["flops_per_second"] == pytest.approx(flops)
+    accuracy = {row["variant"]: row for row in result["accuracy"]["variants"]}
+    worst = {
+        name: max(row["one_call_max_relative_error"].values()) for name, row in accuracy.items()
+    }
+    assert worst["official"] == 0 and worst["channels_last"] < 1e-5
+    assert 1e-5 < worst["fp16"] < worst["bf16"] < 0.1
+    assert result["accuracy"]["solver_rms_error"] > accuracy["fp16"]["images_rms_error"] > 0
+    assert {row["variant"] for row in result["skipped"]} >= {*skip, "cuda_graphs"}
+    assert "images/s" in capsys.readouterr().out
+
+
+def test_weights_need_their_description(capsys):
+    with pytest.raises(SystemExit):
+        edm_throughput.parse(["--weights", "net.safetensors"])
+    assert "go together" in capsys.readouterr().err
