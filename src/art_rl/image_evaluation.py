@@ -1,4 +1,4 @@
-"""Cells of image models: shards of seeds to LeNet-FID and endpoint RMSE, and who wins.
+"""Cells of image models: shards of seeds to LeNet-FID and endpoint RMSE.
 
     fid     Frechet distance of LeNet features (uint8 images) to the training set: the model's error, the
             discretisation error and sampling noise together
@@ -207,65 +207,3 @@ def cell_rows(
                 }
             )
     return rows
-
-
-def compare(
-    rows: Sequence[Mapping[str, Any]],
-    learned: Sequence[str],
-    baselines: Sequence[str],
-    metric: str,
-) -> list[dict[str, Any]]:
-    """ART-RL against every hand-made schedule at equal NFE, seed block by seed block.
-
-    For every solver, K and baseline: the learned method of lowest mean, and whether it wins, ties or
-    loses.  A tie: the paired difference over blocks is, in the mean, no larger than its standard
-    deviation (with one block there are no ties).
-
-    Args:
-        rows: of cells files, any solvers.
-        learned, baselines: method ids.
-        metric: "fid" or "rmse".
-
-    Returns:
-        rows {solver, K, nfe, metric, baseline, baseline_mean, learned, learned_mean, ratio, spread,
-        outcome}; spread is the standard deviation of the paired ratio (0 with one block).
-    """
-    values: dict[tuple[str, int, str], dict[int, float]] = {}
-    calls: dict[tuple[str, int], int] = {}
-    for row in rows:
-        values.setdefault((row["solver"], row["K"], row["method"]), {})[row["block"]] = row[metric]
-        calls[row["solver"], row["K"]] = row["nfe"]
-    result = []
-    for solver, K in calls:
-        ours = [name for name in learned if (solver, K, name) in values]
-        if not ours:
-            continue
-        best = min(ours, key=lambda name: np.mean(list(values[solver, K, name].values())))
-        mine = values[solver, K, best]
-        for baseline in baselines:
-            theirs = values.get((solver, K, baseline))
-            if theirs is None:
-                continue
-            blocks = sorted(set(mine) & set(theirs))
-            a = np.array([mine[b] for b in blocks])
-            c = np.array([theirs[b] for b in blocks])
-            difference, ratio = a - c, a / c
-            spread = float(ratio.std(ddof=1)) if len(blocks) > 1 else 0.0
-            tied = len(blocks) > 1 and abs(difference.mean()) <= difference.std(ddof=1)
-            outcome = "tie" if tied else "win" if difference.mean() < 0 else "loss"
-            result.append(
-                {
-                    "solver": solver,
-                    "K": K,
-                    "nfe": calls[solver, K],
-                    "metric": metric,
-                    "baseline": baseline,
-                    "baseline_mean": float(c.mean()),
-                    "learned": best,
-                    "learned_mean": float(a.mean()),
-                    "ratio": float(a.mean() / c.mean()),
-                    "spread": spread,
-                    "outcome": outcome,
-                }
-            )
-    return result

@@ -11,6 +11,7 @@ from art_rl.errors import ArtRLError
 HAND_MADE = "Hand-made"
 CLOSED_FORM = "Closed form"
 LEARNED = "ART-RL"
+TRANSFER = "ART-RL carried over"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Method:
     Attributes:
         id: name in files and in the configuration.
         label: name in tables and figures.
-        group: HAND_MADE, CLOSED_FORM or LEARNED.
+        group: HAND_MADE, CLOSED_FORM, LEARNED or TRANSFER.
         solvers: None if one schedule serves every solver, else the solvers it is made for, each
             with its own schedule.
         tolerance: relative change of a metric that a rerun on another machine may show.  Learners
@@ -62,6 +63,8 @@ METHODS: dict[str, Method] = {
         Method("art_rl_paper", "ART-RL (paper's form)", LEARNED, None, 5e-2),
         Method("art_rl_feedback", "ART-RL (feedback)", LEARNED, None, 2e-2),
         Method("art_rl_endpoint", "ART-RL (endpoint reward)", LEARNED, _ALL, 5e-2),
+        Method("transfer_budget", "ART-RL, resampled from another K", TRANSFER, _ALL, 5e-2),
+        Method("transfer_data", "ART-RL, learned on other data", TRANSFER, _ALL, 5e-2),
     )
 }
 

@@ -78,7 +78,9 @@ def _fill(value: Any, schema: Any, root: dict[str, Any]) -> Any:
         return value
     properties = schema.get("properties", {})
     for key, part in properties.items():
-        part = _resolve(part, root)
+        if isinstance(part, dict) and "$ref" in part:  # keys beside $ref count too
+            part = {**_resolve(part, root), **part}
+            del part["$ref"]
         if key not in value and "default" in part:
             value[key] = copy.deepcopy(part["default"])
         if key in value:

@@ -207,26 +207,6 @@ rule compare_methods:
         "../scripts/images_compare.py"
 
 
-rule image_provenance:
-    """What the committed numbers of an image model come from."""
-    input:
-        provenance=model_cells_provenance,
-        network="<results>/{model}/network.json",
-        losses="<results>/{model}/network_losses.json",
-        reports=image_reports,
-        code=modules("images_provenance.py"),
-    output:
-        "<figures>/{name}/{model}_provenance.json",
-    wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
-    log:
-        "<logs>/{model}/{name}_provenance.log",
-    conda:
-        "../../envs/cpu.yaml"
-    script:
-        "../scripts/images_provenance.py"
-
-
 rule trust_ablation:
     """Closed forms with |Q| of the network trusted on other ranges: FID and RMSE at a few budgets."""
     input:

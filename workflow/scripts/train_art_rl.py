@@ -24,6 +24,7 @@ def from_list(snakemake, K):
 def per_budget(snakemake, K):
     """The paper's Algorithm 1: actual Euler rollouts on a clock of K steps."""
     from art_rl.control import EulerEnvironment, LearnerConfig, TableEnvironment, distill, train
+    from art_rl.control.rollout_q import RolloutQ
     from art_rl.experiments import build_experiment
 
     control, learner = snakemake.params.control, snakemake.params.learner
@@ -35,9 +36,12 @@ def per_budget(snakemake, K):
     config = LearnerConfig.from_dict(
         {**learner["settings"], "budget": K, "seed": learner["seeds"][0]}
     )
+    options = {}
+    if snakemake.params.model["kind"] == "image":  # a network call is what costs
+        options["q_function"] = RolloutQ(table)
     with resumable(snakemake) as state:
         result = train(
-            EulerEnvironment(experiment.denoiser, start, table),
+            EulerEnvironment(experiment.denoiser, start, table, **options),
             config,
             checkpoint_path=state / "checkpoint.safetensors",
         )
