@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from art_rl.files import atomic_path
 from art_rl.methods import METHODS
@@ -93,7 +93,7 @@ def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
     """Write the figure to every path (.pdf, .png) atomically and without dates, and close it."""
     for path in paths:
         metadata = {"CreationDate": None} if str(path).endswith(".pdf") else {"Software": None}
-        with atomic_path(path) as temporary:
+        with plt.rc_context(STYLE), atomic_path(path) as temporary:
             figure.savefig(temporary, metadata=metadata)
     plt.close(figure)
 
@@ -104,6 +104,16 @@ def _new(rows: int, columns: int, height: float, width: float = PAGE, **kw: Any)
             rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **kw
         )
     return figure, axes
+
+
+def _error_axis(axis: Axes) -> None:
+    """Logarithmic, with plain numbers at 1, 2 and 5 where the range is short."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    if high / low < 100:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _budget_axis(axis: Axes, budgets: Sequence[int]) -> None:
@@ -172,8 +182,9 @@ def error_figure(
                         fontsize=6,
                         color="0.4",
                     )
-                axis.set_yscale("log")
+                _error_axis(axis)
                 _budget_axis(axis, budgets)
+                axis.set_visible(axis.has_data())
                 if relative:
                     axis.set_ylim(0.3, 3)
                     axis.yaxis.set_major_locator(FixedLocator([0.3, 0.5, 1, 2, 3]))
@@ -225,6 +236,7 @@ def schedule_figure(
             axis.set_title(f"K = {K}")
             axis.set_xlabel("step k")
             axis.set_xlim(-0.02 * K, 1.02 * K)
+            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axis.yaxis.set_minor_locator(NullLocator())
         axes[0, 0].set_ylabel(r"noise level $\sigma_k$ (data units)")
         axes[0, 0].set_ylim(0, None)
@@ -249,7 +261,7 @@ def theta_figure(clocks: Mapping[str, Sequence[Row]], optimum: Sequence[Row]) ->
             mean, low, high = (np.array([row[k] for row in rows]) for k in ("mean", "low", "high"))
             floor = mean.max() * 1e-6
             axis.fill_between(t, np.maximum(low, floor), high, color=colour, alpha=0.25, lw=0)
-            axis.plot(t, mean, color=colour, label=label)
+            axis.plot(t, mean, color=colour, label=label.replace("_", " "))
         t = np.array([row["t"] for row in optimum]) / span
         axis.plot(t, [row["theta"] for row in optimum], "k--", lw=0.9, label="closed form")
         axis.set_yscale("log")
@@ -332,7 +344,9 @@ def learning_figure(
                 x = [row["iteration"] + 1 for row in rows]
                 y = np.array([row["ratio"] for row in rows])
                 top = max(top, float(np.median(y)))
-                text = f"{label} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
+                text = (
+                    f"{label.replace('_', ' ')} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
+                )
                 axis.plot(x, y, color=colour, lw=0.9, alpha=0.9, label=text if index == 0 else None)
         axis.axhspan(1, 1 + criterion, color="0.85", lw=0, zorder=0)
         axis.axhline(1, color="k", lw=0.9, ls="--", label="closed form")

@@ -388,6 +388,8 @@ def figures():
 def notebooks():
     """Executed notebooks; the .ipynb of a pair is made from its percent script."""
     sources = sorted((ROOT / "notebooks").glob("*.py"))
+    if not models_of_kind("image"):
+        sources = [path for path in sources if "image" not in path.stem]
     return [f"<results>/notebooks/{path.stem}.ipynb" for path in sources]
 
 

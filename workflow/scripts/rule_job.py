@@ -26,9 +26,11 @@ def run(main, snakemake):
     An ArtRLError (bad input) ends the job with one line, in the log and on the terminal, and exit
     status 1; any other exception is a bug and keeps its traceback, in the log.
     """
-    terminal = sys.stderr
+    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8")
     with open(snakemake.log[0], "w", buffering=1, encoding="utf-8") as log:
-        sys.stdout = sys.stderr = log
+        # By file descriptor, so that libraries and child processes write there too.
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
         try:
             main(snakemake)
         except ArtRLError as error:
@@ -42,8 +44,8 @@ def run(main, snakemake):
             failed = True
         else:
             failed = False
-        finally:
-            sys.stdout, sys.stderr = sys.__stdout__, terminal
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
     if failed:
         sys.exit(1)
 
