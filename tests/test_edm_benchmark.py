@@ -13,14 +13,14 @@ edm_throughput = pytest.importorskip("edm_throughput")
 
 def test_smoke(tmp_path, capsys):
     out = tmp_path / "result.json"
-    skip = ["compile", "all_float32", "all_fp16"]
+    skip = ["compile", "all_float32", "all_bf16", "all_fp16"]  # each compiles for seconds
     edm_throughput.main(
         ["--smoke", "--quiet", "--device", "cpu", "--out", str(out), "--skip", *skip]
     )
     result = read_json(out)
     assert result["nfe"] == 5 and result["flops_per_call_and_image"] > 1e6
     rows = {row["variant"]: row for row in result["speed"]}
-    assert {"official", "channels_last", "fused_attention", "bf16", "fp16", "all_bf16"} == set(rows)
+    assert {"official", "channels_last", "fused_attention", "bf16", "fp16"} == set(rows)
     for row in rows.values():
         assert row["images_per_second"] == pytest.approx(row["batch"] / row["seconds_per_batch"])
         flops = result["flops_per_call_and_image"] * 5 * row["images_per_second"]

@@ -344,6 +344,14 @@ def test_settings_for_speed_keep_the_output(options, tolerance):
             assert error > 1e-5  # the setting did something
 
 
+def test_compiled_network_keeps_the_output():
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = random_denoiser("ddpmpp_cond")(x, 0.7)
+    compiled = optimise(random_denoiser("ddpmpp_cond"), compile="eager", channels_last=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x, 0.7), expected, rtol=0, atol=1e-5)
+
+
 def test_bad_settings():
     with pytest.raises(ArtRLError, match="dtype"):
         optimise(random_denoiser("ddpmpp"), dtype=torch.float64)
