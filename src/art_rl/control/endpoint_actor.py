@@ -133,8 +133,9 @@ class EndpointActor:
             clock, torch.stack(actions, 1), torch.stack(means, 1), torch.stack(gradients, 1), sigmas
         )
 
-    def levels(self, coefficients: Tensor) -> Tensor:
-        """(K + 1,) levels of the mean policy."""
+    def levels(self, coefficients: Tensor | None) -> Tensor:
+        """(K + 1,) levels of the mean policy; None: of the base density."""
+        coefficients = self.start() if coefficients is None else coefficients
         zeros = torch.zeros(1, self.K - 1, dtype=torch.float64)
         return self.rollout(coefficients, zeros, 0.0).sigmas[0]
 

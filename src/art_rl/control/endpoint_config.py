@@ -19,11 +19,20 @@ class EndpointConfig:
     Attributes:
         seed: random seed of exploration and of the choice of starting states, >= 0.
         iterations: policy updates per budget, >= 1.
+        trials: starts that are followed up per budget, >= 1: the best ``trials`` starts that differ
+            are learned from for ``trial_share`` of the iterations, the best of them for the rest (the
+            problem is not convex).
+        trial_share: in (0, 1].
+        evaluations: network evaluations (one per state and call) to spend at most on one budget's
+            updates, or None: for large K, points and iterations are reduced alike until they fit,
+            not below 16 points and 20 iterations.
         draws: N, schedules sampled per iteration, even (noise comes in +/- pairs), >= 4.
         points: P, starting states per iteration, shared by all draws, >= 1 (at most all of x_train).
         noise_start: exploration at the first iteration: standard deviation of the action, the logit of
             the share of the remaining clock; for small steps the relative noise of a step.  > 0.
-        noise_end: the same at the last iteration (geometric decay), 0 < noise_end <= noise_start.
+        noise_end: the smallest it decays to (geometrically), 0 < noise_end <= noise_start.
+        anneal_over: share of the iterations the decay takes if successive updates do not agree in
+            direction; it waits while they do.  > 0.
         step_size: multiplies the natural gradient; 1 moves the mean policy by at most about one
             exploration spread per iteration, > 0.
         largest_step: trust region: largest move of the mean policy per iteration in exploration
@@ -37,8 +46,8 @@ class EndpointConfig:
         clip: credits are limited to this many spreads, > 0.
         knots: J, coefficients of the density network per budget, >= 2.
         starts: node densities tried as start, of gaussian, arctan, cosine, edm; at least one (or
-            densities handed over to train_endpoint).  The one with the smallest endpoint error on
-            ``start_points`` training states is taken.
+            densities handed over to train_endpoint), ranked by endpoint error on ``start_points``
+            training states.
         transfer: also try the density learned for the next smaller budget as a start.
         start_points: training states the starts are compared on, >= 1 (at most all).
         average_from: the final policy averages the coefficients from this share of the iterations on,
@@ -56,14 +65,18 @@ class EndpointConfig:
 
     seed: int = 0
     iterations: int = 80
+    trials: int = 3
+    trial_share: float = 0.25
+    evaluations: int | None = 12_000_000
     draws: int = 64
     points: int = 128
-    noise_start: float = 0.15
-    noise_end: float = 0.02
+    noise_start: float = 0.3
+    noise_end: float = 0.005
+    anneal_over: float = 0.6
     step_size: float = 1.0
     largest_step: float = 1.0
     damping: float = 1e-3
-    trace: float = 0.9
+    trace: float = 0.7
     critic_memory: float = 0.8
     critic_ridge: float = 0.01
     ensemble_features: bool = True
@@ -84,6 +97,8 @@ class EndpointConfig:
         whole = {
             "seed": 0,
             "iterations": 1,
+            "trials": 1,
+            "evaluations": 1,
             "draws": 4,
             "points": 1,
             "knots": 2,
@@ -95,6 +110,8 @@ class EndpointConfig:
         }
         for name, least in whole.items():
             value = getattr(self, name)
+            if name == "evaluations" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ArtRLError(
                     f"{name} must be a whole number of at least {least}, got {value!r}"
@@ -104,6 +121,7 @@ class EndpointConfig:
         positive = (
             "noise_start",
             "noise_end",
+            "anneal_over",
             "step_size",
             "largest_step",
             "damping",
@@ -113,6 +131,7 @@ class EndpointConfig:
         for name in positive:
             self._number(name, lambda v: v > 0, "positive")
         self._number("trace", lambda v: 0 <= v <= 1, "in [0, 1]")
+        self._number("trial_share", lambda v: 0 < v <= 1, "in (0, 1]")
         for name in ("critic_memory", "average_from"):
             self._number(name, lambda v: 0 <= v < 1, "in [0, 1)")
         if self.noise_end > self.noise_start:

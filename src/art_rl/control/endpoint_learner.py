@@ -28,23 +28,36 @@ class EndpointLearner:
         actor: the actor, at its base density.
         environment: training states.
         config: settings.
+        iterations, points: sizes for this budget (config.evaluations may have reduced them).
+        trial: number of the trial; decides the random draws together with config.seed and K.
     """
 
     def __init__(
-        self, actor: EndpointActor, environment: EndpointEnvironment, config: EndpointConfig
+        self,
+        actor: EndpointActor,
+        environment: EndpointEnvironment,
+        config: EndpointConfig,
+        iterations: int,
+        points: int,
+        trial: int,
     ) -> None:
+        self.iterations, self.points = iterations, points
         self.actor, self.environment, self.config = actor, environment, config
         self.critic = EndpointCritic(actor.K - 1, config.critic_memory, config.critic_ridge)
-        self.generator = torch.Generator().manual_seed(config.seed * 100_003 + actor.K)
+        self.generator = torch.Generator().manual_seed(
+            (config.seed * 10_007 + actor.K) * 101 + trial
+        )
         self.coefficients = actor.start()
         self.total = actor.start()
+        self.path = actor.start()
+        self.annealed = 0.0
         self.averaged = 0
         self.snapshots: list[Tensor] = []
         self.iteration = 0
 
     @property
     def done(self) -> bool:
-        return self.iteration >= self.config.iterations
+        return self.iteration >= self.iterations
 
     @property
     def candidates(self) -> dict[str, Tensor]:
@@ -57,14 +70,13 @@ class EndpointLearner:
     def noise(self) -> float:
         """Exploration of the current iteration: geometric from noise_start to noise_end."""
         config = self.config
-        share = self.iteration / max(config.iterations - 1, 1)
-        return config.noise_start * (config.noise_end / config.noise_start) ** share
+        return config.noise_start * (config.noise_end / config.noise_start) ** self.annealed
 
     def step(self) -> dict[str, float]:
         """One iteration; returns its metrics (docs/endpoint_reward.md)."""
         config, actor, environment = self.config, self.actor, self.environment
         noise = self.noise()
-        index = torch.randperm(len(environment.x), generator=self.generator)[: config.points]
+        index = torch.randperm(len(environment.x), generator=self.generator)[: self.points]
         half = torch.randn(
             config.draws // 2, actor.K - 1, dtype=torch.float64, generator=self.generator
         )
@@ -98,6 +110,7 @@ class EndpointLearner:
         length = float((natural @ fisher @ natural).clamp_min(0).sqrt())
         scale = min(config.step_size, config.largest_step / max(length, 1e-12))
         self.coefficients = self.coefficients + scale * natural
+        self._anneal(natural / noise, fisher)
         self.critic.fit(phi, returns)
         self._record()
         return {
@@ -114,15 +127,21 @@ class EndpointLearner:
             "step": scale * length,
         }
 
+    def _anneal(self, move: Tensor, fisher: Tensor) -> None:
+        """Advance the noise's decay, the less the more this move agrees with the moves before it."""
+        norms = (move @ fisher @ move) * (self.path @ fisher @ self.path)
+        agreement = float((move @ fisher @ self.path) / norms.clamp_min(1e-300).sqrt())
+        steps = self.config.anneal_over * self.iterations
+        self.annealed = min(1.0, self.annealed + (1 - max(agreement, 0.0)) / steps)
+        self.path = 0.5 * self.path + 0.5 * move
+
     def _record(self) -> None:
         config = self.config
-        if self.iteration >= int(config.average_from * config.iterations):
+        if self.iteration >= int(config.average_from * self.iterations):
             self.total = self.total + self.coefficients
             self.averaged += 1
         self.iteration += 1
-        due = [
-            -(-config.iterations * j // config.snapshots) for j in range(1, config.snapshots + 1)
-        ]
+        due = [-(-self.iterations * j // config.snapshots) for j in range(1, config.snapshots + 1)]
         if self.iteration in due:
             self.snapshots.append(self.coefficients)
 
@@ -131,6 +150,7 @@ class EndpointLearner:
         tensors = {
             "coefficients": self.coefficients,
             "total": self.total,
+            "path": self.path,
             "gram": self.critic.gram,
             "moment": self.critic.moment,
             "generator": self.generator.get_state(),
@@ -139,6 +159,7 @@ class EndpointLearner:
         numbers = {
             "iteration": self.iteration,
             "averaged": self.averaged,
+            "annealed": self.annealed,
             "critic_weight": self.critic.weight,
             "snapshots": len(self.snapshots),
         }
@@ -147,6 +168,7 @@ class EndpointLearner:
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, float]) -> None:
         """Continue from what `state` returned."""
         self.coefficients, self.total = tensors["coefficients"], tensors["total"]
+        self.path, self.annealed = tensors["path"], numbers["annealed"]
         self.critic.gram, self.critic.moment = tensors["gram"], tensors["moment"]
         self.critic.weight = numbers["critic_weight"]
         self.generator.set_state(tensors["generator"])
