@@ -66,6 +66,8 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
     "art_rl_paper": ("#8c510a", "--", "p"),
     "art_rl_feedback": ("#e69f00", "-", "h"),
     "art_rl_endpoint": ("#d55e00", "-", "*"),
+    "transfer_budget": ("#d55e00", "--", "o"),
+    "transfer_data": ("#d55e00", ":", "s"),
 }
 
 METRIC_AXES = {"w2": "Wasserstein-2 (data units)", "rmse": "endpoint RMSE (data units)"}

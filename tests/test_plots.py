@@ -1,0 +1,89 @@
+"""Figures show the numbers they are given, and their files repeat byte for byte."""
+
+import numpy as np
+import pytest
+
+from art_rl.methods import METHODS
+from art_rl.plots import (
+    LOOKS,
+    error_figure,
+    learning_figure,
+    profile_figure,
+    save,
+    schedule_figure,
+    theta_figure,
+)
+
+
+def cells():
+    return [
+        {"method": m, "solver": "euler", "K": K, "block": b, "w2": f / K + 0.001 * b, "rmse": f / K}
+        for m, f in (("edm", 2.0), ("gaussian", 1.0))
+        for K in (2, 5, 10)
+        for b in range(3)
+    ]
+
+
+def test_every_method_has_its_own_look():
+    assert set(LOOKS) == set(METHODS)
+    assert len(set(LOOKS.values())) == len(LOOKS)
+
+
+def test_error_figure_draws_means_and_ratios():
+    figure = error_figure(cells(), ["euler"], ["w2", "rmse"], ["edm", "gaussian"], {"w2": 0.01})
+    w2, rmse, ratio = figure.axes
+    edm = {line.get_label(): line for line in w2.get_lines()}["EDM ($\\rho = 7$)"]
+    np.testing.assert_allclose(edm.get_xdata(), [2, 5, 10])
+    np.testing.assert_allclose(edm.get_ydata(), 2 / np.array([2, 5, 10]) + 0.001, rtol=1e-12)
+    assert w2.get_yscale() == rmse.get_yscale() == "log"
+    np.testing.assert_allclose(ratio.get_lines()[0].get_ydata(), 2.0)
+    assert "data units" in w2.get_ylabel() and "data units" in rmse.get_ylabel()
+    floor = [line for line in w2.get_lines() if len(set(line.get_ydata())) == 1]
+    assert floor and floor[0].get_ydata()[0] == 0.01
+
+
+def test_schedule_figure_shows_every_level_down_to_zero():
+    levels = [80.0, 5.0, 0.5, 0.0]
+    figure = schedule_figure({("edm", 3): levels}, ["edm"], 0.002)
+    (line,) = figure.axes[0].get_lines()
+    np.testing.assert_array_equal(line.get_ydata(), levels)
+    low, high = figure.axes[0].get_ylim()
+    assert low <= 0 and high >= 80
+
+
+def test_theta_and_learning_figures():
+    rows = [{"t": t, "mean": 1.0, "low": 0.9, "high": 1.1} for t in (0.0, 1.0, 2.0)]
+    figure = theta_figure({"feedback": rows}, [{"t": 2.0, "theta": 1.0}])
+    assert figure.axes[0].get_lines()[0].get_xdata()[-1] == 1.0
+    curve = [{"iteration": 9, "ratio": 1.2}, {"iteration": 19, "ratio": 1.01}]
+    figure = learning_figure({"feedback": {0: curve, 1: curve}}, 0.95, 0.02)
+    levels = [line.get_ydata()[0] for line in figure.axes[0].get_lines()]
+    assert levels.count(1.2) == 2 and 1 in levels and 0.95 in levels
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0.95 and high > 1.2
+
+
+def test_profile_figure_bands_stay_positive():
+    keys = ("q", "q_error", "q_low", "q_high", "gaussian", "sensitivity")
+    rows = [
+        {
+            "sigma": s,
+            **dict.fromkeys(keys, 1 / s),
+            "sensitivity_error": 0.1,
+            "gaussian_sensitivity": 1,
+        }
+        for s in (0.1, 1.0, 10.0)
+    ]
+    figure = profile_figure(rows)
+    low, high = figure.axes[0].get_ylim()
+    assert 0 < low < 0.1 and high > 10
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "png"])
+def test_files_repeat_byte_for_byte(tmp_path, suffix):
+    for name in ("a", "b"):
+        save(
+            schedule_figure({("edm", 2): [1.0, 0.5, 0.0]}, ["edm"], 0.1),
+            [tmp_path / f"{name}.{suffix}"],
+        )
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
