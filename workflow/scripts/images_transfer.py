@@ -6,7 +6,8 @@ from art_rl.schedule import Schedule
 
 
 def main(snakemake):
-    sources = [Schedule.load(path) for path in snakemake.input.schedule]
+    paths = snakemake.input.schedule
+    sources = [Schedule.load(path) for path in ([paths] if isinstance(paths, str) else paths)]
     for index, path in enumerate(snakemake.output):
         method, solver, K = schedule_key(path)
         source = sources[index] if method == "transfer_data" else sources[0].resample(K)
