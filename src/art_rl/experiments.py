@@ -1,11 +1,13 @@
 """Experiments: a denoiser, its noise range and a way to start.
 
-Exact models have a target whose score is known; image models a network trained here.  The paper does
-not give the targets of its 1-D experiments; the ones in config/config.yaml are ours.
+Exact models have a target whose score is known; image models a network trained here; edm models an
+official checkpoint.  The paper does not give the targets of its 1-D experiments; the ones in
+config/config.yaml are ours.
 """
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +15,11 @@ from torch import Tensor
 
 from art_rl.denoisers.analytic import Gaussian, GaussianMixture
 from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.edm import EDMDenoiser, load_network
 from art_rl.denoisers.unet import load_model
 from art_rl.errors import ArtRLError
 from art_rl.schedule import check_sigma_range
+from art_rl.seeds import one_hot
 
 STARTS = ("exact", "noise")
 
@@ -50,12 +54,44 @@ class Experiment:
             x = x + self.denoiser.sample(n, generator)
         return x.to(self.device)
 
+    def labels(self, n: int, seed: int) -> Tensor | None:
+        """Classes to go with ``draw(n, seed)``, uniform, one-hot float32 (n, label_dim); None if the
+        model is unconditional."""
+        classes = self.denoiser.label_dim
+        if not classes:
+            return None
+        generator = torch.Generator().manual_seed(seed)
+        indices = torch.randint(classes, (n,), generator=generator)
+        return one_hot(indices, classes).to(self.device)
+
 
 def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> GaussianMixture:
     """Equal-weight mixture, one component per entry of ``stds``, means N(0, spread^2 I) from ``seed``."""
     generator = torch.Generator().manual_seed(seed)
     means = spread * torch.randn(len(stds), dim, dtype=torch.float64, generator=generator)
     return GaussianMixture([1.0] * len(stds), means.tolist(), stds)
+
+
+def precise_network(weights: str | os.PathLike, device: str) -> EDMDenoiser:
+    """A converted checkpoint in plain float32, for learning and for measuring |Q|.
+
+    |Q| is made of differences of D.  TF32, which PyTorch lets convolutions use by default, has errors
+    of 1e-3 and would drown it; it is switched off for the whole process.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    return load_network(weights, Path(weights).with_suffix(".json"), device)
+
+
+def fast_network(weights: str | os.PathLike, device: str, speed: dict[str, Any]) -> EDMDenoiser:
+    """A converted checkpoint for sampling.
+
+    Args:
+        speed: options of ``art_rl.denoisers.edm.optimise``, ``dtype`` as a name such as "float16".
+    """
+    options = dict(speed)
+    dtype = getattr(torch, options.pop("dtype", "float32"))
+    description = Path(weights).with_suffix(".json")
+    return load_network(weights, description, device, dtype=dtype, **options)
 
 
 def build_experiment(
@@ -65,10 +101,23 @@ def build_experiment(
 
     Args:
         config: for exact models ``config["target"]["kind"]`` is "gaussian" (std, dim, mean), "mixture"
-            (weights, means, stds) or "random_mixture" (dim, stds, spread, seed); kind "image" needs
-            ``network``.
-        network: weights of an image model (.safetensors, as written by ``save_model``).
+            (weights, means, stds) or "random_mixture" (dim, stds, spread, seed); kinds "image" and
+            "edm" need ``network``.
+        network: weights of a network (.safetensors), its description (.json) beside it, as written by
+            ``save_model`` (image) or ``convert_snapshot`` (edm).
     """
+    if config.get("kind") == "edm":
+        if not network:
+            raise ArtRLError(f"models.{name} is an EDM checkpoint: its converted file is needed")
+        device = config["sampling"]["device"]
+        return Experiment(
+            name,
+            precise_network(network, device),
+            config["sigma_min"],
+            config["sigma_max"],
+            "noise",
+            device,
+        )
     if config.get("kind") == "image":
         if not network:
             raise ArtRLError(f"models.{name} is an image model: its network's file is needed")

@@ -68,10 +68,10 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ArtRLError(f"{path}: not a JSON file, damaged or truncated? ({error})") from None
 
 
-def write_npz(path: str | os.PathLike, **arrays: np.ndarray) -> None:
-    """Write a compressed ``.npz`` atomically."""
+def write_npz(path: str | os.PathLike, *, compressed: bool = True, **arrays: np.ndarray) -> None:
+    """Write an ``.npz`` atomically; compressing pays for images, not for sums of features."""
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+        (np.savez_compressed if compressed else np.savez)(temporary, **arrays)
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ job continues after its last cell, and a new method does not sample the others a
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +93,49 @@ def measure_shard(
     Raises:
         ArtRLError: an endpoint is not finite, or a seed has no reference.
     """
-    parts = {}
-    for (method, K), schedule in tqdm(
-        schedules.items(), desc=f"cells {solver}", disable=not progress
-    ):
+    return {
+        cell: CellPart.load(path) if part is None else part
+        for cell, path, part in measure_cells(
+            denoiser,
+            schedules,
+            solver,
+            seeds,
+            features,
+            batch_size,
+            reference=reference,
+            preview=preview,
+            folder=folder,
+            key=key,
+            device=device,
+            progress=progress,
+        )
+    }
+
+
+def measure_cells(
+    denoiser: Denoiser,
+    schedules: Mapping[Cell, Schedule],
+    solver: str,
+    seeds: Sequence[int],
+    features: Features,
+    batch_size: int,
+    *,
+    reference: Endpoints | None = None,
+    preview: int = 0,
+    folder: str | os.PathLike | None = None,
+    key: Any = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Iterator[tuple[Cell, Path | None, CellPart | None]]:
+    """`measure_shard` one cell at a time, so that a caller need not hold them all.
+
+    Args:
+        reference: as in `measure_shard`, or None to measure no endpoint errors.
+
+    Yields:
+        (cell, its file or None without a folder, its part or None if the file was there already).
+    """
+    for cell, schedule in tqdm(schedules.items(), desc=f"cells {solver}", disable=not progress):
         name = digest(
             [
                 list(schedule.sigmas),
@@ -112,9 +151,9 @@ def measure_shard(
         )
         path = None if folder is None else Path(folder) / f"{name[:24]}.npz"
         if path is not None and path.exists():
-            parts[method, K] = CellPart.load(path)
+            yield cell, path, None
             continue
-        parts[method, K] = measure_seeds(
+        part = measure_seeds(
             denoiser,
             schedule,
             solver,
@@ -126,8 +165,8 @@ def measure_shard(
             device=device,
         )
         if path is not None:
-            parts[method, K].save(path)
-    return parts
+            part.save(path)
+        yield cell, path, part
 
 
 def save_parts(path: str | os.PathLike, parts: Mapping[Cell, CellPart]) -> None:
