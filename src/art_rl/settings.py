@@ -6,6 +6,8 @@ into an ArtRLError that names the key, the rule and the value.
 
 import copy
 import difflib
+import json
+from importlib.resources import files as package_files
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -34,7 +36,8 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
     """`check_settings`, and the rules between keys that a JSON schema cannot state.
 
     Checked: sigma_min < sigma_max for every model; tables name known models and methods, each
-    with a solver the method has a schedule for; learned methods have settings.
+    with a solver the method has a schedule for; learned methods have settings; checkpoints are known
+    assets of the right kind and scored by FID only.
 
     Raises:
         ArtRLError: one line naming the key, the rule and the value.
@@ -45,6 +48,7 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
             check_sigma_range(model["sigma_min"], model["sigma_max"])
         except ArtRLError as error:
             raise ArtRLError(f"config: models.{name}: {error}") from None
+    _check_checkpoints(settings)
     learners = [learner.get("method") for learner in settings.get("learners", {}).values()]
     for name, table in settings["tables"].items():
         if table["model"] not in settings["models"]:
@@ -60,6 +64,39 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
                     f"method: {row}, found {learners.count(row)}"
                 )
     return settings
+
+
+# Assets of an edm model: key of the configuration -> group of the asset, and the default.
+ASSET_KEYS = {
+    "checkpoint": ("edm", None),
+    "reference": ("fid_refs", None),
+    "inception": ("inception", "inception-v3"),
+}
+
+
+def _check_checkpoints(settings: dict[str, Any]) -> None:
+    """Assets of edm models, and the metrics of their tables; see check_experiment_settings."""
+    # The catalogue as data: art_rl.assets brings download libraries that a dry run does not need.
+    known = json.loads(package_files("art_rl").joinpath("catalogue.json").read_text("utf-8"))
+    assets = {**known["assets"], **settings.get("assets", {})}
+    groups = {name: asset["group"] for name, asset in assets.items()}
+    for name, model in settings["models"].items():
+        if model.get("kind") != "edm":
+            continue
+        for key, (group, default) in ASSET_KEYS.items():
+            asset = model.setdefault(key, default)
+            if groups.get(asset) != group:
+                names = ", ".join(name for name, its in groups.items() if its == group)
+                raise ArtRLError(
+                    f"config: models.{name}.{key} must be an asset of the group {group}, "
+                    f"got {asset!r}; known: {names}"
+                )
+        for table, entry in settings["tables"].items():
+            if entry["model"] == name and entry["metrics"] != ["fid"]:
+                raise ArtRLError(
+                    f"config: tables.{table}.metrics must be [fid] for the checkpoint {name}, "
+                    f"got {entry['metrics']}"
+                )
 
 
 def _resolve(schema: Any, root: dict[str, Any]) -> Any:
