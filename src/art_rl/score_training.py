@@ -1,11 +1,7 @@
 """Denoising score matching for the small networks: EDM loss, moving average, exact resume.
 
-    L = E_{y, sigma, n} [ w(sigma) |D(y + n; sigma) - y|^2 ],   w = (sigma^2 + sd^2) / (sigma sd)^2
-    ln sigma ~ N(P_mean, P_std^2)                                  (Karras et al. 2022, Table 1)
-
-Noise levels of a batch are stratified: the i-th of B comes from the i-th of B equally likely shares of
-their distribution, which has the same expectation and less variance.  The returned weights are an
-exponential moving average of the trained ones.
+The loss is in score_loss.py.  The returned weights are an exponential moving average of the trained
+ones.
 
 All random numbers of iteration i come from a generator seeded with (seed, i) alone, so a killed and
 resumed run needs no generator state and on a CPU equals the uninterrupted one to the last bit.
@@ -13,12 +9,12 @@ resumed run needs no generator state and on a CPU equals the uninterrupted one t
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -26,6 +22,9 @@ from tqdm import tqdm
 from art_rl.denoisers.unet import UNetConfig, UNetDenoiser, parameter_count
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
+from art_rl.score_loss import edm_loss, loss_by_sigma, stratified_sigmas
+
+__all__ = ["DIGITS_TRAINING", "TrainSettings", "loss_by_sigma", "train"]
 
 
 @dataclass(frozen=True)
@@ -70,32 +69,8 @@ class TrainSettings:
             raise ArtRLError(f"precision must be float32 or bfloat16, got {self.precision!r}")
 
 
-def edm_loss(
-    denoiser: Callable[..., Tensor],
-    images: Tensor,
-    sigma: Tensor,
-    noise: Tensor,
-    sigma_data: float,
-    class_labels: Tensor | None = None,
-) -> Tensor:
-    """Weighted squared error per image, mean over pixels: (B,).
-
-    images, noise (B, C, H, W), noise standard normal; sigma (B,) > 0.  A constant output F = 0 of the
-    network gives about 1 at every sigma.
-    """
-    wide = sigma.reshape(-1, *[1] * (images.ndim - 1))
-    denoised = denoiser(images + wide * noise, sigma, class_labels)
-    weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-    return weight * ((denoised - images) ** 2).flatten(1).mean(1)
-
-
-def stratified_sigmas(
-    n: int, P_mean: float, P_std: float, generator: torch.Generator, device: torch.device | str
-) -> Tensor:
-    """(n,) log-normal noise levels, one from each of n equally likely shares."""
-    u = torch.rand(n, generator=generator, device=device)
-    u = (torch.arange(n, device=device) + u.clamp(1e-4, 1 - 1e-4)) / n
-    return torch.exp(P_mean + P_std * torch.special.ndtri(u))
+# Digits on one CPU thread: 63 s; see docs/image_models.md for what else was tried.
+DIGITS_TRAINING = TrainSettings(iterations=1500, batch_size=64, learning_rate=5e-3)
 
 
 def _learning_rate(settings: TrainSettings, iteration: int) -> float:
@@ -219,7 +194,13 @@ def _resume(folder: Path, trainer: _Trainer, run_digest: str) -> None:
     state = read_json(folder / "state.json")
     if state["run"] != run_digest:
         return
-    trainer.restore(load_file(folder / state["tensors"]), state["iteration"], state["losses"])
+    try:
+        trainer.restore(load_file(folder / state["tensors"]), state["iteration"], state["losses"])
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        fault = " ".join(str(error).split())[:200]
+        raise ArtRLError(
+            f"{folder}: the saved training state is damaged ({fault}); delete the folder to start anew"
+        ) from None
 
 
 def train(
@@ -308,42 +289,3 @@ def train(
         "final_loss": float(np.mean(losses[-max(len(losses) // 10, 1) :])),
     }
     return trainer.average.eval(), record
-
-
-@torch.no_grad()
-def loss_by_sigma(
-    model: UNetDenoiser,
-    images: Tensor,
-    sigmas: np.ndarray,
-    class_labels: Tensor | None = None,
-    repeats: int = 1,
-    seed: int = 0,
-    batch_size: int = 500,
-) -> np.ndarray:
-    """EDM loss at fixed noise levels; the same noise for every level, model and call.
-
-    Args:
-        model: the denoiser.
-        images: (N, C, H, W); call once with held-out and once with training images.
-        sigmas: (M,) noise levels, > 0.
-        repeats: noise draws per image.
-
-    Returns:
-        float64 (M, 2): mean over images and draws, and its standard error (over images).
-    """
-    device = next(model.parameters()).device
-    result = np.empty((len(sigmas), 2))
-    for row, level in enumerate(sigmas):
-        generator = torch.Generator().manual_seed(seed)
-        total = torch.zeros(len(images), dtype=torch.float64)
-        for _ in range(repeats):
-            noise = torch.randn(images.shape, generator=generator)
-            for start in range(0, len(images), batch_size):
-                part = slice(start, start + batch_size)
-                x = images[part].to(device)
-                sigma = torch.full((len(x),), float(level), device=device)
-                labels = None if class_labels is None else class_labels[part].to(device)
-                loss = edm_loss(model, x, sigma, noise[part].to(device), model.sigma_data, labels)
-                total[part] += loss.double().cpu() / repeats
-        result[row] = float(total.mean()), float(total.std()) / math.sqrt(len(images))
-    return result
