@@ -186,7 +186,7 @@ def test_schedules_of_another_model_are_refused():
     with pytest.raises(ArtRLError, match="made for model ffff"):
         check_schedule(foreign, 80.0, "0" * 64)
     check_schedule(foreign.with_provenance(method="transfer_data"), 80.0, "0" * 64)
-    with pytest.raises(ArtRLError, match="starts at sigma = 80.0, the model at 40.0"):
+    with pytest.raises(ArtRLError, match=r"starts at sigma = 80.0, the model at 40.0"):
         check_schedule(foreign, 40.0, "f" * 64)
 
 
