@@ -222,6 +222,11 @@ def test_batching_does_not_change_numbers_and_network_rows_are_bounded():
         a, b = (getattr(outcome, name) for outcome in outcomes)
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     assert outcomes[0].deviation.shape == (3, 2)
+    # Many states, errors alone: split as well.
+    narrow = EndpointEnvironment(Watching(MIXTURE), states(8), 80.0, "heun", None, 4, REFERENCE)
+    rows.clear()
+    torch.testing.assert_close(narrow.run(grids, index).errors, outcomes[0].errors)
+    assert max(rows) <= 4
 
 
 def test_deviation_is_measured_on_the_exact_flow():
@@ -455,6 +460,7 @@ def test_result_file_round_trip_and_damage(tmp_path):
         ({"iteration": 3}, "unknown endpoint setting 'iteration'"),
         ({"iterations": 0}, "iterations .* at least 1"),
         ({"draws": 5}, "draws must be even"),
+        ({"batch_rows": 100}, "batch_rows must be at least points"),
         ({"noise_start": 0.0}, "noise_start must be positive"),
         ({"noise_end": 0.9}, "noise_end must not exceed"),
         ({"trace": 1.5}, "trace"),

@@ -56,7 +56,7 @@ class EndpointConfig:
             at equally spaced times, the last one included, >= 1.
         reference_steps, reference_solver: fine solution, see art_rl.reference; steps >= 2.
         reference_sigma_min: its last level above 0, data units; None: the sigma_min of the run.
-        batch_rows: largest number of states per network call, >= 1.
+        batch_rows: largest number of states per network call, >= points.
         checkpoint_every: iterations between checkpoints, >= 1.
 
     Raises:
@@ -64,10 +64,10 @@ class EndpointConfig:
     """
 
     seed: int = 0
-    iterations: int = 80
+    iterations: int = 100
     trials: int = 3
     trial_share: float = 0.25
-    evaluations: int | None = 12_000_000
+    evaluations: int | None = 20_000_000
     draws: int = 64
     points: int = 128
     noise_start: float = 0.3
@@ -76,7 +76,7 @@ class EndpointConfig:
     step_size: float = 1.0
     largest_step: float = 1.0
     damping: float = 1e-3
-    trace: float = 0.7
+    trace: float = 0.5
     critic_memory: float = 0.8
     critic_ridge: float = 0.01
     ensemble_features: bool = True
@@ -118,6 +118,10 @@ class EndpointConfig:
                 )
         if self.draws % 2:
             raise ArtRLError(f"draws must be even (noise comes in +/- pairs), got {self.draws}")
+        if self.batch_rows < self.points:
+            raise ArtRLError(
+                f"batch_rows must be at least points = {self.points}, got {self.batch_rows}"
+            )
         positive = (
             "noise_start",
             "noise_end",

@@ -31,7 +31,7 @@ SMALLEST_ERROR = 1e-30
 
 @dataclass(frozen=True)
 class Outcome:
-    """What N schedules did to P starting states.
+    """What N schedules did to P starting states; on the CPU, except ``end``.
 
     Attributes:
         errors: (N,) mean squared endpoint error, within [SMALLEST_ERROR, LARGEST_ERROR].
@@ -112,8 +112,15 @@ class EndpointEnvironment:
             along: (P, *shape) directions of the alignment feature; needed with ``features``.
             features: compute deviation and alignment.
             keep_end: return the endpoint errors themselves.
+
+        Features and ends need P <= batch_rows; errors alone do not.
         """
-        reference = self.reference.select(index)
+        index, sigmas = index.to(self.x.device), sigmas.to(self.x.device)
+        if len(index) > self.batch_rows:
+            parts = index.split(self.batch_rows)
+            sums = [len(part) * self.run(sigmas, part).errors for part in parts]
+            return Outcome(torch.stack(sums).sum(0) / len(index), None, None, None)
+        reference = self.reference.select(index) if features else None
         draws = max(1, self.batch_rows // len(index))
         outcomes = [
             self._run(part, index, reference, along, features, keep_end)
@@ -127,14 +134,14 @@ class EndpointEnvironment:
 
     def _run(self, sigmas, index, reference, along, features, keep_end) -> Outcome:
         N, K, P = len(sigmas), sigmas.shape[1] - 1, len(index)
-        start = reference.states[0]
+        start = self.x[index]
         x = start.repeat(N, *[1] * (start.ndim - 1))
         labels = None if self.labels is None else self.labels[index].repeat(N, 1)
         column = (-1, *[1] * (x.ndim - 1))
         levels = sigmas.to(x.dtype).repeat_interleave(P, 0)
         # Every draw begins with the same evaluation at sigma_max, which the reference has made.
-        known = (start - self.sigma_max * reference.slopes[0]).repeat(N, *[1] * (start.ndim - 1))
-        model = _PerRow(self.denoiser, known)
+        known = start - self.sigma_max * self.reference.slopes[0, index]
+        model = _PerRow(self.denoiser, known.repeat(N, *[1] * (start.ndim - 1)))
         deviation, alignment = [], []
         with torch.no_grad():
             for k in range(K):
@@ -149,12 +156,12 @@ class EndpointEnvironment:
                     scale = weights.square().mean().clamp_min(SMALLEST_ERROR)
                     alignment.append((off * weights).mean((1, 2)) / scale)
         self.calls += model.rows
-        end = x.reshape(N, P, *x.shape[1:]) - reference.end
+        end = x.reshape(N, P, *x.shape[1:]) - self.reference.end[index]
         errors = _bounded(end.reshape(N, -1).square().mean(1))
         return Outcome(
-            errors,
-            torch.stack(deviation, 1) if deviation else None,
-            torch.stack(alignment, 1) if alignment else None,
+            errors.cpu(),
+            torch.stack(deviation, 1).cpu() if deviation else None,
+            torch.stack(alignment, 1).cpu() if alignment else None,
             end if keep_end else None,
         )
 

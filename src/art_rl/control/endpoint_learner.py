@@ -41,7 +41,7 @@ class EndpointLearner:
         points: int,
         trial: int,
     ) -> None:
-        self.iterations, self.points = iterations, points
+        self.iterations, self.points, self.trial = iterations, points, trial
         self.actor, self.environment, self.config = actor, environment, config
         self.critic = EndpointCritic(actor.K - 1, config.critic_memory, config.critic_ridge)
         self.generator = torch.Generator().manual_seed(
@@ -115,6 +115,7 @@ class EndpointLearner:
         self._record()
         return {
             "budget": actor.K,
+            "trial": self.trial,
             "iteration": self.iteration,
             "noise": noise,
             "reward": float(outcome.rewards.mean()),
