@@ -39,13 +39,14 @@ class LearnerConfig:
         critic: "network": plain network.  "shaped": the exact value function's shape with a learned
             integral I(psi).  "least_squares": a regression per clock step.
         quadrature: how |Q| theta^2 is summed over a clock step.  "left": Algorithm 1.  "trapezoid": both
-            ends.  "step": int |Q| dpsi over the step (tables only).  "auto": step for a table, else left.
+            ends.  "step": int |Q| dpsi over the step (tables only).  "auto": step for a table, else
+            trapezoid ("left" rewards leaping over the stiff region when K is small).
         base: node density the actor starts from: "edm", "gaussian" or "uniform".
         rho: exponent of the edm base, > 0.
         iterations: updates, >= 1.
         batch: trajectories per iteration, >= 2.
         noise: exploration: standard deviation of theta relative to an equidistributed clock, > 0;
-            fixes lambda = noise^2 * (mean cost rate of the base clock) unless ``lambda_`` is given.
+            fixes lambda = noise^2 * (cost rate of the base clock) unless ``lambda_`` is given.
         noise_final: the same at the last iteration (geometric decay), > 0; None: a third of ``noise``
             in the feedback form, ``noise`` (constant lambda) in the paper's.
         lambda_: temperature of eq. 11 in cost units, > 0, constant; None: from ``noise``.
@@ -87,7 +88,7 @@ class LearnerConfig:
     lambda_: float | None = None
     q_floor: float = 1e-12
     q_floor_relative: float = 0.1
-    trace: float = 0.8
+    trace: float = 0.95
     actor_rate: float = 0.01
     critic_rate: float = 0.02
     gamma_rate: float = 0.1

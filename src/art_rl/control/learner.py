@@ -37,13 +37,30 @@ from art_rl.control.policy import (
 from art_rl.errors import ArtRLError
 
 
-def base_cost_rate(environment: Environment, config: LearnerConfig) -> float:
-    """Mean cost rate of the base clock, int mean|Q| theta dsigma / T: the scale of lambda and J."""
+def base_cost_rates(
+    environment: Environment, config: LearnerConfig, rule: str
+) -> tuple[float, float]:
+    """Cost rates |Q| theta^2 of the base clock, the scales of J and gamma, and of lambda.
+
+    Fine clock: both are int mean|Q| theta dsigma / T.  K steps: the first is the mean over the steps by
+    ``rule``; the second the geometric mean of the left-end values, so that noise of variance
+    lambda / |Q| is a like share of long and of short steps.
+    """
     lattice = environment.lattice
     density = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
-    q = (environment.mean_q[1:] + environment.mean_q[:-1]) / 2
-    total = (density * lattice.widths).sum()
-    return float((q / density * lattice.widths).sum() * total) / lattice.sigma_max**2
+    if config.mode == "fine":
+        q = (environment.mean_q[1:] + environment.mean_q[:-1]) / 2
+        total = (density * lattice.widths).sum()
+        rate = float((q / density * lattice.widths).sum() * total) / lattice.sigma_max**2
+        return rate, rate
+    integral = lattice.integral(density)
+    shares = integral[-1] * torch.linspace(1, 0, config.steps + 1, dtype=torch.float64)
+    levels = lattice.invert(integral, shares)
+    q = lattice.evaluate(environment.mean_q, levels.clamp(0.0, lattice.sigma_max))
+    speed = -levels.diff() * config.steps / lattice.sigma_max
+    left = q[:-1] * speed**2
+    seen = left if rule == "left" else (q[:-1] + q[1:]) / 2 * speed**2
+    return float(seen.mean()), float(torch.log(left).mean().exp())
 
 
 class Learner:
@@ -65,7 +82,7 @@ class Learner:
             )
         self.rule = config.quadrature
         if self.rule == "auto":
-            self.rule = "step" if environment.can_integrate else "left"
+            self.rule = "step" if environment.can_integrate else "trapezoid"
         if self.rule == "step" and not environment.can_integrate:
             raise ArtRLError(
                 "quadrature 'step' needs a table of trajectories; use 'left' or 'trapezoid'"
@@ -74,7 +91,7 @@ class Learner:
         self.generator = torch.Generator().manual_seed(config.seed)
         self.T = environment.lattice.sigma_max
         self.steps, self.dt = config.steps, environment.lattice.sigma_max / config.steps
-        self.rate = base_cost_rate(environment, config)
+        self.rate, self.noise_rate = base_cost_rates(environment, config, self.rule)
         feedback = config.form == "feedback"
         kind = config.critic
         critics = {"shaped": ShapedCritic, "network": NetworkCritic}
@@ -116,7 +133,7 @@ class Learner:
         first, last = self.config.noise, self.config.noise_final
         if last is None:
             last = first / 3 if self.config.form == "feedback" else first
-        return (first * (last / first) ** done) ** 2 * self.rate
+        return (first * (last / first) ** done) ** 2 * self.noise_rate
 
     @property
     def effective_gamma(self) -> float:

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from art_rl.control.lattice import Lattice
 
 _BUMPS = 16
+# Largest log factor by which x may change a speed or a remaining integral; |Q| is told apart from its
+# mean within a factor 10, so sqrt|Q| needs no more.
+_LARGEST_MODULATION = 1.5
 
 
 def encode(position: Tensor) -> Tensor:
@@ -80,7 +83,8 @@ class Modulation(nn.Module):
     def forward(self, sigma: Tensor, features: Tensor | None) -> Tensor:
         if not self.num_features:
             return torch.zeros_like(sigma)
-        return self.net(torch.cat([encode(self.lattice.coordinate(sigma)), features], -1))
+        change = self.net(torch.cat([encode(self.lattice.coordinate(sigma)), features], -1))
+        return _LARGEST_MODULATION * torch.tanh(change / _LARGEST_MODULATION)
 
 
 class TimeNet(nn.Module):
