@@ -31,6 +31,7 @@ def nfe_figure(
     metric: str,
     methods: Sequence[str],
     floors: Mapping[str, float] | None = None,
+    label: str | None = None,
 ) -> Figure:
     """One metric against network calls per image, one panel per solver.
 
@@ -38,6 +39,7 @@ def nfe_figure(
         rows: tidy cells {method, solver, K, nfe, block, metric}.
         metric: "fid" or "rmse".
         floors: label -> value drawn as grey lines.
+        label: of the vertical axis; default: LeNet-FID or endpoint RMSE.
     """
     with plt.rc_context(STYLE):
         width = PAGE if len(solvers) > 1 else COLUMN
@@ -61,9 +63,9 @@ def nfe_figure(
                 low = np.maximum(mean - sd, mean * 0.05)
                 color = look(method)["color"]
                 axis.fill_between(x, low, mean + sd, color=color, alpha=0.15, lw=0)
-            for index, (label, value) in enumerate((floors or {}).items()):
+            for index, (name, value) in enumerate((floors or {}).items()):
                 style = [(0, (1, 1)), (0, (4, 2))][index % 2]
-                axis.axhline(value, color="0.45", lw=0.8, ls=style, zorder=1, label=label)
+                axis.axhline(value, color="0.45", lw=0.8, ls=style, zorder=1, label=name)
             axis.set_yscale("log")
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(FixedLocator(calls))
@@ -71,7 +73,7 @@ def nfe_figure(
             axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_title(SOLVER_NAMES[solver])
             axis.set_xlabel("network calls per image (NFE)")
-        axes[0, 0].set_ylabel(METRIC_AXES[metric])
+        axes[0, 0].set_ylabel(label or METRIC_AXES[metric])
         _legend_below(figure, list(axes[0]), 4 if len(solvers) > 1 else 2)
     return figure
 
@@ -87,11 +89,12 @@ def sample_figure(
     """Samples from the same noise: one row per method, one group of images per budget.
 
     Args:
-        previews: "<method>_K<K>" and "reference" -> uint8 (n, 1, H, W).
+        previews: "<method>_K<K>" and, if there is one, "reference" -> uint8 (n, 1 or 3, H, W).
         nfe: K -> network calls per image.
         images: images per cell.
     """
-    groups = [f"K = {K}\nNFE {nfe[K]}" for K in budgets] + ["fine\nsolution"]
+    groups = [f"K = {K}\nNFE {nfe[K]}" for K in budgets]
+    groups += ["fine\nsolution"] * ("reference" in previews)
     with plt.rc_context(STYLE):
         height = 0.45 + len(methods) * PAGE / (len(groups) * images / 2 + 6) / 1.6
         figure, axes = plt.subplots(
@@ -103,7 +106,8 @@ def sample_figure(
                 axis = axes[row, column]
                 last = column == len(budgets)
                 key = "reference" if last else f"{method}_K{budgets[column]}"
-                strip = np.concatenate([image[0] for image in previews[key][:images]], axis=1)
+                strip = np.concatenate(list(previews[key][:images]), axis=2)
+                strip = np.moveaxis(strip, 0, -1) if len(strip) == 3 else strip[0]
                 axis.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
                 axis.set_xticks([])
                 axis.set_yticks([])

@@ -13,7 +13,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from art_rl.errors import ArtRLError
-from art_rl.methods import LEARNED, method
+from art_rl.methods import LEARNED, METHODS, method
 from art_rl.schedule import check_sigma_range
 
 
@@ -64,6 +64,25 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
                     f"method: {row}, found {learners.count(row)}"
                 )
     return settings
+
+
+def methods_of_table(settings: dict[str, Any], table: str) -> list[str]:
+    """Methods (ids) of a table that have a schedule for its solver, in the order of the registry."""
+    entry = settings["tables"][table]
+    wanted = entry.get("methods", settings["methods"])
+    return [name for name in METHODS if name in wanted and method(name).runs_with(entry["solver"])]
+
+
+def wanted_cells(settings: dict[str, Any], model: str, solver: str) -> list[tuple[str, int]]:
+    """(method, K) pairs of every table on ``model`` with ``solver``, in a fixed order."""
+    pairs = {
+        (name, K)
+        for table, entry in settings["tables"].items()
+        if entry["model"] == model and entry["solver"] == solver
+        for name in methods_of_table(settings, table)
+        for K in entry["budgets"]
+    }
+    return sorted(pairs, key=lambda pair: (list(METHODS).index(pair[0]), pair[1]))
 
 
 # Assets of an edm model: key of the configuration -> group of the asset, and the default.

@@ -58,6 +58,7 @@ class Table:
         entries: (method id, K) -> Entry; a method without a schedule for some K has no entry there.
         floors: label -> value, lines that no schedule can be expected to beat.
         paper: None, or {"source", "note", "budgets", "rows": {label: [values]}}.
+        label: name of the metric, if not the one of METRIC_LABELS.
     """
 
     model: str
@@ -68,6 +69,7 @@ class Table:
     entries: Mapping[tuple[str, int], Entry]
     floors: Mapping[str, float]
     paper: Mapping[str, Any] | None = None
+    label: str | None = None
 
 
 def write_rows(path: str | os.PathLike, rows: Sequence[Row]) -> None:
@@ -109,6 +111,7 @@ def build_table(
     budgets: Sequence[int],
     floors: Mapping[str, float] | None = None,
     paper: Mapping[str, Any] | None = None,
+    label: str | None = None,
 ) -> Table:
     """Collect cells into a table.
 
@@ -149,12 +152,25 @@ def build_table(
                 converged=bool(first.get("converged", True)),
             )
     return Table(
-        model, solver, metric, tuple(methods), tuple(budgets), entries, dict(floors or {}), paper
+        model,
+        solver,
+        metric,
+        tuple(methods),
+        tuple(budgets),
+        entries,
+        dict(floors or {}),
+        paper,
+        label,
     )
 
 
-def paper_block(numbers: Mapping[str, Any], name: str, metric: str) -> dict[str, Any] | None:
+def paper_block(
+    numbers: Mapping[str, Any], name: str, metric: str, note: str | None = None
+) -> dict[str, Any] | None:
     """The block ``Table.paper`` from paper_tables.json, or None if that table shows another metric.
+
+    Args:
+        note: what sets the paper's numbers apart from ours, instead of PAPER_NOTES.
 
     Raises:
         ArtRLError: no table of that name.
@@ -166,7 +182,7 @@ def paper_block(numbers: Mapping[str, Any], name: str, metric: str) -> dict[str,
         return None
     return {
         "source": f"Reported in {numbers['source'].split(',')[0]}, {name.replace('_', ' ').title()}",
-        "note": f"{table['data']}; {PAPER_NOTES[table['metric']]}",
+        "note": f"{table['data']}; {note or PAPER_NOTES[table['metric']]}",
         "budgets": table["K"],
         "rows": table["rows"],
     }
@@ -240,7 +256,7 @@ def _notes(table: Table) -> list[str]:
 
 def caption(table: Table) -> str:
     """One line that says what the table shows."""
-    metric = METRIC_LABELS.get(table.metric, table.metric)
+    metric = table.label or METRIC_LABELS.get(table.metric, table.metric)
     return f"{metric}, model {table.model}, solver {table.solver}"
 
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(SOURCE))
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.methods import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, method
-from art_rl.settings import check_experiment_settings
+from art_rl.settings import check_experiment_settings, methods_of_table, wanted_cells
 
 # Idle OpenMP threads that spin slow every neighbour down; jobs get their thread number from the rule.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -58,6 +58,12 @@ wildcard_constraints:
     shard=r"\d+",
     table="|".join(TABLES),
     metric="w2|rmse|fid",
+
+
+# Where networks run: with --use-conda, a rule that calls one needs torch for the device.
+NUMERICS = "../../envs/cpu.yaml"
+if any(model.get("sampling", {}).get("device") == "cuda" for model in MODELS.values()):
+    NUMERICS = "../../envs/gpu.yaml"
 
 
 def from_cwd(path):
@@ -107,20 +113,12 @@ def modules(script):
 
 def table_methods(table):
     """Methods (ids) of a table that have a schedule for its solver, in the order of the registry."""
-    wanted = TABLES[table].get("methods", config["methods"])
-    return [m for m in METHODS if m in wanted and method(m).runs_with(TABLES[table]["solver"])]
+    return methods_of_table(config, table)
 
 
 def cells(model, solver):
     """(method, K) pairs of every table on ``model`` with ``solver``, in a fixed order."""
-    pairs = {
-        (name, K)
-        for table, entry in TABLES.items()
-        if entry["model"] == model and entry["solver"] == solver
-        for name in table_methods(table)
-        for K in entry["budgets"]
-    }
-    return sorted(pairs, key=lambda pair: (list(METHODS).index(pair[0]), pair[1]))
+    return wanted_cells(config, model, solver)
 
 
 def schedule_path(model, name, solver, K):
@@ -303,11 +301,9 @@ def fine_runs():
 
 def all_runs():
     """(model, learner, seed) of every fine learner on every exact model, and of those whose
-    schedules are sampled on every image model."""
+    schedules are sampled on every network."""
     exact = [(model, *run) for model in drawn_models() for run in fine_runs()]
-    return exact + [
-        (model, *run) for model in models_of_kind("image") for run in used_learners(model)
-    ]
+    return exact + [(model, *run) for model in network_models() for run in used_learners(model)]
 
 
 def first_seed_clocks(wildcards):
@@ -388,8 +384,11 @@ def figures():
 def notebooks():
     """Executed notebooks; the .ipynb of a pair is made from its percent script."""
     sources = sorted((ROOT / "notebooks").glob("*.py"))
-    if not models_of_kind("image"):
-        sources = [path for path in sources if "image" not in path.stem]
+    for kind in NETWORK_KINDS:
+        if not models_of_kind(kind):
+            sources = [path for path in sources if kind not in path.stem]
+    if len(models_of_kind("edm")) == len(MODELS):  # the others read tables of RMSE
+        sources = [path for path in sources if "edm" in path.stem]
     return [f"<results>/notebooks/{path.stem}.ipynb" for path in sources]
 
 
@@ -399,6 +398,14 @@ FIGURE_KINDS = ["fid_nfe", "rmse_nfe", "schedules", "profile", "learning", "thet
 
 # Images kept per cell for the sample grids.
 PREVIEW = 16
+
+
+NETWORK_KINDS = ("image", "edm")
+
+
+def network_models():
+    """Names of the models that are networks."""
+    return [name for kind in NETWORK_KINDS for name in models_of_kind(kind)]
 
 
 def models_of_kind(kind):
@@ -429,7 +436,7 @@ def shard_files(pattern):
 
 
 def network_files(wildcards):
-    """Weights of an image model; nothing for an exact one."""
+    """Weights of a network; nothing for an exact model."""
     if MODELS[wildcards.model]["kind"] == "exact":
         return []
     return f"<results>/{wildcards.model}/network.safetensors"
@@ -449,8 +456,8 @@ def data_files(wildcards):
 
 
 def gpus(wildcards):
-    """GPUs a job of an image model occupies."""
-    return int(MODELS[wildcards.model]["sampling"]["device"] == "cuda")
+    """GPUs a job of a network occupies."""
+    return int(MODELS[wildcards.model].get("sampling", {}).get("device") == "cuda")
 
 
 def transfer_paths(name):
@@ -470,14 +477,17 @@ def budget_source(wildcards):
 
 
 def data_source(wildcards):
-    """Committed schedules of another model, one per path of transfer_data."""
+    """Schedules of another model, of this run or committed, one per path of transfer_data."""
     names = [Path(path).stem for path in transfer_paths("transfer_data")]
+    if "folder" not in TRANSFER:
+        source, solver = TRANSFER["data"], wildcards.solver
+        return [schedule_path(source, TRANSFER["method"], solver, name[1:]) for name in names]
     stem = f"{TRANSFER['data']}_{TRANSFER['method']}_{wildcards.solver}"
     return [from_cwd(ROOT / TRANSFER["folder"] / f"{stem}_{name}.json") for name in names]
 
 
 def exported(model):
-    """(schedule, file name) of the closed-form and learned schedules of an image model."""
+    """(schedule, file name) of the closed-form and learned schedules of a network."""
     groups = (CLOSED_FORM, LEARNED)
     pairs = {
         (schedule_path(model, name, solver, K), f"{model}_{name}_{used}_K{K}.json")
@@ -490,15 +500,15 @@ def exported(model):
 
 
 def exported_schedules(wildcards):
-    """Schedules of all image models that are copied beside the figures."""
-    return [path for model in models_of_kind("image") for path, _ in exported(model)]
+    """Schedules of all networks that are copied beside the figures."""
+    return [path for model in network_models() for path, _ in exported(model)]
 
 
 def exported_files():
     """Where they are copied to."""
     return [
         f"<figures>/{config['name']}/schedules/{name}"
-        for model in models_of_kind("image")
+        for model in network_models()
         for _, name in exported(model)
     ]
 

@@ -41,6 +41,8 @@ rule plot_schedules:
         ),
     log:
         "<logs>/figures/{name}_{model}_schedules.log",
+    wildcard_constraints:
+        model="|".join(models_of_kind("exact")) or "none",
     conda:
         "../../envs/plots.yaml"
     params:
@@ -66,6 +68,8 @@ rule plot_profile:
         ),
     log:
         "<logs>/figures/{name}_{model}_profile.log",
+    wildcard_constraints:
+        model="|".join(models_of_kind("exact")) or "none",
     conda:
         "../../envs/plots.yaml"
     script:
@@ -88,6 +92,8 @@ rule plot_theta:
         ),
     log:
         "<logs>/figures/{name}_{model}_theta.log",
+    wildcard_constraints:
+        model="|".join(models_of_kind("exact")) or "none",
     conda:
         "../../envs/plots.yaml"
     params:
@@ -112,6 +118,8 @@ rule plot_learning:
         ),
     log:
         "<logs>/figures/{name}_{model}_learning.log",
+    wildcard_constraints:
+        model="|".join(models_of_kind("exact")) or "none",
     conda:
         "../../envs/plots.yaml"
     params:

@@ -32,8 +32,10 @@ rule train_score_net:
         "<logs>/{model}/train_score_net.log",
     benchmark:
         "<benchmarks>/{model}/train_score_net.tsv"
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
     resources:
         gpu=gpus,
     params:
@@ -57,7 +59,7 @@ rule train_lenet:
     benchmark:
         "<benchmarks>/{model}/train_lenet.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -76,8 +78,10 @@ rule reference_endpoints:
         "<logs>/{model}/reference_{block}_{shard}.log",
     benchmark:
         "<benchmarks>/{model}/reference_{block}_{shard}.tsv"
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
     resources:
         gpu=gpus,
     params:
@@ -103,8 +107,10 @@ rule sample_shard:
         "<logs>/{model}/sample_{solver}_{block}_{shard}.log",
     benchmark:
         "<benchmarks>/{model}/sample_{solver}_{block}_{shard}.tsv"
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
     resources:
         gpu=gpus,
     params:
@@ -130,14 +136,14 @@ rule evaluate_images:
         cells="<results>/{model}/cells/{solver}.csv",
         provenance="<results>/{model}/cells/{solver}.provenance.json",
         previews="<results>/{model}/cells/{solver}_previews.npz",
-    wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
     log:
         "<logs>/{model}/evaluate_{solver}.log",
     benchmark:
         "<benchmarks>/{model}/evaluate_{solver}.tsv"
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
     params:
         model=lookup("models/{model}", within=config),
         sampling=lookup("models/{model}/sampling", within=config),
@@ -197,10 +203,10 @@ rule compare_methods:
     output:
         csv="<figures>/{name}/{model}_wins.csv",
         md="<figures>/{name}/{model}_wins.md",
-    wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
     log:
         "<logs>/{model}/{name}_compare_methods.log",
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
     conda:
         "../../envs/plots.yaml"
     script:
@@ -220,14 +226,14 @@ rule trust_ablation:
     output:
         csv="<figures>/{name}/{model}_trust.csv",
         md="<figures>/{name}/{model}_trust.md",
-    wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
     log:
         "<logs>/{model}/{name}_trust_ablation.log",
     benchmark:
         "<benchmarks>/{model}/{name}_trust_ablation.tsv"
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -261,10 +267,10 @@ rule image_figures:
             kind=figure_kinds(),
             suffix=["pdf", "png"],
         ),
-    wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
     log:
         "<logs>/{model}/{name}_figures.log",
+    wildcard_constraints:
+        model="|".join(models_of_kind("image")) or "none",
     conda:
         "../../envs/plots.yaml"
     params:

@@ -13,7 +13,9 @@ rule control_table:
     benchmark:
         "<benchmarks>/{model}/control_table.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
+    resources:
+        gpu=gpus,
     params:
         model=lookup("models/{model}", within=config),
         control=model_settings("control"),
@@ -62,7 +64,9 @@ rule learn_endpoint:
     wildcard_constraints:
         learner=learners("endpoint"),
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
+    resources:
+        gpu=gpus,
     params:
         model=lookup("models/{model}", within=config),
         control=model_settings("control"),
@@ -88,7 +92,9 @@ rule train_art_rl:
     wildcard_constraints:
         method="|".join(LEARNED_METHODS),
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
+    resources:
+        gpu=gpus,
     params:
         model=lookup("models/{model}", within=config),
         control=model_settings("control"),

@@ -13,7 +13,7 @@ rule hand_made_schedules:
     benchmark:
         "<benchmarks>/{model}/hand_made_schedules.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -33,7 +33,9 @@ rule measure_profile:
     benchmark:
         "<benchmarks>/{model}/measure_profile.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
+    resources:
+        gpu=gpus,
     params:
         model=lookup("models/{model}", within=config),
         profile=model_settings("profile"),
@@ -73,7 +75,9 @@ rule error_moments:
     benchmark:
         "<benchmarks>/{model}/error_moments_{solver}.tsv"
     conda:
-        "../../envs/cpu.yaml"
+        NUMERICS
+    resources:
+        gpu=gpus,
     params:
         model=lookup("models/{model}", within=config),
         endpoint=model_settings("endpoint"),

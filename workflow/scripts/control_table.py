@@ -13,15 +13,17 @@ def main(snakemake):
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
+    n, seed = settings["trajectories"], settings["seed"]
     table = TableEnvironment.from_denoiser(
         experiment.denoiser,
-        experiment.draw(settings["trajectories"], settings["seed"]),
+        experiment.draw(n, seed),
         experiment.sigma_max,
         experiment.sigma_min,
         model=experiment.name,
+        class_labels=experiment.labels(n, seed),
         **sizes,
     )
-    if snakemake.params.model["kind"] == "image":
+    if snakemake.params.model["kind"] != "exact":
         table = trusted_table(table)
     table.save(snakemake.output.table)
 

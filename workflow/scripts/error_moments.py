@@ -11,13 +11,14 @@ def main(snakemake):
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
-    start = experiment.draw(settings.pop("trajectories"), settings.pop("seed"))
+    n, seed = settings.pop("trajectories"), settings.pop("seed")
     measure_error_moments(
         experiment.denoiser,
-        start,
+        experiment.draw(n, seed),
         experiment.sigma_max,
         experiment.sigma_min,
         snakemake.wildcards.solver,
+        class_labels=experiment.labels(n, seed),
         progress=False,
         **settings,
     ).save(snakemake.output.moments)

@@ -20,6 +20,7 @@ def main(snakemake):
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
     states = experiment.draw(control["trajectories"], control["seed"])
+    labels = experiment.labels(control["trajectories"], control["seed"])
     half = len(states) // 2
     profile = Profile.load(snakemake.input.profile)
     order = ORDERS[solver]
@@ -41,6 +42,7 @@ def main(snakemake):
             checkpoint_path=state / "checkpoint.safetensors",
             progress=False,
             densities=densities,
+            class_labels=None if labels is None else (labels[:half], labels[half:]),
         )
         shutil.copyfile(state / "metrics.jsonl", snakemake.output.metrics)
         result.save(snakemake.output.tensors)

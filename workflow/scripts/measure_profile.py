@@ -36,12 +36,13 @@ def main(snakemake):
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
-    start = experiment.draw(settings.pop("trajectories"), settings.pop("seed"))
+    n, seed = settings.pop("trajectories"), settings.pop("seed")
     profile = measure_profile(
         experiment.denoiser,
-        start,
+        experiment.draw(n, seed),
         experiment.sigma_max,
         experiment.sigma_min,
+        class_labels=experiment.labels(n, seed),
         progress=False,
         **settings,
     )

@@ -25,7 +25,8 @@ def main(snakemake):
         floors["Exact samples (sampling floor)"] = facts["w2_floor"]["mean"]
     paper = None
     if "paper" in entry:
-        paper = paper_block(read_json(snakemake.input.paper), entry["paper"], metric)
+        numbers, note = read_json(snakemake.input.paper), provenance.get("paper_note")
+        paper = paper_block(numbers, entry["paper"], metric, note)
     table = build_table(
         read_rows(snakemake.input.cells),
         entry["model"],
@@ -35,6 +36,7 @@ def main(snakemake):
         entry["budgets"],
         floors,
         paper,
+        provenance.get("metric_labels", {}).get(metric),
     )
     write_rows(snakemake.output.csv, table_rows(table))
     write_text(snakemake.output.md, to_markdown(table))

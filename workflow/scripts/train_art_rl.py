@@ -36,8 +36,8 @@ def per_budget(snakemake, K):
     config = LearnerConfig.from_dict(
         {**learner["settings"], "budget": K, "seed": learner["seeds"][0]}
     )
-    options = {}
-    if snakemake.params.model["kind"] == "image":  # a network call is what costs
+    options = {"class_labels": experiment.labels(control["trajectories"], control["seed"])}
+    if snakemake.params.model["kind"] != "exact":  # a network call is what costs
         options["q_function"] = RolloutQ(table)
     with resumable(snakemake) as state:
         result = train(

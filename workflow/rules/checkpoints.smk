@@ -1,0 +1,247 @@
+# Official EDM checkpoints: fetched, read safely, sampled by seed, scored by FID (Tables 2, 3, 5, 6).
+
+
+def asset_path(name):
+    """Where an asset of the catalogue or of the configuration lies."""
+    known = json.loads((SOURCE / "art_rl/catalogue.json").read_text())["assets"]
+    asset = {**known, **config["assets"]}[name]
+    return f"<resources>/{asset['group']}/{asset['file']}"
+
+
+def assets_in_use():
+    """path -> asset of every checkpoint, reference and Inception file of the configuration."""
+    names = [
+        MODELS[model][key]
+        for model in models_of_kind("edm")
+        for key in ("checkpoint", "reference", "inception")
+    ]
+    return {asset_path(name): name for name in dict.fromkeys(names)}
+
+
+def model_asset(key):
+    """Input function: the file of one of a model's assets."""
+    return lambda wildcards: asset_path(MODELS[wildcards.model][key])
+
+
+def file_asset(wildcards):
+    """Name of the asset that a file below resources/ is, for params."""
+    return assets_in_use()[f"<resources>/{wildcards.group}/{wildcards.file}"]
+
+
+def checkpoint_modules():
+    """Modules that decide what a checkpoint's samples and their features are."""
+    names = "solvers seeds sampling denoisers/base metrics/features metrics/frechet fidelity_compat"
+    paths = [SOURCE / f"art_rl/{name}.py" for name in names.split()]
+    return [from_cwd(path) for path in paths + sorted(SOURCE.glob("art_rl/denoisers/edm/*.py"))]
+
+
+def checkpoint_pattern():
+    """Names of the checkpoints as a wildcard pattern."""
+    return "|".join(models_of_kind("edm")) or "none"
+
+
+def has_profile(model):
+    """Whether a method of the model's tables is made from |Q|."""
+    names = {name for solver in solvers(model) for name, _ in cells(model, solver)}
+    return any(method(name).group == CLOSED_FORM and name != "endpoint" for name in names)
+
+
+def checkpoint_figures(model):
+    """Figures of a checkpoint."""
+    kinds = ["fid_nfe", "schedules"] + ["profile"] * has_profile(model)
+    kinds += ["learning", "theta"] * bool(used_learners(model))
+    return kinds + [f"samples_{solver}" for solver in solvers(model)]
+
+
+def paper_tables():
+    """Tables of checkpoints that have a counterpart in the paper."""
+    edm = models_of_kind("edm")
+    return [name for name, entry in TABLES.items() if entry["model"] in edm and "paper" in entry]
+
+
+def checkpoint_products():
+    """Figures of all checkpoints and comparisons with the paper."""
+    folder = f"<figures>/{config['name']}"
+    products = [
+        f"{folder}/{model}_{kind}.{suffix}"
+        for model in models_of_kind("edm")
+        for kind in checkpoint_figures(model)
+        for suffix in ("pdf", "png")
+    ]
+    return products + [
+        f"{folder}/{table}_beside_paper.{suffix}"
+        for table in paper_tables()
+        for suffix in ("csv", "md", "tex")
+    ]
+
+
+rule check_machine:
+    """Disk, memory and GPU against what this configuration needs, before anything is downloaded."""
+    output:
+        "<results>/machine.json",
+    log:
+        "<logs>/check_machine.log",
+    conda:
+        NUMERICS
+    params:
+        settings={key: config[key] for key in ("models", "methods", "tables", "assets", "learners")},
+    script:
+        "../scripts/checkpoint_machine.py"
+
+
+rule fetch_asset:
+    """One checkpoint, FID reference or the Inception weights, checked by digest; broken transfers resume.
+
+    The digest decides whether a file is the right one, so neither code nor mirror is an input."""
+    input:
+        machine=ancient("<results>/machine.json"),
+    output:
+        "<resources>/{group}/{file}",
+    log:
+        "<logs>/fetch_{group}_{file}.log",
+    wildcard_constraints:
+        group="edm|fid_refs|inception",
+        file=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        asset=file_asset,
+        own=lambda wildcards: config["assets"].get(file_asset(wildcards)),
+    script:
+        "../scripts/checkpoint_fetch.py"
+
+
+rule convert_checkpoint:
+    """A snapshot pickle as safetensors and JSON, read without executing anything it holds."""
+    input:
+        snapshot=model_asset("checkpoint"),
+        code=modules("checkpoint_convert.py"),
+    output:
+        weights="<results>/{model}/network.safetensors",
+        facts="<results>/{model}/network.json",
+    log:
+        "<logs>/{model}/convert_checkpoint.log",
+    benchmark:
+        "<benchmarks>/{model}/convert_checkpoint.tsv"
+    wildcard_constraints:
+        model=checkpoint_pattern(),
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/checkpoint_convert.py"
+
+
+rule sample_checkpoint:
+    """Every method and budget of one solver on one shard of seeds: moments of Inception features.
+
+    A killed job continues after its last finished cell (Tables 2, 3, 5, 6)."""
+    input:
+        network="<results>/{model}/network.safetensors",
+        facts="<results>/{model}/network.json",
+        inception=model_asset("inception"),
+        schedules=cell_schedules,
+        numerics=checkpoint_modules(),
+        code=modules("checkpoint_sample.py"),
+    output:
+        parts="<results>/{model}/shards/{solver}/block{block}_{shard}.json",
+    log:
+        "<logs>/{model}/sample_{solver}_{block}_{shard}.log",
+    benchmark:
+        "<benchmarks>/{model}/sample_{solver}_{block}_{shard}.tsv"
+    wildcard_constraints:
+        model=checkpoint_pattern(),
+    conda:
+        NUMERICS
+    threads: 4
+    resources:
+        gpu=gpus,
+    params:
+        model=lookup("models/{model}", within=config),
+        preview=PREVIEW,
+    script:
+        "../scripts/checkpoint_sample.py"
+
+
+rule evaluate_checkpoint:
+    """FID of every method, budget and seed block with one solver (Tables 2, 3, 5, 6)."""
+    input:
+        parts=shard_files("<results>/{model}/shards/{solver}/block{block}_{shard}.json"),
+        schedules=cell_schedules,
+        facts="<results>/{model}/network.json",
+        reference=model_asset("reference"),
+        code=modules("checkpoint_cells.py"),
+    output:
+        cells="<results>/{model}/cells/{solver}.csv",
+        provenance="<results>/{model}/cells/{solver}.provenance.json",
+        previews="<results>/{model}/cells/{solver}_previews.npz",
+    log:
+        "<logs>/{model}/evaluate_{solver}.log",
+    benchmark:
+        "<benchmarks>/{model}/evaluate_{solver}.tsv"
+    wildcard_constraints:
+        model=checkpoint_pattern(),
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 4
+    params:
+        model=lookup("models/{model}", within=config),
+    script:
+        "../scripts/checkpoint_cells.py"
+
+
+rule beside_paper:
+    """Our FID beside the paper's: minimum over seed blocks, mean, spread, difference."""
+    input:
+        table="<figures>/{name}/{table}_fid.csv",
+        paper=from_cwd(ROOT / "src/art_rl/paper_tables.json"),
+        code=modules("checkpoint_beside_paper.py"),
+    output:
+        csv=report(
+            "<figures>/{name}/{table}_beside_paper.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}", "metric": "FID beside the paper's"},
+        ),
+        md="<figures>/{name}/{table}_beside_paper.md",
+        tex="<figures>/{name}/{table}_beside_paper.tex",
+    log:
+        "<logs>/tables/{name}_{table}_beside_paper.log",
+    conda:
+        "../../envs/plots.yaml"
+    params:
+        table=lookup("tables/{table}", within=config),
+    script:
+        "../scripts/checkpoint_beside_paper.py"
+
+
+# One rule per checkpoint: they differ in what there is to draw.
+for checkpoint in models_of_kind("edm"):
+
+    rule:
+        name:
+            f"figures_{checkpoint}"
+        input:
+            cells=model_cells,
+            previews=model_previews,
+            schedules=model_schedules,
+            profile=[f"<results>/{checkpoint}/profile.npz"] * has_profile(checkpoint),
+            clocks=clock_metrics,
+            thetas=clock_thetas,
+            optimum=[f"<results>/{checkpoint}/closed_form_clock.csv"]
+            * bool(used_learners(checkpoint)),
+            endpoint=endpoint_runs,
+            code=modules("checkpoint_figures.py"),
+        output:
+            expand(
+                "<figures>/{{name}}/{{model}}_{kind}.{suffix}",
+                kind=checkpoint_figures(checkpoint),
+                suffix=["pdf", "png"],
+            ),
+        log:
+            "<logs>/{model}/{name}_figures.log",
+        wildcard_constraints:
+            model=checkpoint,
+        conda:
+            "../../envs/plots.yaml"
+        script:
+            "../scripts/checkpoint_figures.py"
