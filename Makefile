@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run test lint report check-numbers clean
+.PHONY: run test lint report check-numbers unlock clean
 
 run: $(READY)
 	snakemake --cores $(CORES)
@@ -41,6 +41,9 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,notebooks,dev]'
 	touch $@
+
+unlock: $(READY)  # after a kill -9 or a power cut
+	snakemake --unlock
 
 clean:
 	rm -rf results .snakemake
