@@ -1,4 +1,6 @@
 # make run    everything from config/config.yaml: tables and figures in paper_figures/
+# make mnist  MNIST: the paper's Table 4, config/mnist.yaml
+# make digits_full  digits with every method and solver, config/digits_full.yaml
 # make test   the tests
 # make lint   style of Python, Snakemake and the workflow
 # make check-numbers   rerun from scratch in results/check and compare with the committed tables
@@ -15,10 +17,13 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run test lint report check-numbers unlock clean
+.PHONY: run mnist digits_full test lint report check-numbers unlock clean
 
 run: $(READY)
 	snakemake --cores $(CORES)
+
+mnist digits_full: $(READY)
+	snakemake --cores $(CORES) --configfile config/$@.yaml
 
 test: $(READY)
 	pytest
