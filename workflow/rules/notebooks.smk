@@ -4,7 +4,7 @@
 rule execute_notebook:
     """A notebook with its outputs, from the results of this run."""
     input:
-        source=from_cwd(ROOT / "notebooks") + "/{notebook}.py",
+        source=from_cwd(ROOT / "notebooks/{notebook}.py"),
         tables=tables(),
         schedules=every_schedule(),
         code=modules("execute_notebook.py"),
