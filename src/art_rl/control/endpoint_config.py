@@ -24,8 +24,8 @@ class EndpointConfig:
             problem is not convex).
         trial_share: in (0, 1].
         evaluations: network evaluations (one per state and call) to spend at most on one budget's
-            updates, or None: for large K, points and iterations are reduced alike until they fit,
-            not below 16 points and 20 iterations.
+            updates, or None.  For large K trials are dropped first, then points and iterations are
+            reduced alike until they fit, not below 16 points and 20 iterations.
         draws: N, schedules sampled per iteration, even (noise comes in +/- pairs), >= 4.
         points: P, starting states per iteration, shared by all draws, >= 1 (at most all of x_train).
         noise_start: exploration at the first iteration: standard deviation of the action, the logit of
@@ -66,8 +66,8 @@ class EndpointConfig:
     seed: int = 0
     iterations: int = 100
     trials: int = 3
-    trial_share: float = 0.25
-    evaluations: int | None = 20_000_000
+    trial_share: float = 0.4
+    evaluations: int | None = 15_000_000
     draws: int = 64
     points: int = 128
     noise_start: float = 0.3

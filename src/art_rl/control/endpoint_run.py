@@ -140,27 +140,29 @@ class EndpointRun:
             gaps = [(inner[-1] - other).abs().max() for other in inner[:-1]]
             if len(chosen) < self.config.trials and all(g > np.log(_SAME_START) for g in gaps):
                 chosen.append(name)
-        iterations, points = self._sizes(K, len(chosen))
+        trials, iterations, points = self._sizes(K, len(chosen))
         self.current |= {
             "start_errors": errors,
-            "trials": chosen,
+            "trials": chosen[:trials],
             "iterations": iterations,
             "points": points,
         }
         self._prepare()
 
-    def _sizes(self, K: int, trials: int) -> tuple[int, int]:
-        """Iterations and points of budget K within config.evaluations."""
+    def _sizes(self, K: int, trials: int) -> tuple[int, int, int]:
+        """Trials, iterations and points of budget K within config.evaluations."""
         config = self.config
         iterations, points = config.iterations, min(config.points, len(self.train.x))
-        if config.evaluations is not None:
-            whole = 1 + (trials - 1) * config.trial_share
-            needed = iterations * whole * (config.draws + 1) * points * (nfe(self.solver, K) - 1)
-            if needed > config.evaluations:
-                root = (config.evaluations / needed) ** 0.5
-                iterations = min(iterations, max(_FEWEST_ITERATIONS, round(iterations * root)))
-                points = min(points, max(_FEWEST_POINTS, round(points * root)))
-        return iterations, points
+        if config.evaluations is None:
+            return trials, iterations, points
+        one = iterations * (config.draws + 1) * points * (nfe(self.solver, K) - 1)
+        while trials > 1 and one * (1 + (trials - 1) * config.trial_share) > config.evaluations:
+            trials -= 1
+        if one > config.evaluations:
+            root = (config.evaluations / one) ** 0.5
+            iterations = min(iterations, max(_FEWEST_ITERATIONS, round(iterations * root)))
+            points = min(points, max(_FEWEST_POINTS, round(points * root)))
+        return trials, iterations, points
 
     def _actor(self, K: int, start: str) -> EndpointActor:
         density = self.density(start)
