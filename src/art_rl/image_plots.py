@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from art_rl.methods import METHODS
 from art_rl.plots import COLUMN, PAGE, SOLVER_NAMES, STYLE, Row, look, plt
-from art_rl.profile import Profile
+from art_rl.profile_data import Profile
 from art_rl.quadrature import TRAINED_RANGE, node_density
 
 METRIC_AXES = {"fid": "LeNet-FID", "rmse": "endpoint RMSE (data units)"}

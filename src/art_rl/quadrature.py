@@ -21,7 +21,7 @@ from scipy.interpolate import PchipInterpolator
 
 from art_rl.baselines import grid_from_density
 from art_rl.errors import ArtRLError
-from art_rl.profile import Profile
+from art_rl.profile_data import Profile
 from art_rl.provenance import versions
 from art_rl.schedule import Schedule, check_budget, validate_sigmas
 

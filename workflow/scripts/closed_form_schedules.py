@@ -3,7 +3,7 @@
 import numpy as np
 from rule_job import run, schedule_key
 
-from art_rl.profile import Profile
+from art_rl.profile_data import Profile
 from art_rl.quadrature import quadrature_schedule
 from art_rl.solvers import ORDERS
 from art_rl.tables import write_rows

@@ -16,7 +16,7 @@ from art_rl.image_plots import (
 )
 from art_rl.methods import METHODS
 from art_rl.plots import save, schedule_figure, theta_figure
-from art_rl.profile import Profile
+from art_rl.profile_data import Profile
 from art_rl.quadrature import node_density
 from art_rl.schedule import Schedule
 from art_rl.tables import read_rows

@@ -11,7 +11,7 @@ from art_rl.image_comparison import trust_markdown
 from art_rl.image_evaluation import measure_shard, shard_seeds
 from art_rl.metrics.features import lenet_features
 from art_rl.metrics.frechet import Moments, frechet_between
-from art_rl.profile import Profile
+from art_rl.profile_data import Profile
 from art_rl.quadrature import quadrature_schedule
 from art_rl.sampling import Endpoints
 from art_rl.tables import write_rows

@@ -7,7 +7,7 @@ from rule_job import resumable, run
 from art_rl.control.endpoint_reward import EndpointConfig, train_endpoint
 from art_rl.experiments import build_experiment
 from art_rl.files import write_json
-from art_rl.profile import Profile
+from art_rl.profile_data import Profile
 from art_rl.quadrature import node_density
 from art_rl.solvers import ORDERS
 

@@ -1,0 +1,108 @@
+"""The `Profile` file: |Q| and its relatives as measured by profile.py; reading one needs no torch."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from art_rl.errors import ArtRLError
+from art_rl.files import read_npz, write_npz
+
+FORMAT = "art_rl.profile/1"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """|Q| and its relatives, measured along B trajectories at M levels.
+
+    Attributes:
+        levels: (M,) float64, log-spaced, decreasing from sigma_max to sigma_min > 0.
+        mean: solver order p (1, 2, 4) -> (M,) float64, mean over trajectories of |x^(p+1)|;
+            mean[1] is E|Q|.  Units: data / sigma^(p+1).
+        standard_error: the same keys, standard error of that mean.
+        sensitivity: (M,) share of a local error (in the direction of Q) that arrives at sigma = 0:
+            mean |Phi(0, sigma) Q| / mean |Q|.  Near 1 at small sigma.
+        sensitivity_error: (M,) its standard error.
+        table: (B, M) float32, |Q| per trajectory.
+        exact: whether the model computes in float64.  If not, |Q| at both ends is not trusted.
+        sigma_data: of the model.
+        model_digest: SHA-256 of the model.
+        settings: estimator, sizes, network cost; JSON-like.
+    """
+
+    levels: np.ndarray
+    mean: dict[int, np.ndarray]
+    standard_error: dict[int, np.ndarray]
+    sensitivity: np.ndarray
+    sensitivity_error: np.ndarray
+    table: np.ndarray
+    exact: bool
+    sigma_data: float
+    model_digest: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        M = len(self.levels)
+        if M < 3 or not (np.diff(self.levels) < 0).all() or not self.levels[-1] > 0:
+            raise ArtRLError("profile levels must be positive and strictly decreasing, at least 3")
+        if self.table.ndim != 2 or self.table.shape[1] != M or 1 not in self.mean:
+            raise ArtRLError(f"profile table must be (B, {M}) and mean[1] present")
+        arrays = {"sensitivity": self.sensitivity, "sensitivity_error": self.sensitivity_error}
+        for order in self.mean:
+            arrays[f"mean[{order}]"] = self.mean[order]
+            arrays[f"standard_error[{order}]"] = self.standard_error[order]
+        for name, values in arrays.items():
+            if values.shape != (M,) or not np.isfinite(values).all() or (values < 0).any():
+                raise ArtRLError(f"profile {name} must be {M} finite values >= 0")
+
+    @property
+    def sigma_max(self) -> float:
+        return float(self.levels[0])
+
+    @property
+    def sigma_min(self) -> float:
+        return float(self.levels[-1])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write as ``.npz``, atomically."""
+        head = {
+            "format": FORMAT,
+            "exact": self.exact,
+            "sigma_data": self.sigma_data,
+            "model_digest": self.model_digest,
+            "settings": self.settings,
+        }
+        arrays = {f"mean_{p}": self.mean[p] for p in self.mean}
+        arrays |= {f"standard_error_{p}": self.standard_error[p] for p in self.mean}
+        write_npz(
+            path,
+            head=np.array(json.dumps(head)),
+            levels=self.levels,
+            sensitivity=self.sensitivity,
+            sensitivity_error=self.sensitivity_error,
+            table=self.table,
+            **arrays,
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Profile":
+        """Read what `save` wrote; anything else is an ArtRLError naming the file."""
+        arrays = read_npz(path)
+        try:
+            head = json.loads(str(arrays["head"]))
+            if head.pop("format") != FORMAT:
+                raise ArtRLError(f"its format is not {FORMAT!r}")
+            orders = sorted(int(key[5:]) for key in arrays if key.startswith("mean_"))
+            return cls(
+                levels=arrays["levels"],
+                mean={p: arrays[f"mean_{p}"] for p in orders},
+                standard_error={p: arrays[f"standard_error_{p}"] for p in orders},
+                sensitivity=arrays["sensitivity"],
+                sensitivity_error=arrays["sensitivity_error"],
+                table=arrays["table"],
+                **head,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtRLError(f"{path}: not a |Q| profile ({error})") from None
