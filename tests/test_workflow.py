@@ -33,8 +33,8 @@ def copy_repository(folder):
 
 def command(*arguments, config="config/smoke.yaml"):
     return [
-        *(sys.executable, "-m", "snakemake", "--cores", "2"),
-        *("--configfile", config, "--quiet", "progress", "rules", *arguments),
+        *(sys.executable, "-m", "snakemake", *arguments),
+        *("--cores", "2", "--quiet", "rules", "--configfile", config),
     ]
 
 
