@@ -72,12 +72,22 @@ def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> Gau
     return GaussianMixture([1.0] * len(stds), means.tolist(), stds)
 
 
+def check_device(device: str) -> None:
+    """Raise ArtRLError if ``device`` is cuda and torch sees no GPU."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ArtRLError(
+            "sampling.device is cuda, but torch sees no GPU; with --use-conda the environment "
+            "envs/gpu.yaml brings a CUDA build of torch"
+        )
+
+
 def precise_network(weights: str | os.PathLike, device: str) -> EDMDenoiser:
     """A converted checkpoint in plain float32, for learning and for measuring |Q|.
 
     |Q| is made of differences of D.  TF32, which PyTorch lets convolutions use by default, has errors
     of 1e-3 and would drown it; it is switched off for the whole process.
     """
+    check_device(device)
     torch.backends.cudnn.allow_tf32 = False
     return load_network(weights, Path(weights).with_suffix(".json"), device)
 
@@ -88,6 +98,7 @@ def fast_network(weights: str | os.PathLike, device: str, speed: dict[str, Any])
     Args:
         speed: options of ``art_rl.denoisers.edm.optimise``, ``dtype`` as a name such as "float16".
     """
+    check_device(device)
     options = dict(speed)
     dtype = getattr(torch, options.pop("dtype", "float32"))
     description = Path(weights).with_suffix(".json")

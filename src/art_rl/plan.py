@@ -12,6 +12,7 @@ matrix rate; a guess, and said so.
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ import yaml
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json
 from art_rl.settings import check_experiment_settings, wanted_cells
-from art_rl.solvers import nfe
+from art_rl.solver_costs import nfe
 
 ROOT = Path(__file__).parents[2]
 THROUGHPUT = ROOT / "benchmarks/results"
@@ -193,40 +194,55 @@ def _image_gib(checkpoint: str) -> float:
     return 0.02 + 0.012 * (4 if "64x64" in checkpoint else 1) * (2 if "adm" in checkpoint else 1)
 
 
-def check_machine(plan: Mapping[str, Any], folder: str | os.PathLike) -> dict[str, Any]:
+def check_machine(
+    plan: Mapping[str, Any], folders: Sequence[str | os.PathLike], gpu: bool = True
+) -> dict[str, Any]:
     """What this machine has, or an ArtRLError naming the first thing it lacks.
 
     Args:
-        folder: of the results; what lies in it already counts as available.
+        folders: of results and downloads, the first one decides which disk; what lies in them already
+            counts as available.
+        gpu: also look for a GPU (with nvidia-smi), if the plan needs one.
     """
-    needs, folder = plan["needs"], Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    disk = (shutil.disk_usage(folder).free + used) / GIB
+    needs = plan["needs"]
+    existing = [Path(folder) for folder in folders if Path(folder).is_dir()]
+    files = {path for folder in existing for path in folder.rglob("*") if path.is_file()}
+    disk = shutil.disk_usage(existing[0] if existing else ".").free
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    has = {"disk_gib": round(disk, 1), "memory_gib": round(memory, 1)}
+    has = {
+        "disk_gib": round((disk + sum(path.stat().st_size for path in files)) / GIB, 1),
+        "memory_gib": round(memory, 1),
+    }
     for key, what in (("disk_gib", "disk space"), ("memory_gib", "memory")):
         if has[key] < needs[key]:
             raise ArtRLError(
                 f"this run needs {needs[key]} GiB of {what}, this machine has {has[key]}; ask for fewer "
                 "tables, methods or seed blocks, or set pathvars.results to a larger disk"
             )
-    if needs["gpu"]:
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ArtRLError(
-                "sampling.device is cuda, but torch sees no GPU; run on a machine with one (with "
-                "--use-conda, or with a CUDA build of torch) or set device: cpu"
-            )
-        has["gpu"] = torch.cuda.get_device_name()
-        has["gpu_memory_gib"] = round(torch.cuda.mem_get_info()[1] / GIB, 1)
+    if gpu and needs["gpu"]:
+        has["gpu"], has["gpu_memory_gib"] = find_gpu()
         if has["gpu_memory_gib"] < needs["gpu_memory_gib"]:
             raise ArtRLError(
                 f"this run needs {needs['gpu_memory_gib']} GiB of GPU memory (an estimate), {has['gpu']} has "
                 f"{has['gpu_memory_gib']}; set a smaller sampling.batch"
             )
     return has
+
+
+def find_gpu() -> tuple[str, float]:
+    """(name, GiB) of the largest GPU, from nvidia-smi; ArtRLError if there is none."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60)
+        rows = [line.rsplit(",", 1) for line in answer.stdout.splitlines() if "," in line]
+        return max(
+            ((name.strip(), round(int(mib) / 1024, 1)) for name, mib in rows), key=lambda g: g[1]
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        raise ArtRLError(
+            "sampling.device is cuda, but nvidia-smi finds no GPU here; run on a machine with one or set "
+            "sampling.device: cpu"
+        ) from None
 
 
 def report(plan: Mapping[str, Any]) -> str:

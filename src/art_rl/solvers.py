@@ -13,8 +13,20 @@ import torch
 from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser, drift
-from art_rl.errors import ArtRLError
-from art_rl.schedule import Schedule, check_budget
+from art_rl.schedule import Schedule
+from art_rl.solver_costs import ORDERS, STAGES, check_solver, nfe
+
+__all__ = [
+    "ORDERS",
+    "SOLVERS",
+    "STAGES",
+    "check_solver",
+    "euler_step",
+    "heun_step",
+    "nfe",
+    "rk4_step",
+    "solve",
+]
 
 Step = Callable[[Denoiser, Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
@@ -62,20 +74,6 @@ def rk4_step(
 
 
 SOLVERS: dict[str, Step] = {"euler": euler_step, "heun": heun_step, "rk4": rk4_step}
-ORDERS = {"euler": 1, "heun": 2, "rk4": 4}
-STAGES = {"euler": 1, "heun": 2, "rk4": 4}
-
-
-def check_solver(solver: str) -> str:
-    """Return ``solver`` if it is known, else raise ArtRLError."""
-    if solver not in SOLVERS:
-        raise ArtRLError(f"unknown solver {solver!r}; known: {', '.join(SOLVERS)}")
-    return solver
-
-
-def nfe(solver: str, K: int) -> int:
-    """Network calls of K steps: K, 2K - 1, 4K - 3 (the last step is Euler)."""
-    return STAGES[check_solver(solver)] * (check_budget(K) - 1) + 1
 
 
 def solve(

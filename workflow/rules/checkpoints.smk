@@ -1,100 +1,14 @@
 # Official EDM checkpoints: fetched, read safely, sampled by seed, scored by FID (Tables 2, 3, 5, 6).
 
 
-def asset_path(name):
-    """Where an asset of the catalogue or of the configuration lies."""
-    known = json.loads((SOURCE / "art_rl/catalogue.json").read_text())["assets"]
-    asset = {**known, **config["assets"]}[name]
-    return f"<resources>/{asset['group']}/{asset['file']}"
-
-
-def assets_in_use():
-    """path -> asset of every checkpoint, reference and Inception file of the configuration."""
-    names = [
-        MODELS[model][key]
-        for model in models_of_kind("edm")
-        for key in ("checkpoint", "reference", "inception")
-    ]
-    return {asset_path(name): name for name in dict.fromkeys(names)}
-
-
-def model_asset(key):
-    """Input function: the file of one of a model's assets."""
-    return lambda wildcards: asset_path(MODELS[wildcards.model][key])
-
-
-def file_asset(wildcards):
-    """Name of the asset that a file below resources/ is, for params."""
-    return assets_in_use()[f"<resources>/{wildcards.group}/{wildcards.file}"]
-
-
-def checkpoint_modules():
-    """Modules that decide what a checkpoint's samples and their features are."""
-    names = "solvers seeds sampling denoisers/base metrics/features metrics/frechet fidelity_compat"
-    paths = [SOURCE / f"art_rl/{name}.py" for name in names.split()]
-    return [from_cwd(path) for path in paths + sorted(SOURCE.glob("art_rl/denoisers/edm/*.py"))]
-
-
-def checkpoint_pattern():
-    """Names of the checkpoints as a wildcard pattern."""
-    return "|".join(models_of_kind("edm")) or "none"
-
-
-def has_profile(model):
-    """Whether a method of the model's tables is made from |Q|."""
-    names = {name for solver in solvers(model) for name, _ in cells(model, solver)}
-    return any(method(name).group == CLOSED_FORM and name != "endpoint" for name in names)
-
-
-def checkpoint_figures(model):
-    """Figures of a checkpoint."""
-    kinds = ["fid_nfe", "schedules"] + ["profile"] * has_profile(model)
-    kinds += ["learning", "theta"] * bool(used_learners(model))
-    return kinds + [f"samples_{solver}" for solver in solvers(model)]
-
-
-def paper_tables():
-    """Tables of checkpoints that have a counterpart in the paper."""
-    edm = models_of_kind("edm")
-    return [name for name, entry in TABLES.items() if entry["model"] in edm and "paper" in entry]
-
-
-def checkpoint_products():
-    """Figures of all checkpoints and comparisons with the paper."""
-    folder = f"<figures>/{config['name']}"
-    products = [
-        f"{folder}/{model}_{kind}.{suffix}"
-        for model in models_of_kind("edm")
-        for kind in checkpoint_figures(model)
-        for suffix in ("pdf", "png")
-    ]
-    return products + [
-        f"{folder}/{table}_beside_paper.{suffix}"
-        for table in paper_tables()
-        for suffix in ("csv", "md", "tex")
-    ]
-
-
-rule check_machine:
-    """Disk, memory and GPU against what this configuration needs, before anything is downloaded."""
-    output:
-        "<results>/machine.json",
-    log:
-        "<logs>/check_machine.log",
-    conda:
-        NUMERICS
-    params:
-        settings={key: config[key] for key in ("models", "methods", "tables", "assets", "learners")},
-    script:
-        "../scripts/checkpoint_machine.py"
+onstart:
+    check_before_start()
 
 
 rule fetch_asset:
     """One checkpoint, FID reference or the Inception weights, checked by digest; broken transfers resume.
 
     The digest decides whether a file is the right one, so neither code nor mirror is an input."""
-    input:
-        machine=ancient("<results>/machine.json"),
     output:
         "<resources>/{group}/{file}",
     log:
@@ -106,7 +20,7 @@ rule fetch_asset:
         "../../envs/cpu.yaml"
     params:
         asset=file_asset,
-        own=lambda wildcards: config["assets"].get(file_asset(wildcards)),
+        own=own_asset,
     script:
         "../scripts/checkpoint_fetch.py"
 
@@ -152,7 +66,7 @@ rule sample_checkpoint:
         model=checkpoint_pattern(),
     conda:
         NUMERICS
-    threads: 4
+    threads: checkpoint_threads
     resources:
         gpu=gpus,
     params:
@@ -182,7 +96,7 @@ rule evaluate_checkpoint:
         model=checkpoint_pattern(),
     conda:
         "../../envs/cpu.yaml"
-    threads: 4
+    threads: checkpoint_threads
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -243,5 +157,7 @@ for checkpoint in models_of_kind("edm"):
             model=checkpoint,
         conda:
             "../../envs/plots.yaml"
+        message:
+            "All figures of {wildcards.model}: FID against NFE, schedules, |Q|, learning, samples."
         script:
             "../scripts/checkpoint_figures.py"
