@@ -1,6 +1,7 @@
 # make run    everything from config/config.yaml: tables and figures in paper_figures/
 # make mnist  MNIST: the paper's Table 4, config/mnist.yaml
 # make digits_full  digits with every method and solver, config/digits_full.yaml
+# make paper  the paper's tables on the official checkpoints (GPU); make paper-dry prints the plan
 # make test   the tests
 # make lint   style of Python, Snakemake and the workflow
 # make check-numbers   rerun from scratch in results/check and compare with the committed tables
@@ -17,13 +18,20 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run mnist digits_full test lint report check-numbers unlock clean
+.PHONY: run mnist digits_full test lint report check-numbers unlock clean paper paper-dry
 
 run: $(READY)
 	snakemake --cores $(CORES)
 
 mnist digits_full: $(READY)
 	snakemake --cores $(CORES) --configfile config/$@.yaml
+
+paper: $(READY)  # a GPU, a network, and what paper-dry prints
+	snakemake --cores $(CORES) --configfile config/paper.yaml
+
+paper-dry: $(READY)  # anywhere: no GPU, no download
+	python -m art_rl.plan config/paper.yaml
+	snakemake --dry-run --quiet rules --configfile config/paper.yaml
 
 test: $(READY)
 	pytest

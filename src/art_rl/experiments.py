@@ -81,14 +81,13 @@ def check_device(device: str) -> None:
         )
 
 
-def precise_network(weights: str | os.PathLike, device: str) -> EDMDenoiser:
-    """A converted checkpoint in plain float32, for learning and for measuring |Q|.
+def float32_network(weights: str | os.PathLike, device: str, tf32: bool) -> EDMDenoiser:
+    """A converted checkpoint in plain float32, for learning and measuring.
 
-    |Q| is made of differences of D.  TF32, which PyTorch lets convolutions use by default, has errors
-    of 1e-3 and would drown it; it is switched off for the whole process.
+    PyTorch's switch for TF32 in convolutions (errors of 1e-3) is set for the whole process.
     """
     check_device(device)
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = tf32
     return load_network(weights, Path(weights).with_suffix(".json"), device)
 
 
@@ -106,7 +105,10 @@ def fast_network(weights: str | os.PathLike, device: str, speed: dict[str, Any])
 
 
 def build_experiment(
-    name: str, config: dict[str, Any], network: str | os.PathLike | None = None
+    name: str,
+    config: dict[str, Any],
+    network: str | os.PathLike | None = None,
+    tf32: bool = False,
 ) -> Experiment:
     """An Experiment from its block of the configuration (already validated by the JSON schema).
 
@@ -116,6 +118,8 @@ def build_experiment(
             "edm" need ``network``.
         network: weights of a network (.safetensors), its description (.json) beside it, as written by
             ``save_model`` (image) or ``convert_snapshot`` (edm).
+        tf32: edm only: let convolutions on a GPU round to TF32.  Enough for rollouts on a budget's own
+            steps; |Q| from levels close together would drown in it.
     """
     if config.get("kind") == "edm":
         if not network:
@@ -123,7 +127,7 @@ def build_experiment(
         device = config["sampling"]["device"]
         return Experiment(
             name,
-            precise_network(network, device),
+            float32_network(network, device, tf32),
             config["sigma_min"],
             config["sigma_max"],
             "noise",

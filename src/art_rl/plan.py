@@ -10,9 +10,8 @@ matrix rate; a guess, and said so.
 """
 
 import argparse
+import math
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ import yaml
 
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json
+from art_rl.machine import machine_needs
 from art_rl.settings import check_experiment_settings, wanted_cells
 from art_rl.solver_costs import nfe
 
@@ -43,12 +43,6 @@ GFLOP = {
 INCEPTION_GFLOP = 11.4
 INCEPTION_SHARE = 0.5  # of the measured float32 matrix rate
 
-GIB = 2**30
-MOMENTS = 8 * 2048 * 2049  # bytes of one cell's feature moments
-REFERENCE = 8 * 2048 * 2049
-INCEPTION = 95_628_359
-CHECKPOINTS = {"cifar10": 226e6, "ffhq": 252e6, "afhqv2": 252e6, "imagenet": 1190e6}
-
 
 def make_plan(
     settings: Mapping[str, Any], throughput: str | os.PathLike = THROUGHPUT
@@ -61,8 +55,9 @@ def make_plan(
 
     Returns:
         {"models": [{model, checkpoint, solver, cells, budgets, blocks, images, nfe, calls,
-        calls_per_second, sampling_hours, feature_hours}], "totals": {...}, "needs": {disk_gib,
-        memory_gib, gpu, gpu_memory_gib}}; hours are None without a measured throughput.
+        calls_per_second, sampling_hours, feature_hours}], "totals": {...}, "learning": [{model, learner,
+        evaluations}], "needs": {disk_gib, memory_gib, gpu, gpu_memory_gib}}; hours are None without a
+        measured throughput.
 
     Raises:
         ArtRLError: the configuration has no checkpoints.
@@ -87,8 +82,9 @@ def make_plan(
             "calls": sum(row["calls"] for row in rows),
             "gpu_hours": sum(a + b for a, b in hours) if known else None,
         },
+        "learning": _learning(settings, checkpoints),
         "measured": [{"network": m["network"], "device": m["device"]} for m in measured.values()],
-        "needs": _needs(settings, checkpoints, rows),
+        "needs": machine_needs(settings, checkpoints, rows),
     }
 
 
@@ -119,6 +115,40 @@ def _row(
         "sampling_hours": None if rate is None else calls / rate / 3600,
         "feature_hours": None if features is None else images / features / 3600,
     }
+
+
+def _learning(settings: Mapping[str, Any], checkpoints: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Network evaluations (one image, one call) of learners that call the network; at most so many."""
+    rows = []
+    for name, model in checkpoints.items():
+        tables = [t for t in settings["tables"].values() if t["model"] == name]
+        used = list(dict.fromkeys(t["solver"] for t in tables))
+        wanted = {solver: wanted_cells(settings, name, solver) for solver in used}
+        for label, learner in settings.get("learners", {}).items():
+            own = {**learner["settings"], **model.get("learners", {}).get(label, {})}
+            mine = {
+                (solver, K)
+                for solver in used
+                for row, K in wanted[solver]
+                if row == learner.get("method")
+            }
+            if learner.get("kind") == "endpoint":
+                size = [own.get(key) for key in ("iterations", "draws", "points")]
+                per_iteration = sum(nfe(solver, K) for solver, K in mine)
+            elif own.get("mode") == "per_budget":
+                size = [own.get(key) for key in ("iterations", "batch")]
+                per_iteration = sum({K for _, K in mine})
+            else:
+                continue
+            if mine and None not in size:
+                rows.append(
+                    {
+                        "model": name,
+                        "learner": label,
+                        "evaluations": math.prod(size) * per_iteration,
+                    }
+                )
+    return rows
 
 
 def read_throughput(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
@@ -154,95 +184,6 @@ def _rates(
     if checkpoint not in GFLOP or near["network"] not in GFLOP:
         return None, features
     return near["calls_per_second"] * GFLOP[near["network"]] / GFLOP[checkpoint], features
-
-
-def _needs(
-    settings: Mapping[str, Any], checkpoints: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Disk, memory and GPU memory, with a fifth to spare."""
-    sizes = {name: _size(settings, model["checkpoint"]) for name, model in checkpoints.items()}
-    downloads = {model["checkpoint"]: sizes[name] for name, model in checkpoints.items()}
-    downloads |= {model["reference"]: REFERENCE for model in checkpoints.values()}
-    downloads |= {model["inception"]: INCEPTION for model in checkpoints.values()}
-    disk = sum(downloads.values()) + sum(sizes.values())  # as fetched, and converted
-    for row in rows:
-        sampling = checkpoints[row["model"]]["sampling"]
-        shards = -(-sampling["samples"] // sampling["shard"])
-        disk += row["cells"] * row["blocks"] * shards * MOMENTS
-    cuda = [m for m in checkpoints.values() if m["sampling"]["device"] == "cuda"]
-    working = [2 + m["sampling"]["batch"] * _image_gib(m["checkpoint"]) for m in cuda]
-    base = 6 if cuda else 2  # GiB: Python, torch, CUDA's host side; Inception; moments
-    return {
-        "disk_gib": round(1.2 * disk / GIB, 1),
-        "memory_gib": round(base + 3 * max(sizes.values()) / GIB, 1),
-        "gpu": bool(cuda),
-        "gpu_memory_gib": round(1.2 * max(working), 1) if cuda else 0.0,
-    }
-
-
-def _size(settings: Mapping[str, Any], name: str) -> float:
-    """Bytes of a checkpoint."""
-    own = settings.get("assets", {}).get(name)
-    if own is not None:
-        return own.get("size", 0)
-    return next((size for key, size in CHECKPOINTS.items() if key in name), 0)
-
-
-def _image_gib(checkpoint: str) -> float:
-    """GPU memory per image of a batch: Inception at 299 x 299, and the network's activations.  Rules
-    of thumb from the sizes of the layers, not measurements."""
-    return 0.02 + 0.012 * (4 if "64x64" in checkpoint else 1) * (2 if "adm" in checkpoint else 1)
-
-
-def check_machine(
-    plan: Mapping[str, Any], folders: Sequence[str | os.PathLike], gpu: bool = True
-) -> dict[str, Any]:
-    """What this machine has, or an ArtRLError naming the first thing it lacks.
-
-    Args:
-        folders: of results and downloads, the first one decides which disk; what lies in them already
-            counts as available.
-        gpu: also look for a GPU (with nvidia-smi), if the plan needs one.
-    """
-    needs = plan["needs"]
-    existing = [Path(folder) for folder in folders if Path(folder).is_dir()]
-    files = {path for folder in existing for path in folder.rglob("*") if path.is_file()}
-    disk = shutil.disk_usage(existing[0] if existing else ".").free
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    has = {
-        "disk_gib": round((disk + sum(path.stat().st_size for path in files)) / GIB, 1),
-        "memory_gib": round(memory, 1),
-    }
-    for key, what in (("disk_gib", "disk space"), ("memory_gib", "memory")):
-        if has[key] < needs[key]:
-            raise ArtRLError(
-                f"this run needs {needs[key]} GiB of {what}, this machine has {has[key]}; ask for fewer "
-                "tables, methods or seed blocks, or set pathvars.results to a larger disk"
-            )
-    if gpu and needs["gpu"]:
-        has["gpu"], has["gpu_memory_gib"] = find_gpu()
-        if has["gpu_memory_gib"] < needs["gpu_memory_gib"]:
-            raise ArtRLError(
-                f"this run needs {needs['gpu_memory_gib']} GiB of GPU memory (an estimate), {has['gpu']} has "
-                f"{has['gpu_memory_gib']}; set a smaller sampling.batch"
-            )
-    return has
-
-
-def find_gpu() -> tuple[str, float]:
-    """(name, GiB) of the largest GPU, from nvidia-smi; ArtRLError if there is none."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60)
-        rows = [line.rsplit(",", 1) for line in answer.stdout.splitlines() if "," in line]
-        return max(
-            ((name.strip(), round(int(mib) / 1024, 1)) for name, mib in rows), key=lambda g: g[1]
-        )
-    except (OSError, subprocess.SubprocessError, ValueError):
-        raise ArtRLError(
-            "sampling.device is cuda, but nvidia-smi finds no GPU here; run on a machine with one or set "
-            "sampling.device: cpu"
-        ) from None
 
 
 def report(plan: Mapping[str, Any]) -> str:
@@ -291,8 +232,11 @@ def report(plan: Mapping[str, Any]) -> str:
     ]
     lines.append("")
     lines.append(
-        "cells: method and budget; NFE/image: summed over the cells. Learning comes on top."
+        "cells: method and budget; NFE/image: summed over the cells. Learning comes on top:"
     )
+    for row in plan["learning"]:
+        count = f"{row['evaluations']:,}"
+        lines.append(f"  {row['model']}, {row['learner']}: {count} network evaluations at most")
     if plan["measured"]:
         names = ", ".join(f"{m['network']} on {m['device']}" for m in plan["measured"])
         lines.append(f"GPU-hours from the measured throughput of {names};")

@@ -14,8 +14,9 @@ sys.path.insert(0, str(SOURCE))
 
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
+from art_rl.machine import check_machine
 from art_rl.methods import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, method
-from art_rl.plan import check_machine, make_plan
+from art_rl.plan import make_plan
 from art_rl.settings import check_experiment_settings, methods_of_table, wanted_cells
 
 # Idle OpenMP threads that spin slow every neighbour down; jobs get their thread number from the rule.

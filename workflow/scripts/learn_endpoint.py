@@ -17,7 +17,10 @@ def main(snakemake):
     seed = int(snakemake.wildcards.seed)
     config = EndpointConfig.from_dict({**snakemake.params.settings, "seed": seed})
     experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
+        snakemake.wildcards.model,
+        snakemake.params.model,
+        snakemake.input.get("network"),
+        tf32=True,
     )
     states = experiment.draw(control["trajectories"], control["seed"])
     labels = experiment.labels(control["trajectories"], control["seed"])

@@ -29,7 +29,10 @@ def per_budget(snakemake, K):
 
     control, learner = snakemake.params.control, snakemake.params.learner
     experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
+        snakemake.wildcards.model,
+        snakemake.params.model,
+        snakemake.input.get("network"),
+        tf32=True,
     )
     start = experiment.draw(control["trajectories"], control["seed"])
     table = TableEnvironment.load(snakemake.input.learned[0])
