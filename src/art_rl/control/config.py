@@ -53,6 +53,7 @@ class LearnerConfig:
         q_floor: eps, absolute floor of |Q| in the policy's variance, > 0.
         q_floor_relative: the same relative to the mean |Q| at that level (ours), in [0, 1].
         trace: 0: TD errors (29a, 29b); 1: Monte-Carlo returns; between: weighted multi-step returns.
+            None: 0.8 for a feedback actor of (t, psi), 0.95 with the full state, 0.9 in the paper's form.
         actor_rate, critic_rate: first Adam step sizes (cosine decay to 1 %), > 0.
         gamma_rate: step size a_n of (30) in units of |gamma_0| per relative budget error, > 0.
         gamma_proportional: extra proportional term on the same error (ours), >= 0.
@@ -88,7 +89,7 @@ class LearnerConfig:
     lambda_: float | None = None
     q_floor: float = 1e-12
     q_floor_relative: float = 0.1
-    trace: float = 0.95
+    trace: float | None = None
     actor_rate: float = 0.01
     critic_rate: float = 0.02
     gamma_rate: float = 0.1
@@ -144,6 +145,15 @@ class LearnerConfig:
     def steps(self) -> int:
         """Steps n of the learner's clock."""
         return self.clock_steps if self.mode == "fine" else int(self.budget or 0)
+
+    @property
+    def trace_used(self) -> float:
+        """``trace`` or its default; much bootstrapping makes actors that see x unstable (measured)."""
+        if self.trace is not None:
+            return self.trace
+        if self.form == "paper":
+            return 0.9
+        return 0.95 if self.state == "full" else 0.8
 
     @property
     def criterion(self) -> float:
@@ -209,4 +219,4 @@ _REAL = {
     "clip": (0.0, math.inf, True),
     "tolerance": (0.0, math.inf, True),
 }
-_MAY_BE_NONE = ("noise_final", "lambda_", "gamma_start", "tolerance")
+_MAY_BE_NONE = ("noise_final", "trace", "lambda_", "gamma_start", "tolerance")

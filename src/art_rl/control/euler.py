@@ -15,6 +15,10 @@ from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 
+# A state that earlier Euler steps have left far from the data makes |Q| ~ 1/sigma^2 near the end: those
+# steps' error, not this step's.  Uncapped, a few such states decide every gradient.
+_LARGEST_RATIO = 10.0
+
 
 class EulerEnvironment:
     """Actual Euler rollouts of a denoiser.
@@ -97,8 +101,8 @@ class EulerEnvironment:
 class EulerRollout:
     """B states with their own levels; one denoiser call and one |Q| per observation.
 
-    Below sigma_min (and beyond the end) the model is asked at sigma_min, so |Q| and the slope go on
-    with their last value.
+    Below sigma_min, the end included, the model has nothing to say: the state stays and |Q| is its
+    mean at the data end.  |Q| is capped at ``_LARGEST_RATIO`` times its mean along the exact flow.
     """
 
     def __init__(self, environment: EulerEnvironment, index: Tensor) -> None:
@@ -116,7 +120,12 @@ class EulerRollout:
         level = self.sigma.clamp(lattice.sigma_min, lattice.sigma_max)
         on_device = level.to(self.x.device, self.x.dtype)
         self._slope, total = env.q_function(env.denoiser, self.x, on_device, self.labels)
-        q = norm(total).double().cpu()
+        mean_q = lattice.evaluate(env.mean_q, level)
+        q = torch.minimum(norm(total).double().cpu(), _LARGEST_RATIO * mean_q)
+        ended = self.sigma < lattice.sigma_min
+        q = torch.where(ended, mean_q, q)
+        shape = [-1] + [1] * (self.x.ndim - 1)
+        self._slope = self._slope * (~ended).to(self.x.device, self.x.dtype).reshape(shape)
         if not features:
             return Observation(self.sigma, q)
         seen = self._scaled(self.x, level, q)
@@ -124,7 +133,6 @@ class EulerRollout:
             return Observation(self.sigma, q, seen)
         # Features a little further along the flow; |Q| kept, its change is not known here.
         h = 0.01 * level
-        shape = [-1] + [1] * (self.x.ndim - 1)
         moved = self.x - h.to(self.x.device, self.x.dtype).reshape(shape) * self._slope
         change = (self._scaled(moved, level - h, q) - seen) / h[:, None]
         change[:, -1] = 0.0

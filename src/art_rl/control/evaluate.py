@@ -113,6 +113,10 @@ def run_mean_policy(
             theta = actor.mean(prepared, k, steps, seen)
             thetas.append(theta)
             rollout.advance(theta * dt)
+            if not torch.isfinite(rollout.sigma).all():
+                raise ArtRLError(
+                    "the learner diverged: its mean policy gives a level that is not finite"
+                )
             before = seen
             if environment.can_integrate:
                 seen = rollout.observe(full, full)

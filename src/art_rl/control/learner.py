@@ -43,8 +43,8 @@ def base_cost_rates(
     """Cost rates |Q| theta^2 of the base clock, the scales of J and gamma, and of lambda.
 
     Fine clock: both are int mean|Q| theta dsigma / T.  K steps: the first is the mean over the steps by
-    ``rule``; the second the geometric mean of the left-end values, so that noise of variance
-    lambda / |Q| is a like share of long and of short steps.
+    ``rule``; the second the smallest left-end value, so that noise of variance lambda / |Q|
+    is at most its nominal share of any step (a share of the long first step would span the range).
     """
     lattice = environment.lattice
     density = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
@@ -60,7 +60,7 @@ def base_cost_rates(
     speed = -levels.diff() * config.steps / lattice.sigma_max
     left = q[:-1] * speed**2
     seen = left if rule == "left" else (q[:-1] + q[1:]) / 2 * speed**2
-    return float(seen.mean()), float(torch.log(left).mean().exp())
+    return float(seen.mean()), float(left.min())
 
 
 class Learner:
@@ -170,6 +170,8 @@ class Learner:
                     noise = torch.randn(theta.shape, dtype=torch.float64, generator=self.generator)
                     theta = theta + self.std(now) * noise
                 rollout.advance(theta * self.dt)
+                if not torch.isfinite(rollout.sigma).all():
+                    raise self._diverged("a level")
                 seen.append(now)
                 thetas.append(theta)
             end = rollout.observe(False) if self.rule != "left" else None
@@ -202,7 +204,7 @@ class Learner:
         else:
             values = self.critic.total(index, steps, seen, lambda_)
         deltas = td_errors(values.detach(), terminal, rewards)
-        advantages = traced(deltas, config.trace)
+        advantages = traced(deltas, config.trace_used)
         scale = self.rate * self.T
         metrics: dict[str, Any] = {
             "iteration": self.iteration,
@@ -234,12 +236,15 @@ class Learner:
             rate = config.gamma_rate * self._decay()
             self.gamma += rate * self.gamma_scale * self.budget_error
         if not all(math.isfinite(v) for v in metrics.values()):
-            raise ArtRLError(
-                f"the learner diverged at iteration {self.iteration} (a metric is not finite); "
-                f"lower actor_rate, critic_rate or noise"
-            )
+            raise self._diverged("a metric")
         self.iteration += 1
         return metrics
+
+    def _diverged(self, what: str) -> ArtRLError:
+        return ArtRLError(
+            f"the learner diverged at iteration {self.iteration} ({what} is not finite); "
+            f"lower actor_rate, critic_rate, noise or lambda_"
+        )
 
     def _decay(self) -> float:
         """Cosine decay of all step sizes to 1 %."""
