@@ -67,7 +67,7 @@ class EndpointConfig:
     iterations: int = 100
     trials: int = 3
     trial_share: float = 0.4
-    evaluations: int | None = 15_000_000
+    evaluations: int | None = 25_000_000
     draws: int = 64
     points: int = 128
     noise_start: float = 0.3
