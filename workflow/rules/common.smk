@@ -160,12 +160,17 @@ def budgets(solver="any"):
     )
 
 
+def used_methods():
+    """Methods of any table."""
+    return {name for table in TABLES for name in table_methods(table)}
+
+
 def paths_of(names, solver):
     """Path patterns, with {model} open, of the schedules one multi-output job writes."""
     return [
         schedule_path("{model}", name, solver, K)
         for name in names
-        if name in config["methods"] and method(name).runs_with(solver)
+        if name in used_methods() and method(name).runs_with(solver)
         for K in budgets(solver)
     ]
 
