@@ -212,6 +212,13 @@ def loss_figure(losses: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def _longest_trial(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the start that was learned from to the end, in order of iterations."""
+    trials = [row.get("trial", 0) for row in rows]
+    chosen = max(set(trials), key=lambda trial: (trials.count(trial), -trial))
+    return [row for row in rows if row.get("trial", 0) == chosen]
+
+
 def learning_curves_figure(
     clocks: Mapping[str, Sequence[Row]], endpoint: Mapping[str, Sequence[Row]]
 ) -> Figure:
@@ -230,7 +237,8 @@ def learning_curves_figure(
             left.plot(x, [row["ratio"] for row in rows], color=color, label=label)
         left.axhline(1, color="k", ls="--", lw=0.9, label="closed form")
         left.axhspan(1, 1.03, color="0.9", lw=0, zorder=0)
-        left.set_ylim(0.9, 1.6)
+        first = [rows[0]["ratio"] for rows in clocks.values() if rows]
+        left.set_ylim(0.9, min(max([1.3, *first]) + 0.1, 2.0))
         left.set_xlabel("iteration")
         left.set_ylabel("objective / closed form")
         left.legend(loc="upper right")
@@ -239,7 +247,7 @@ def learning_curves_figure(
             style, color = looks[solver]
             named = False
             for K in sorted({row["budget"] for row in rows}):
-                mine = [row for row in rows if row["budget"] == K]
+                mine = _longest_trial([row for row in rows if row["budget"] == K])
                 y = np.array([row["rmse_draws"] for row in mine])
                 y = np.convolve(np.pad(y, 2, mode="edge"), np.ones(5) / 5, mode="valid")
                 x = np.arange(1, len(y) + 1)

@@ -15,7 +15,7 @@ from art_rl.image_plots import (
     sample_figure,
 )
 from art_rl.methods import METHODS
-from art_rl.plots import save, schedule_figure, theta_figure
+from art_rl.plots import SOLVER_NAMES, save, schedule_figure, theta_figure
 from art_rl.profile_data import Profile
 from art_rl.quadrature import node_density
 from art_rl.schedule import Schedule
@@ -38,6 +38,13 @@ SAMPLED = ("uniform", "dpm", "edm", "gaussian", "quadrature", "art_rl_endpoint")
 def json_lines(path):
     """Rows of a JSON lines file."""
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def learner_label(path):
+    """Label of the method behind <learner>/seed<n>/<file>: learners are named after their methods."""
+    name = Path(path).parent.parent.name
+    known = METHODS.get(f"art_rl_{name}")
+    return known.label if known else name
 
 
 def closed_form_clock(profile, points=400):
@@ -81,22 +88,25 @@ def main(snakemake):
                 method, solver, k = schedule_key(path)
                 if k == K and method in drawn and solver in ("any", solvers[-1]):
                     levels[method, K] = Schedule.load(path).sigmas
-        return schedule_figure(levels, drawn, profile.sigma_min)
+        figure = schedule_figure(levels, drawn, profile.sigma_min)
+        figure.suptitle(f"Rows made for one solver: {SOLVER_NAMES[solvers[-1]]}", fontsize=8)
+        return figure
 
     figures["schedules"] = schedules
 
     def learning():
         clocks = {}
         for path in snakemake.input.clocks:
-            name = Path(path).parent.parent.name
-            clocks[name] = [row for row in json_lines(path) if row["ratio"] is not None]
+            clocks[learner_label(path)] = [
+                row for row in json_lines(path) if row["ratio"] is not None
+            ]
         endpoint = {}
         for path in snakemake.input.endpoint:
             endpoint[Path(path).parent.parent.name.rsplit("_", 1)[-1]] = json_lines(path)
         return learning_curves_figure(clocks, endpoint)
 
     def theta():
-        clocks = {Path(p).parent.parent.name: read_rows(p) for p in snakemake.input.thetas}
+        clocks = {learner_label(path): read_rows(path) for path in snakemake.input.thetas}
         return theta_figure(clocks, closed_form_clock(profile))
 
     figures |= {"learning": learning, "theta": theta}
