@@ -19,6 +19,7 @@ from art_rl.plots import SOLVER_NAMES, save, schedule_figure, theta_figure
 from art_rl.profile_data import Profile
 from art_rl.quadrature import node_density
 from art_rl.schedule import Schedule
+from art_rl.solvers import ORDERS
 from art_rl.tables import read_rows
 
 # Drawn if a table has them: more lines than this cannot be told apart.
@@ -60,7 +61,7 @@ def closed_form_clock(profile, points=400):
 
 def main(snakemake):
     rows = [row for path in snakemake.input.cells for row in read_rows(path)]
-    solvers = list(dict.fromkeys(row["solver"] for row in rows))
+    solvers = sorted({row["solver"] for row in rows}, key=ORDERS.get)
     present = {row["method"] for row in rows}
     drawn = [name for name in METHODS if name in DRAWN and name in present]
     budgets = snakemake.params.budgets
@@ -111,7 +112,8 @@ def main(snakemake):
 
     figures |= {"learning": learning, "theta": theta}
 
-    for solver, path in zip(solvers, snakemake.input.previews, strict=True):
+    for path in snakemake.input.previews:
+        solver = Path(path).stem.removesuffix("_previews")
 
         def samples(solver=solver, path=path):
             own = [row for row in tables if row["solver"] == solver]
