@@ -96,11 +96,8 @@ def _imports(path):
     return found
 
 
-def modules(script):
-    """Every module of art_rl that workflow/scripts/<script> imports, directly or through others.
-
-    As inputs of a rule they rerun it when its numerics change; Snakemake watches the script only.
-    """
+def imported_modules(script):
+    """Every module of art_rl that workflow/scripts/<script> imports, directly or through others."""
     todo, seen = [ROOT / "workflow/scripts" / script], set()
     while todo:
         for path in _imports(todo.pop()):
@@ -108,6 +105,24 @@ def modules(script):
                 seen.add(path)
                 todo.append(path)
     return sorted(from_cwd(path) for path in seen)
+
+
+def modules(script):
+    """Input function: the modules of art_rl that a rule's numbers depend on.
+
+    As inputs of the rule they rerun it when one of them changes; Snakemake watches the script only.
+    Exact models depend on no network, although one loader serves all kinds of models.
+    """
+    paths = imported_modules(script)
+    networks = ("/denoisers/unet", "/denoisers/edm/", "/checkpoints/")
+
+    def code(wildcards):
+        model = MODELS.get(wildcards.get("model"), {})
+        if model.get("kind") != "exact":
+            return paths
+        return [path for path in paths if not any(part in path for part in networks)]
+
+    return code
 
 
 # Cells: which (model, method, solver, K) the tables ask for.
