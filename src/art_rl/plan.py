@@ -62,14 +62,19 @@ def make_plan(
     Raises:
         ArtRLError: the configuration has no checkpoints.
     """
-    checkpoints = {name: m for name, m in settings["models"].items() if m.get("kind") == "edm"}
+    used = {table["model"] for table in settings["tables"].values()}
+    checkpoints = {
+        name: model
+        for name, model in settings["models"].items()
+        if model.get("kind") == "edm" and name in used
+    }
     if not checkpoints:
         raise ArtRLError("the configuration has no checkpoints (models of kind edm): no plan")
     measured = read_throughput(throughput)
     rows = []
     for name, model in checkpoints.items():
-        used = [t["solver"] for t in settings["tables"].values() if t["model"] == name]
-        for solver in dict.fromkeys(used):
+        solvers = [t["solver"] for t in settings["tables"].values() if t["model"] == name]
+        for solver in dict.fromkeys(solvers):
             pairs = wanted_cells(settings, name, solver)
             rows.append(_row(name, model, solver, pairs, measured))
     hours = [(row["sampling_hours"], row["feature_hours"]) for row in rows]

@@ -1,0 +1,185 @@
+"""The plan of a run on checkpoints, the check of the machine, and our numbers beside the paper's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from art_rl import machine
+from art_rl.errors import ArtRLError
+from art_rl.files import read_json, write_json
+from art_rl.metrics.frechet import Moments, Target, frechet_between
+from art_rl.paper_comparison import beside_paper, shown
+from art_rl.plan import main as plan_command
+from art_rl.plan import make_plan, report
+from art_rl.settings import check_experiment_settings
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+
+
+def settings(name):
+    return yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("checkpoint", "edm-cifar10", "models.tiny.checkpoint must be an asset of the group edm"),
+        ("reference", "tiny-cond", "models.tiny.reference must be an asset of the group fid_refs"),
+        ("inception", "nothing", "models.tiny.inception must be an asset of the group inception"),
+        (
+            "speed",
+            {"dtipe": "float16"},
+            "unknown key 'models.tiny.speed.dtipe'; did you mean 'dtype'",
+        ),
+        ("speed", {"dtype": "float8"}, "models.tiny.speed.dtype must be one of float32"),
+        ("data", "digits", "models.tiny"),
+        ("sampling", {"samples": 1}, "models.tiny.sampling.samples must be at least 2, got 1"),
+    ],
+)
+def test_bad_models_are_one_line(key, value, message):
+    config = settings("paper_smoke")
+    config["models"]["tiny"][key] = value
+    with pytest.raises(ArtRLError, match=message) as error:
+        check_experiment_settings(config, SCHEMA)
+    assert "\n" not in str(error.value)
+
+
+def test_checkpoints_are_scored_by_fid_only():
+    config = settings("paper_smoke")
+    config["tables"]["table2"]["metrics"] = ["fid", "rmse"]
+    with pytest.raises(ArtRLError, match=r"tables.table2.metrics must be \[fid\]"):
+        check_experiment_settings(config, SCHEMA)
+
+
+def test_paper_configuration_asks_for_the_papers_tables():
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    numbers = read_json(ROOT / "src/art_rl/paper_tables.json")["tables"]
+    asked = {entry["paper"]: entry for entry in config["tables"].values()}
+    assert set(asked) == {
+        name for name in numbers if name.startswith(("table_2", "table_3", "table_5", "table_6"))
+    }
+    for name, entry in asked.items():
+        assert entry["budgets"] == numbers[name]["K"] and entry["solver"] == numbers[name]["solver"]
+    model = config["models"]["cifar10"]
+    assert (
+        model["checkpoint"] == "edm-cifar10-32x32-cond-vp" and model["inception"] == "inception-v3"
+    )
+    for model in config["models"].values():
+        assert (model["sampling"]["samples"], model["sampling"]["seed_blocks"]) == (50000, 3)
+
+
+# Plan and machine.
+
+
+def measured(folder):
+    write_json(
+        folder / "edm_throughput-edm-cifar10-32x32-cond-vp-cuda.json",
+        {
+            "network": "edm-cifar10-32x32-cond-vp",
+            "nfe": 35,
+            "best_images_per_second": {"official": 100.0, "ours": 400.0},
+            "environment": {"device": "a GPU"},
+            "matrix_flops_per_second": {"float32": 5.7e13},
+        },
+    )
+    return folder
+
+
+def test_plan_counts_and_times(tmp_path):
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config["tables"] = {name: config["tables"][name] for name in ("table5", "table6_ffhq")}
+    plan = make_plan(config, measured(tmp_path))
+    five, six = plan["models"]
+    # Table 5: five methods, NFE 7 + 11 + 17 + 23 + 29 + 39; Table 6: six methods, 3 + 5 + 9 + 13 + 19 + 35.
+    assert (five["cells"], five["nfe"], five["calls"]) == (30, 5 * 126, 5 * 126 * 150_000)
+    assert (six["cells"], six["nfe"], six["images"]) == (36, 6 * 84, 36 * 150_000)
+    # 400 images/s x 35 calls; FFHQ's network takes 83.72 / 42.38 as long.
+    assert five["sampling_hours"] == pytest.approx(5 * 126 * 150_000 / 14_000 / 3600)
+    assert six["calls_per_second"] == pytest.approx(14_000 * 42.38 / 83.72)
+    # Features: half of 57 TFLOP/s at 11.4 GFLOP per image is 2,500 images/s.
+    assert five["feature_hours"] == pytest.approx(30 * 150_000 / 2500 / 3600)
+    total = sum(row[key] for row in plan["models"] for key in ("sampling_hours", "feature_hours"))
+    assert plan["totals"]["gpu_hours"] == pytest.approx(total)
+    assert f"{total:.1f}" in report(plan) and "a GPU" in report(plan)
+    # Disk: two checkpoints twice, two references, Inception, 66 cells x 3 blocks of 34 MB; a fifth more.
+    disk = 2 * (226e6 + 252e6) + 2 * 33.6e6 + 95.6e6 + 66 * 3 * 33.57e6
+    assert plan["needs"]["disk_gib"] == pytest.approx(1.2 * disk / 2**30, abs=0.1)
+
+
+def test_plan_without_measurement_and_without_checkpoints(tmp_path, capsys):
+    assert plan_command([str(ROOT / "config/paper.yaml"), "--throughput", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "no measured throughput" in text and "cifar10   euler" in text and "disk:" in text
+    assert "cifar10, paper: 17,360,000 network evaluations" in text
+    assert plan_command([str(ROOT / "config/smoke.yaml")]) == 1
+    assert "has no checkpoints" in capsys.readouterr().err
+    (tmp_path / "edm_throughput-x-cuda.json").write_text("{}")
+    assert plan_command([str(ROOT / "config/paper.yaml"), "--throughput", str(tmp_path)]) == 1
+    assert "not a file of benchmarks/edm_throughput.py" in capsys.readouterr().err
+
+
+NEEDS = {"disk_gib": 1.0, "memory_gib": 0.1, "gpu": False, "gpu_memory_gib": 0.0}
+
+
+@pytest.mark.parametrize(("key", "what"), [("disk_gib", "disk space"), ("memory_gib", "memory")])
+def test_too_small_a_machine_is_refused(tmp_path, key, what):
+    plan = {"needs": NEEDS | {key: 1e9}}
+    with pytest.raises(ArtRLError, match=f"needs 1000000000.0 GiB of {what}, this machine has"):
+        machine.check_machine(plan, [tmp_path])
+
+
+def test_gpu_is_looked_for(tmp_path, monkeypatch):
+    plan = {"needs": NEEDS | {"disk_gib": 0.0, "gpu": True, "gpu_memory_gib": 20.0}}
+    tool = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ArtRLError, match="nvidia-smi finds no GPU"):
+        machine.check_machine(plan, [tmp_path])
+    assert "gpu" not in machine.check_machine(plan, [tmp_path], gpu=False)
+    tool.write_text("#!/bin/sh\necho 'Small, 8192'\necho 'Large, 40960'\n")
+    tool.chmod(0o755)
+    assert machine.check_machine(plan, [tmp_path])["gpu"] == "Large"
+    tool.write_text("#!/bin/sh\necho 'Small, 8192'\n")
+    with pytest.raises(ArtRLError, match=r"needs 20\.0 GiB of GPU memory"):
+        machine.check_machine(plan, [tmp_path])
+
+
+# Comparison with the paper.
+
+
+def test_minimum_mean_and_difference():
+    paper = {"K": [2, 3], "rows": {"EDM": [465.83, 305.15]}}
+    common = {"source": "ours", "K": 3, "nfe": 5}
+    ours = [
+        {**common, "method": "edm", "mean": 305.5, "sd": 0.5, "block_0": 306.0, "block_1": 305.0},
+        {**common, "method": "gaussian", "mean": 20.0, "sd": 0.0, "block_0": 20.0},
+        {**common, "method": "edm", "K": 4, "mean": 9.0, "sd": 0.0, "block_0": 9.0},
+        {"source": "paper", "label": "EDM", "K": 3, "mean": 305.15},
+    ]
+    edm, gaussian, beyond = beside_paper(ours, paper)
+    assert (edm["min"], edm["paper"]) == (305.0, 305.15)
+    assert edm["difference"] == pytest.approx(-0.15) and edm["mean_difference"] == pytest.approx(
+        0.35
+    )
+    assert gaussian["paper"] is None and beyond["paper"] is None
+    assert [row["difference"] for row in shown([edm, gaussian])] == ["-0.15", ""]
+    with pytest.raises(ArtRLError, match="no numbers of ours"):
+        beside_paper(ours[3:], paper)
+
+
+@pytest.mark.parametrize("n", [8, 40])
+def test_factorised_reference_gives_the_same_distance(n):
+    rng = np.random.default_rng(n)
+    a, b = (Moments.of(scale * rng.standard_normal((n, 12)) + scale) for scale in (1.0, 1.5))
+    exact = frechet_between(a, b)
+    target = Target.of(*b.mean_and_covariance())
+    # Rank-deficient sets (n = 8) carry the root of the rounding of zero eigenvalues.
+    assert target.distance(a) == pytest.approx(exact, abs=1e-5 if n == 8 else 1e-10)
+    assert target.distance(b) == pytest.approx(0.0, abs=1e-5 if n == 8 else 1e-10)
+    with pytest.raises(ArtRLError, match="feature size 12, the images 3"):
+        target.distance(Moments.of(rng.standard_normal((5, 3))))
