@@ -114,7 +114,7 @@ def modules(script):
     Exact models depend on no network, although one loader serves all kinds of models.
     """
     paths = imported_modules(script)
-    networks = ("/denoisers/unet", "/denoisers/edm/", "/checkpoints/")
+    networks = ("denoisers/unet", "denoisers/edm/", "art_rl/checkpoints/")
 
     def code(wildcards):
         model = MODELS.get(wildcards.get("model"), {})
