@@ -22,8 +22,9 @@ def main(snakemake):
         snakemake.input.get("network"),
         tf32=True,
     )
-    states = experiment.draw(control["trajectories"], control["seed"])
-    labels = experiment.labels(control["trajectories"], control["seed"])
+    n = control.get("endpoint_states", control["trajectories"])
+    states = experiment.draw(n, control["seed"])
+    labels = experiment.labels(n, control["seed"])
     half = len(states) // 2
     profile = Profile.load(snakemake.input.profile)
     order = ORDERS[solver]
