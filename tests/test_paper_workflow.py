@@ -62,12 +62,14 @@ def mirror(tmp_path_factory):
 
 
 def snakemake(folder, mirror, *arguments, **changes):
-    values = [f"{key}={json.dumps(value)}" for key, value in {"mirror": mirror, **changes}.items()]
+    """Run the smoke configuration with ``changes`` (merged in from a second file)."""
+    more = folder / "more.yaml"
+    more.write_text(json.dumps({"mirror": mirror, **changes}))
     return subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--quiet", "rules"),
             *("--snakefile", str(ROOT / "workflow/Snakefile")),
-            *("--configfile", str(ROOT / "config/paper_smoke.yaml"), "--config", *values),
+            *("--configfile", str(ROOT / "config/paper_smoke.yaml"), str(more)),
         ],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -176,6 +178,14 @@ def test_wrong_digest_is_one_line_and_leaves_no_file(mirror, tmp_path):
     )
     assert "expected " + "0" * 64 in lines[0]
     assert [path.name for path in target.parent.parent.rglob("tiny*")] == []
+
+
+def test_too_small_a_disk_stops_the_run_before_it_starts(mirror, tmp_path):
+    large = {"tiny-cond": {"group": "edm", "file": "tiny-cond.pkl", "size": 10**15}}
+    done = snakemake(tmp_path, mirror, str(RESULTS / "resources/edm/tiny-cond.pkl"), assets=large)
+    lines = [x for x in (done.stdout + done.stderr).splitlines() if x.startswith("art_rl: ")]
+    assert done.returncode == 1 and len(lines) == 1 and "GiB of disk space" in lines[0]
+    assert not (tmp_path / "results").exists()
 
 
 # Rules with bad input, called directly.
