@@ -161,18 +161,16 @@ def error_figure(
             for line, (metric, relative) in enumerate(lines):
                 axis = axes[line, column]
                 base = _curve(own, versus, metric, budgets) if relative else None
+                lowest = 0.5
                 for method in methods:
-                    mean, sd = _curve(own, method, metric, budgets)
+                    mean = _curve(own, method, metric, budgets)
                     if not np.isfinite(mean).any():
                         continue
                     if base is not None:
-                        axis.plot(budgets, mean / base[0], **look(method))
+                        axis.plot(budgets, mean / base, **look(method))
+                        lowest = min(lowest, float(np.nanmin(mean / base)))
                     else:
                         axis.plot(budgets, mean, **look(method))
-                        low, high = np.maximum(mean - sd, mean * 0.05), mean + sd
-                        axis.fill_between(
-                            budgets, low, high, color=look(method)["color"], alpha=0.15, lw=0
-                        )
                 if metric in floors and not relative:
                     axis.axhline(floors[metric], color="0.6", lw=0.8, ls=(0, (1, 1)), zorder=1)
                     axis.annotate(
@@ -188,8 +186,11 @@ def error_figure(
                 _budget_axis(axis, budgets)
                 axis.set_visible(axis.has_data())
                 if relative:
-                    axis.set_ylim(0.3, 3)
-                    axis.yaxis.set_major_locator(FixedLocator([0.3, 0.5, 1, 2, 3]))
+                    # Far worse curves leave the panel at the top; the panels above hold them.
+                    axis.set_ylim(0.8 * lowest, 3)
+                    axis.yaxis.set_major_locator(
+                        FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2])
+                    )
                     axis.yaxis.set_minor_locator(NullLocator())
                     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 if line == 0:
@@ -204,17 +205,14 @@ def error_figure(
     return figure
 
 
-def _curve(
-    rows: Sequence[Row], method: str, metric: str, budgets: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over blocks at each budget; nan where there is no cell."""
-    mean, sd = np.full(len(budgets), np.nan), np.zeros(len(budgets))
+def _curve(rows: Sequence[Row], method: str, metric: str, budgets: Sequence[int]) -> np.ndarray:
+    """Mean over blocks at each budget; nan where there is no cell."""
+    mean = np.full(len(budgets), np.nan)
     for i, K in enumerate(budgets):
         runs = [row[metric] for row in rows if row["method"] == method and row["K"] == K]
         if runs:
             mean[i] = np.mean(runs)
-            sd[i] = np.std(runs, ddof=1) if len(runs) > 1 else 0.0
-    return mean, sd
+    return mean
 
 
 def schedule_figure(
@@ -309,7 +307,7 @@ def profile_figure(rows: Sequence[Row]) -> Figure:
         left.plot(sigma, column["q"], color="#0072b2", label="mean over trajectories")
         left.plot(sigma, column["gaussian"], "k--", lw=0.9, label="Gaussian data")
         left.set_yscale("log")
-        left.set_ylim(column["q"].min() / 5, column["q_high"].max() * 2)
+        left.set_ylim(column["q"].min() / 20, column["q_high"].max() * 2)
         left.set_ylabel(r"$|Q| = |d^2x/d\sigma^2|$ (1 / data units)")
         share, error = column["sensitivity"], column["sensitivity_error"]
         right.fill_between(

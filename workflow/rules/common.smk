@@ -316,6 +316,13 @@ def fine_learners():
     return [n for n, e in LEARNERS.items() if e["kind"] == "clock" and not is_per_budget(n)]
 
 
+def learner_label(name):
+    """What a reader sees for a learner: its form and what its actor sees."""
+    settings = LEARNERS[name]["settings"]
+    form = {"feedback": "feedback", "paper": "paper's form"}[settings.get("form", "feedback")]
+    return f"{form}, sees " + ("t, ψ, x" if settings.get("state") == "full" else "t, ψ")
+
+
 def fine_runs():
     """(learner, seed) of every fine learner."""
     return [(name, seed) for name in fine_learners() for seed in LEARNERS[name]["seeds"]]

@@ -97,7 +97,7 @@ rule plot_theta:
     conda:
         "../../envs/plots.yaml"
     params:
-        learners=fine_learners(),
+        labels=[learner_label(name) for name in fine_learners()],
     script:
         "../scripts/plot_theta.py"
 
@@ -123,6 +123,6 @@ rule plot_learning:
     conda:
         "../../envs/plots.yaml"
     params:
-        runs=fine_runs(),
+        runs=[(learner_label(name), seed) for name, seed in fine_runs()],
     script:
         "../scripts/plot_learning.py"

@@ -12,9 +12,9 @@ from art_rl.plots import learning_figure, save
 def main(snakemake):
     curves = {}
     reports = [read_json(path)["report"] for path in snakemake.input.reports]
-    for (learner, seed), path in zip(snakemake.params.runs, snakemake.input.metrics, strict=True):
+    for (label, seed), path in zip(snakemake.params.runs, snakemake.input.metrics, strict=True):
         lines = map(json.loads, Path(path).read_text(encoding="utf-8").splitlines())
-        curves.setdefault(learner, {})[seed] = [row for row in lines if row["ratio"] is not None]
+        curves.setdefault(label, {})[seed] = [row for row in lines if row["ratio"] is not None]
     bound = reports[0]["per_trajectory_bound"] / reports[0]["closed_form"]
     criterion = min(report["criterion"] for report in reports)
     save(learning_figure(curves, bound, criterion), snakemake.output)

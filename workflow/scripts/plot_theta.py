@@ -8,8 +8,8 @@ from art_rl.tables import read_rows
 
 def main(snakemake):
     clocks = {
-        name: read_rows(path)
-        for name, path in zip(snakemake.params.learners, snakemake.input.clocks, strict=True)
+        label: read_rows(path)
+        for label, path in zip(snakemake.params.labels, snakemake.input.clocks, strict=True)
     }
     save(theta_figure(clocks, read_rows(snakemake.input.optimum)), snakemake.output)
 
