@@ -84,14 +84,27 @@ def test_every_rule_has_log_conda_script_and_docstring():
         assert script and (path.parent / script[1]).exists(), where
 
 
+def statements(tree, inside_functions):
+    """Nodes of a module; bodies of functions only if asked for."""
+    for node in ast.iter_child_nodes(tree):
+        if inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+            yield from statements(node, inside_functions)
+
+
 def third_party(path, seen=None):
-    """Packages a Python file imports, following imports of art_rl and of scripts beside it."""
+    """Packages a Python file imports, following imports of art_rl and of scripts beside it.
+
+    What the library imports inside a function (torch, to measure a profile) is not needed to import
+    it; what a script imports inside a function is.
+    """
     seen = set() if seen is None else seen
     if path in seen:
         return set()
     seen.add(path)
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    in_script = path.parent.name == "scripts"
+    for node in statements(ast.parse(path.read_text()), inside_functions=in_script):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -106,7 +119,7 @@ def third_party(path, seen=None):
                 for part in (stem.with_suffix(".py"), stem / "__init__.py"):
                     if part.is_file():
                         found |= third_party(part, seen)
-            elif path.parent.name == "scripts" and beside.is_file():
+            elif in_script and beside.is_file():
                 found |= third_party(beside, seen)
             elif top not in sys.stdlib_module_names:
                 found.add(normal(IMPORTS.get(top, top)))
