@@ -280,7 +280,7 @@ def test_digits_end_to_end(tmp_path):
     ]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile")]
     command += ["--directory", str(tmp_path), "--cores", "1", "--quiet", "all"]
-    command += ["--configfile", str(ROOT / "config/digits_smoke.yaml"), *targets]
+    command += ["--configfile", str(ROOT / "config/digits_smoke.yaml"), "--", *targets]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     table = (tmp_path / targets[0]).read_text()

@@ -272,7 +272,7 @@ rule image_figures:
     wildcard_constraints:
         model="|".join(models_of_kind("image")) or "none",
     conda:
-        "../../envs/plots.yaml"
+        "../../envs/cpu.yaml"
     params:
         budgets=figure_budgets,
     script:
