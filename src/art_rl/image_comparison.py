@@ -139,6 +139,8 @@ def _strictest(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _count(results: Sequence[Mapping[str, Any]]) -> str:
+    if not results:
+        return "not sampled"
     return " / ".join(str(sum(r["outcome"] == outcome for r in results)) for outcome in OUTCOMES)
 
 

@@ -213,10 +213,13 @@ def loss_figure(losses: Mapping[str, Any]) -> Figure:
 
 
 def _longest_trial(rows: Sequence[Row]) -> list[Row]:
-    """Rows of the start that was learned from to the end, in order of iterations."""
-    trials = [row.get("trial", 0) for row in rows]
-    chosen = max(set(trials), key=lambda trial: (trials.count(trial), -trial))
-    return [row for row in rows if row.get("trial", 0) == chosen]
+    """Rows of the start that was learned from to the end: iterations begin anew with each trial."""
+    runs: list[list[Row]] = []
+    for row in rows:
+        if not runs or row["iteration"] <= runs[-1][-1]["iteration"]:
+            runs.append([])
+        runs[-1].append(row)
+    return max(runs, key=len)
 
 
 def learning_curves_figure(
