@@ -13,7 +13,7 @@ from torch import Tensor
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.profile_data import Profile
-from art_rl.solvers import ORDERS
+from art_rl.solver_costs import ORDERS
 from art_rl.stiffness import ESTIMATORS, apply, derivative_matrix, rollout, second_derivatives
 from art_rl.trajectories import check_states, log_lattice, norms, propagate, walk
 

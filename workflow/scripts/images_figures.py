@@ -19,7 +19,7 @@ from art_rl.plots import SOLVER_NAMES, save, schedule_figure, theta_figure
 from art_rl.profile_data import Profile
 from art_rl.quadrature import node_density
 from art_rl.schedule import Schedule
-from art_rl.solvers import ORDERS
+from art_rl.solver_costs import ORDERS
 from art_rl.tables import read_rows
 
 # Drawn if a table has them: more lines than this cannot be told apart.
