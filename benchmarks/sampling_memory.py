@@ -3,7 +3,7 @@
     python benchmarks/sampling_memory.py --images 50000 --network mnist.safetensors --lenet lenet.safetensors
 
 One Euler step per image keeps it short; memory does not depend on the number of steps.  Without files a
-network and a classifier with random weights are used.  The limit of issue 3 is 2 GiB for 50,000 images.
+network and a classifier with random weights are used.  The limit is 2 GiB for 50,000 images.
 """
 
 import argparse

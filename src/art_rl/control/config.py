@@ -17,7 +17,7 @@ CRITICS = ("shaped", "network", "least_squares")
 QUADRATURES = ("auto", "left", "trapezoid", "step")
 BASES = ("edm", "gaussian", "uniform")
 
-# Criteria of the `converged` flag: objective / time-only closed form - 1 (issue 2, point 1).
+# Criteria of the `converged` flag: objective / time-only closed form - 1.
 TOLERANCES = {"feedback": 0.02, "paper": 0.10, "full": 0.03}
 
 
