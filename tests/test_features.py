@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from paper_mirror import write_inception
 
 from art_rl.data import load_digits_data
 from art_rl.errors import ArtRLError
@@ -141,37 +142,9 @@ def test_torch_fidelity_agrees(tmp_path, lenet, digits):
 
 @pytest.fixture(scope="module")
 def inception_file(tmp_path_factory):
-    """Stand-in weights with the right names and shapes, made by torch-fidelity's own module."""
-    import_torch_fidelity()
-    from torch_fidelity import feature_extractor_inceptionv3 as module
-
-    class Stop(Exception):
-        pass
-
-    captured = {}
-
-    class Shapes(module.FeatureExtractorInceptionV3):
-        def load_state_dict(self, state, *args, **kwargs):
-            captured.update({k: (v.shape, v.dtype) for k, v in self.state_dict().items()})
-            raise Stop
-
+    """Stand-in weights with the right names and shapes."""
     path = tmp_path_factory.mktemp("inception") / "weights.pth"
-    torch.save({}, path)
-    with torch.device("meta"), pytest.raises(Stop):
-        Shapes("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
-    generator = torch.Generator().manual_seed(0)
-    state = {}
-    for name, (shape, dtype) in captured.items():
-        if not dtype.is_floating_point:
-            state[name] = torch.zeros(shape, dtype=dtype)
-        elif name.endswith(("running_var", "bn.weight")):
-            state[name] = torch.ones(shape)
-        elif len(shape) > 1:
-            fan_in = int(np.prod(shape[1:]))
-            state[name] = torch.randn(shape, generator=generator) * (2 / fan_in) ** 0.5
-        else:
-            state[name] = torch.zeros(shape)
-    torch.save(state, path)
+    write_inception(path)
     return path
 
 

@@ -2,15 +2,13 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from art_rl.control.endpoint_config import EndpointConfig
-from art_rl.control.storage import read_tensors, write_tensors
+from art_rl.control.storage import read_result, write_result
 from art_rl.errors import ArtRLError
-from art_rl.files import read_json, sha256_file, write_json
 from art_rl.provenance import versions
 from art_rl.schedule import Schedule
 
@@ -67,7 +65,6 @@ class EndpointResult:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write <path>.safetensors and <path>.json (any suffix of ``path`` is replaced)."""
-        tensors_path, head_path = _paths(path)
         tensors = {f"levels.{K}": value for K, value in self.levels.items()}
         tensors |= {f"coefficients.{K}": value for K, value in self.coefficients.items()}
         meta = {
@@ -76,14 +73,7 @@ class EndpointResult:
             "model_digest": self.model_digest,
             "config": self.config.to_dict(),
         }
-        write_tensors(tensors_path, tensors, meta)
-        head = {**meta, "tensors_sha256": sha256_file(tensors_path), "report": self.report}
-        write_json(head_path, head)
-
-
-def _paths(path: str | os.PathLike) -> tuple[Path, Path]:
-    path = Path(path)
-    return path.with_suffix(".safetensors"), path.with_suffix(".json")
+        write_result(path, tensors, meta, self.report)
 
 
 def load_endpoint_result(path: str | os.PathLike) -> EndpointResult:
@@ -92,11 +82,7 @@ def load_endpoint_result(path: str | os.PathLike) -> EndpointResult:
     Raises:
         ArtRLError: a file is missing, damaged, or the two do not belong together.
     """
-    tensors_path, head_path = _paths(path)
-    tensors, meta = read_tensors(tensors_path, FORMAT)
-    head = read_json(head_path)
-    if not isinstance(head, dict) or head.get("tensors_sha256") != sha256_file(tensors_path):
-        raise ArtRLError(f"{head_path}: does not belong to {tensors_path.name}; learn again")
+    tensors, meta, report = read_result(path, FORMAT)
 
     def of(kind: str) -> dict[int, Tensor]:
         names = [name for name in tensors if name.startswith(f"{kind}.")]
@@ -108,5 +94,5 @@ def load_endpoint_result(path: str | os.PathLike) -> EndpointResult:
         meta["model_digest"],
         of("levels"),
         of("coefficients"),
-        head["report"],
+        report,
     )

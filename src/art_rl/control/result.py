@@ -6,7 +6,6 @@ report, digest of the tensors).  Distillation turns the clock into a Schedule of
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,7 @@ from torch import Tensor
 from art_rl.clock import read_clock
 from art_rl.control.config import LearnerConfig
 from art_rl.control.evaluate import levels_from_speed
-from art_rl.control.storage import read_tensors, write_tensors
-from art_rl.errors import ArtRLError
-from art_rl.files import read_json, sha256_file, write_json
+from art_rl.control.storage import read_result, write_result
 from art_rl.provenance import versions
 from art_rl.schedule import Schedule, check_budget
 
@@ -61,7 +58,6 @@ class LearnerResult:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write <path>.safetensors and <path>.json (any suffix of ``path`` is replaced)."""
-        tensors, head = _paths(path)
         meta = {
             "format": FORMAT,
             "sigma_max": self.sigma_max,
@@ -69,15 +65,7 @@ class LearnerResult:
             "model_digest": self.model_digest,
             "config": self.config.to_dict(),
         }
-        write_tensors(tensors, {"theta": self.theta, **self.networks}, meta)
-        write_json(head, {**meta, "tensors_sha256": sha256_file(tensors), "report": self.report})
-
-
-def _paths(path: str | os.PathLike) -> tuple[Path, Path]:
-    path = Path(path)
-    if path.is_dir():
-        path = path / "result"
-    return path.with_suffix(".safetensors"), path.with_suffix(".json")
+        write_result(path, {"theta": self.theta, **self.networks}, meta, self.report)
 
 
 def load_result(path: str | os.PathLike) -> LearnerResult:
@@ -86,18 +74,14 @@ def load_result(path: str | os.PathLike) -> LearnerResult:
     Raises:
         ArtRLError: a file is missing, damaged, or the two do not belong together.
     """
-    tensors_path, head_path = _paths(path)
-    tensors, meta = read_tensors(tensors_path, FORMAT)
-    head = read_json(head_path)
-    if not isinstance(head, dict) or head.get("tensors_sha256") != sha256_file(tensors_path):
-        raise ArtRLError(f"{head_path}: does not belong to {tensors_path.name}; learn again")
+    tensors, meta, report = read_result(path, FORMAT)
     theta = tensors.pop("theta")
     return LearnerResult(
         LearnerConfig.from_dict(meta["config"]),
         meta["sigma_max"],
         theta,
         tensors,
-        head["report"],
+        report,
         meta["model"],
         meta["model_digest"],
     )
