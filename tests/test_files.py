@@ -11,6 +11,7 @@ from art_rl.files import (
     atomic_path,
     digest,
     read_json,
+    read_json_lines,
     read_npz,
     sha256_file,
     write_json,
@@ -86,3 +87,14 @@ def test_digests(tmp_path):
     assert sha256_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert digest({"a": 1, "b": [2.0]}) == digest({"b": [2.0], "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_json_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2.5}\n')
+    assert read_json_lines(path) == [{"a": 1}, {"a": 2.5}]
+    path.write_text('{"a": 1}\n{"a": 2')
+    with pytest.raises(ArtRLError, match="not JSON lines"):
+        read_json_lines(path)
+    with pytest.raises(ArtRLError, match="no such file"):
+        read_json_lines(tmp_path / "none.jsonl")

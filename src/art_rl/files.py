@@ -68,6 +68,16 @@ def read_json(path: str | os.PathLike) -> Any:
         raise ArtRLError(f"{path}: not a JSON file, damaged or truncated? ({error})") from None
 
 
+def read_json_lines(path: str | os.PathLike) -> list[Any]:
+    """The values of a JSON lines file, one per line; a missing or damaged file is an ArtRLError."""
+    try:
+        return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        raise ArtRLError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise ArtRLError(f"{path}: not JSON lines, damaged or truncated? ({error})") from None
+
+
 def write_npz(path: str | os.PathLike, *, compressed: bool = True, **arrays: np.ndarray) -> None:
     """Write an ``.npz`` atomically; compressing pays for images, not for sums of features."""
     with atomic_path(path) as temporary:

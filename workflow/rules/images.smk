@@ -255,6 +255,7 @@ rule image_figures:
         previews=model_previews,
         schedules=model_schedules,
         profile="<results>/{model}/profile.npz",
+        optimum="<results>/{model}/closed_form_clock.csv",
         losses="<results>/{model}/network_losses.json",
         clocks=clock_metrics,
         reports=clock_reports,

@@ -1,11 +1,10 @@
 """All figures of one checkpoint, PDF and PNG: FID, schedules, |Q|, learning, samples; feeds Table 2."""
 
-import json
 from pathlib import Path
 
 from rule_job import run, schedule_key
 
-from art_rl.files import read_npz
+from art_rl.files import read_json_lines, read_npz
 from art_rl.image_plots import (
     learning_curves_figure,
     network_profile_figure,
@@ -37,11 +36,6 @@ SAMPLED = ("uniform", "dpm", "edm", "quadrature", "art_rl_paper", "transfer_data
 BUDGETS = 6
 
 
-def json_lines(path):
-    """Rows of a JSON lines file."""
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
-
-
 def main(snakemake):
     rows = [row for path in snakemake.input.cells for row in read_rows(path)]
     solvers = list(dict.fromkeys(row["solver"] for row in rows))
@@ -59,11 +53,13 @@ def main(snakemake):
 
     def learning():
         clocks = {
-            Path(path).parent.parent.name: [r for r in json_lines(path) if r["ratio"] is not None]
+            Path(path).parent.parent.name: [
+                r for r in read_json_lines(path) if r["ratio"] is not None
+            ]
             for path in snakemake.input.clocks
         }
         endpoint = {
-            Path(path).parent.parent.name.rsplit("_", 1)[-1]: json_lines(path)
+            Path(path).parent.parent.name.rsplit("_", 1)[-1]: read_json_lines(path)
             for path in snakemake.input.endpoint
         }
         return learning_curves_figure(clocks, endpoint)

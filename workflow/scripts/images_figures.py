@@ -1,12 +1,10 @@
 """All figures of one image model, PDF and PNG; feeds the report and docs/images.md."""
 
-import json
 from pathlib import Path
 
-import numpy as np
 from rule_job import run, schedule_key
 
-from art_rl.files import read_json, read_npz
+from art_rl.files import read_json, read_json_lines, read_npz
 from art_rl.image_plots import (
     learning_curves_figure,
     loss_figure,
@@ -17,7 +15,6 @@ from art_rl.image_plots import (
 from art_rl.methods import METHODS
 from art_rl.plots import SOLVER_NAMES, save, schedule_figure, theta_figure
 from art_rl.profile_data import Profile
-from art_rl.quadrature import node_density
 from art_rl.schedule import Schedule
 from art_rl.solver_costs import ORDERS
 from art_rl.tables import read_rows
@@ -36,27 +33,11 @@ DRAWN = (
 SAMPLED = ("uniform", "dpm", "edm", "gaussian", "quadrature", "art_rl_endpoint")
 
 
-def json_lines(path):
-    """Rows of a JSON lines file."""
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
-
-
 def learner_label(path):
     """Label of the method behind <learner>/seed<n>/<file>: learners are named after their methods."""
     name = Path(path).parent.parent.name
     known = METHODS.get(f"art_rl_{name}")
     return known.label if known else name
-
-
-def closed_form_clock(profile, points=400):
-    """theta(t) of the time-only closed form: theta ~ |Q|^(-1/2) along its own clock."""
-    density = node_density(profile)
-    sigma = np.geomspace(profile.sigma_min, profile.sigma_max, points)
-    r = density(sigma)
-    cumulative = np.concatenate([[0], np.cumsum((r[1:] + r[:-1]) / 2 * np.diff(sigma))])
-    total, T = cumulative[-1] + sigma[0] * r[0], profile.sigma_max
-    t = T * (1 - (cumulative + sigma[0] * r[0]) / total)
-    return [{"t": a, "theta": total / T / b} for a, b in zip(t[::-1], r[::-1], strict=True)]
 
 
 def main(snakemake):
@@ -99,16 +80,16 @@ def main(snakemake):
         clocks = {}
         for path in snakemake.input.clocks:
             clocks[learner_label(path)] = [
-                row for row in json_lines(path) if row["ratio"] is not None
+                row for row in read_json_lines(path) if row["ratio"] is not None
             ]
         endpoint = {}
         for path in snakemake.input.endpoint:
-            endpoint[Path(path).parent.parent.name.rsplit("_", 1)[-1]] = json_lines(path)
+            endpoint[Path(path).parent.parent.name.rsplit("_", 1)[-1]] = read_json_lines(path)
         return learning_curves_figure(clocks, endpoint)
 
     def theta():
         clocks = {learner_label(path): read_rows(path) for path in snakemake.input.thetas}
-        return theta_figure(clocks, closed_form_clock(profile))
+        return theta_figure(clocks, read_rows(snakemake.input.optimum))
 
     figures |= {"learning": learning, "theta": theta}
 
