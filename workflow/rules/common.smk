@@ -25,6 +25,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 # Keep freed arrays instead of asking the kernel for zeroed pages again: halves small-tensor work.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
+# Progress bars go to log files: a line now and then, not one per iteration.
+os.environ.setdefault("TQDM_MININTERVAL", "10")
 
 
 def checked_config():

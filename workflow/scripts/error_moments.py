@@ -19,7 +19,6 @@ def main(snakemake):
         experiment.sigma_min,
         snakemake.wildcards.solver,
         class_labels=experiment.labels(n, seed),
-        progress=False,
         **settings,
     ).save(snakemake.output.moments)
 

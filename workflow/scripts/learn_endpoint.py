@@ -44,7 +44,6 @@ def main(snakemake):
             config,
             metrics_path=state / "metrics.jsonl",
             checkpoint_path=state / "checkpoint.safetensors",
-            progress=False,
             densities=densities,
             class_labels=None if labels is None else (labels[:half], labels[half:]),
         )

@@ -43,7 +43,6 @@ def main(snakemake):
         experiment.sigma_max,
         experiment.sigma_min,
         class_labels=experiment.labels(n, seed),
-        progress=False,
         **settings,
     )
     profile.save(snakemake.output.profile)

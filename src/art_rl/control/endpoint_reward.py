@@ -100,7 +100,10 @@ def train_endpoint(
         save_checkpoint(checkpoint_path, *run.state(identity))
 
     todo = [K for K in budgets if K not in run.levels]
-    with tqdm(total=len(todo), disable=not progress, desc=f"endpoint {solver}") as bar:
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(
+        total=len(todo), disable=not progress, desc=f"endpoint {solver}", bar_format=layout
+    ) as bar:
         for K in todo:
             run.begin(K)
             while (learner := run.learner()) is not None:
