@@ -14,8 +14,9 @@ Heun at 18 steps (35 calls), noise and uint8 conversion included:
     bf16, fp16    all of them together
 
 FLOPs are counted by torch's counter on one call and compared with the measured rate of a large matrix
-product.  Accuracy: error of one call, and of the final images, against float32 without TF32, beside the
-solver's own error (18 against 72 steps).  Real weights: --weights net.safetensors --description net.json.
+product.  Learning: seconds per iteration of ART-RL in the paper's form (edm_learning.py).  Accuracy:
+error of one call, and of the final images, against float32 without TF32, beside the solver's own error
+(18 against 72 steps).  Real weights: --weights net.safetensors --description net.json.
 
 --smoke runs everything at tiny size on any machine (also without a GPU) in about a minute.
 """
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from edm_learning import learning
 from edm_measurements import Benchmark, matrix_rates, variants
 from tqdm import tqdm
 
@@ -87,6 +89,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "skipped": skipped,
         "best_images_per_second": {"official": official, "ours": ours},
         "speed_up": ours / official if official else None,
+        "learning": learning(
+            benchmark, arguments.steps, arguments.learning_batch, arguments.learning_iterations
+        ),
         "accuracy": benchmark.accuracy(
             [variant for variant in chosen if any(row["variant"] == variant.name for row in rows)],
             arguments.accuracy_batch,
@@ -106,6 +111,12 @@ def report(result: dict[str, Any]) -> str:
     accuracy = result["accuracy"]
     for row in result["skipped"]:
         lines.append(f"{row['variant']:>16} skipped: {row['reason']}")
+    learned = result["learning"]
+    lines.append(
+        f"ART-RL, K = {learned['budget']}, {learned['batch']} trajectories: "
+        f"{learned['seconds_per_iteration']:.3g} s per iteration, "
+        f"{learned['hours_of_a_run']:.2g} h for {learned['iterations_of_a_run']} iterations"
+    )
     lines.append(
         f"solver's own error: rms {accuracy['solver_rms_error']:.2e} (images {accuracy['images_rms']:.2e})"
     )
@@ -131,6 +142,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--switch-batch", type=int, default=512, help="batch of the single switches"
     )
     parser.add_argument("--accuracy-batch", type=int, default=64)
+    parser.add_argument("--learning-batch", type=int, default=16, help="trajectories per iteration")
+    parser.add_argument("--learning-iterations", type=int, default=20, help="measured iterations")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--at-least", type=float, default=1.0, help="seconds per measurement")
     parser.add_argument("--skip", nargs="*", default=[], help="variants to leave out")
@@ -141,6 +154,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     if arguments.smoke:
         arguments.steps, arguments.batch_sizes, arguments.switch_batch = 3, [2], 2
         arguments.accuracy_batch, arguments.repeats, arguments.at_least = 2, 1, 0.0
+        arguments.learning_batch, arguments.learning_iterations = 2, 3
     if bool(arguments.weights) != bool(arguments.description):
         parser.error("--weights and --description go together")
     if arguments.out is None:

@@ -32,6 +32,10 @@ def test_smoke(tmp_path, capsys):
     assert worst["official"] == 0 and worst["channels_last"] < 1e-5
     assert 1e-5 < worst["fp16"] < worst["bf16"] < 0.1
     assert result["accuracy"]["solver_rms_error"] > accuracy["fp16"]["images_rms_error"] > 0
+    learned = result["learning"]
+    assert learned["seconds_per_iteration"] > 0 and learned["budget"] == 3 and learned["batch"] == 2
+    hours = learned["seconds_per_iteration"] * learned["iterations_of_a_run"] / 3600
+    assert learned["hours_of_a_run"] == pytest.approx(hours)
     assert {row["variant"] for row in result["skipped"]} >= {*skip, "cuda_graphs"}
     assert "images/s" in capsys.readouterr().out
 
