@@ -28,6 +28,25 @@ def test_shipped_configurations_are_valid(path):
     check_experiment_settings(yaml.safe_load(path.read_text()), SCHEMA)
 
 
+def merged(base, over):
+    """As Snakemake does with two files after --configfile."""
+    return {
+        key: merged(base[key], over[key])
+        if isinstance(over.get(key), dict) and isinstance(base.get(key), dict)
+        else over.get(key, base.get(key))
+        for key in {**base, **over}
+    }
+
+
+def test_gpu_overlay_of_mnist_keeps_the_tables():
+    base = yaml.safe_load((ROOT / "config/mnist.yaml").read_text())
+    over = yaml.safe_load((ROOT / "config/overlays/mnist_gpu.yaml").read_text())
+    checked = check_experiment_settings(merged(base, over), SCHEMA)
+    assert checked["models"]["mnist"]["sampling"]["samples"] == 50000
+    assert checked["models"]["mnist"]["network"] == base["models"]["mnist"]["network"]
+    assert checked["tables"].keys() == base["tables"].keys()
+
+
 def test_defaults_are_filled_and_input_untouched(smoke):
     del smoke["evaluation"]["reference_steps"], smoke["control"]
     before = copy.deepcopy(smoke)
