@@ -244,11 +244,13 @@ def _spread(entry: Entry) -> str:
 
 
 def _notes(table: Table) -> list[str]:
-    blocks = {len(entry.runs) for entry in table.entries.values()}
-    notes = [
-        f"Mean ± standard deviation over {max(blocks)} seed blocks with common noise.",
-        "Bold: lowest mean. ≈: not told apart from it (paired excess within its spread).",
-    ]
+    blocks = max(len(entry.runs) for entry in table.entries.values())
+    notes = ["One seed block, the same noise in every cell: no spread. Bold: lowest."]
+    if blocks > 1:
+        notes = [
+            f"Mean ± standard deviation over {blocks} seed blocks with common noise.",
+            "Bold: lowest mean. ≈: not told apart from it (paired excess within its spread).",
+        ]
     if not all(entry.converged for entry in table.entries.values()):
         notes.append("‡: the learner reports that it has not converged.")
     return notes
