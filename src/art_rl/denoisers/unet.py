@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from art_rl.denoisers.base import expand_sigma
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
+from art_rl.weights import load_weights
 
 FORMAT = "art_rl.unet"
 FORMAT_VERSION = 1
@@ -292,21 +292,12 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> U
         raise ArtRLError(
             f"{path.with_suffix('.json')}: not a {FORMAT} file of version {FORMAT_VERSION}"
         )
-    try:
-        model = UNetDenoiser(UNetConfig(**header["config"]), header["sigma_data"])
-        state = load_file(path)
-        model.load_state_dict(state, strict=True)
-    except FileNotFoundError:
-        raise ArtRLError(f"{path}: no such file") from None
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        fault = " ".join(str(error).split())
-        raise ArtRLError(f"{path}: weights do not fit their JSON or are damaged: {fault}") from None
-    if model.digest != header.get("digest"):
-        raise ArtRLError(
-            f"{path}: digest is {model.digest}, its JSON says {header.get('digest')}; "
-            "the two files do not belong together"
-        )
-    return model.to(device).eval().requires_grad_(False)
+    return load_weights(
+        path,
+        header,
+        lambda: UNetDenoiser(UNetConfig(**header["config"]), header["sigma_data"]),
+        device,
+    )
 
 
 def _weights_path(path: str | os.PathLike) -> Path:

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
 from art_rl.seeds import to_uint8
+from art_rl.weights import load_weights
 
 FORMAT = "art_rl.lenet"
 FEATURES = 84
@@ -187,14 +187,4 @@ def load_lenet(path: str | os.PathLike, device: torch.device | str = "cpu") -> L
     header = read_json(path.with_suffix(".json"))
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ArtRLError(f"{path.with_suffix('.json')}: not a {FORMAT} file")
-    try:
-        model = LeNet(header["size"], header["classes"])
-        model.load_state_dict(load_file(path), strict=True)
-    except FileNotFoundError:
-        raise ArtRLError(f"{path}: no such file") from None
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        fault = " ".join(str(error).split())
-        raise ArtRLError(f"{path}: weights do not fit their JSON or are damaged: {fault}") from None
-    if model.digest != header.get("digest"):
-        raise ArtRLError(f"{path}: digest is {model.digest}, its JSON says {header.get('digest')}")
-    return model.to(device).eval().requires_grad_(False)
+    return load_weights(path, header, lambda: LeNet(header["size"], header["classes"]), device)
