@@ -52,8 +52,25 @@ def test_lenet_for_32x32():
         LeNet(16)
     assert LeNetSettings().resolved(32).epochs == 4 and LeNetSettings().resolved(8).epochs == 15
     assert LeNetSettings(epochs=2).resolved(8) == LeNetSettings(epochs=2, batch_size=32)
-    with pytest.raises(ArtRLError, match="must be at least 1"):
-        LeNetSettings(epochs=0).resolved(8)
+
+
+@pytest.mark.parametrize(
+    "options, phrase",
+    [
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number of at least 1, got 1.5"),
+        ({"batch_size": "32"}, "batch_size must be a whole number of at least 1, got '32'"),
+        ({"shift": -1}, "shift must be a whole number of at least 0, got -1"),
+        ({"shift": None}, "shift must be a whole number of at least 0, got None"),
+        ({"seed": True}, "seed must be a whole number of at least 0, got True"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive and finite, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive and finite, got nan"),
+        ({"learning_rate": "3e-3"}, "learning_rate must be positive and finite, got '3e-3'"),
+    ],
+)
+def test_bad_lenet_settings(options, phrase):
+    with pytest.raises(ArtRLError, match=phrase):
+        LeNetSettings(**options)
 
 
 def test_shift_moves_each_image_and_fills_with_black():

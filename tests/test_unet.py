@@ -1,14 +1,14 @@
 """The compact U-Net: preconditioning, differentiation, files."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from art_rl.denoisers.base import Denoiser
 from art_rl.denoisers.unet import (
-    DIGITS_UNET,
-    MNIST_UNET,
     UNetConfig,
     UNetDenoiser,
     load_model,
@@ -17,6 +17,7 @@ from art_rl.denoisers.unet import (
 )
 from art_rl.errors import ArtRLError
 
+CONFIG = Path(__file__).parents[1] / "config"
 TINY = UNetConfig(shape=(1, 8, 8), channels=(8, 16), embedding=8)
 
 
@@ -37,9 +38,13 @@ def inputs(model, n=3):
     return x, torch.tensor([0.01, 0.5, 40.0])[:n]
 
 
-def test_sizes_of_the_two_networks():
-    assert parameter_count(UNetDenoiser(DIGITS_UNET, 0.5)) == pytest.approx(0.27e6, rel=0.12)
-    assert parameter_count(UNetDenoiser(MNIST_UNET, 0.5)) == pytest.approx(1.125e6, rel=0.1)
+@pytest.mark.parametrize(
+    ("file", "name", "shape", "parameters"),
+    [("digits_full", "digits", (1, 8, 8), 218_081), ("mnist", "mnist", (1, 32, 32), 1_245_076)],
+)
+def test_sizes_of_the_shipped_networks(file, name, shape, parameters):
+    network = yaml.safe_load((CONFIG / f"{file}.yaml").read_text())["models"][name]["network"]
+    assert parameter_count(UNetDenoiser(UNetConfig(shape=shape, **network), 0.5)) == parameters
 
 
 @pytest.mark.parametrize(
@@ -170,14 +175,27 @@ def test_damaged_model_files(tmp_path):
     "options, phrase",
     [
         ({"shape": (1, 9, 8)}, "divisible by 2"),
-        ({"shape": (1, 8, 8), "channels": (8, 12)}, "multiples of 8"),
-        ({"shape": (1, 8, 8), "blocks": 0}, "blocks must be >= 1"),
+        ({"channels": (8, 12)}, "multiples of 8"),
+        ({"channels": ()}, r"channels must be positive multiples of 8, got \(\)"),
+        ({"channels": (8.0,)}, r"channels must be positive multiples of 8, got \(8.0,\)"),
+        ({"channels": ("8",)}, "channels must be positive multiples of 8"),
+        ({"channels": 8}, "channels must be a list of whole numbers, got 8"),
+        ({"blocks": 0}, "blocks must be a whole number of at least 1, got 0"),
+        ({"patch": 0}, "patch must be a whole number of at least 1, got 0"),
+        ({"patch": 2.0}, "patch must be a whole number of at least 1, got 2.0"),
+        ({"embedding": 7}, "embedding must be even, got 7"),
+        ({"embedding": "64"}, "embedding must be a whole number of at least 2, got '64'"),
+        ({"label_dim": -1}, "label_dim must be a whole number of at least 0, got -1"),
+        ({"attention": 1}, "attention must be true or false, got 1"),
         ({"shape": (8, 8)}, r"shape must be \(C, H, W\)"),
+        ({"shape": (1, 0, 8)}, r"shape must be \(C, H, W\)"),
+        ({"shape": (1, 8.0, 8)}, r"shape must be \(C, H, W\)"),
+        ({"shape": 8}, "shape must be a list of whole numbers, got 8"),
     ],
 )
 def test_bad_configuration(options, phrase):
     with pytest.raises(ArtRLError, match=phrase):
-        UNetConfig(**options)
+        UNetConfig(**{"shape": (1, 8, 8), **options})
 
 
 def test_bad_sigma_data():

@@ -24,7 +24,7 @@ from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
 from art_rl.score_loss import edm_loss, loss_by_sigma, stratified_sigmas
 
-__all__ = ["DIGITS_TRAINING", "TrainSettings", "loss_by_sigma", "train"]
+__all__ = ["TrainSettings", "loss_by_sigma", "train"]
 
 
 @dataclass(frozen=True)
@@ -57,20 +57,23 @@ class TrainSettings:
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "batch_size", "checkpoint_every"):
+        whole = {"iterations": 1, "batch_size": 1, "checkpoint_every": 1, "warmup": 0, "seed": 0}
+        for name, least in whole.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ArtRLError(f"{name} must be a whole number of at least 1, got {value!r}")
-        for name in ("learning_rate", "ema_halflife", "P_std"):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ArtRLError(
+                    f"{name} must be a whole number of at least {least}, got {value!r}"
+                )
+        for name in ("learning_rate", "ema_halflife", "P_mean", "P_std"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ArtRLError(f"{name} must be positive and finite, got {value}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            least, rule = (-math.inf, "finite") if name == "P_mean" else (0, "positive and finite")
+            if not (number and least < value < math.inf):
+                raise ArtRLError(f"{name} must be {rule}, got {value!r}")
         if self.precision not in ("float32", "bfloat16"):
             raise ArtRLError(f"precision must be float32 or bfloat16, got {self.precision!r}")
-
-
-# Digits on one CPU thread: 63 s; see docs/image_models.md for what else was tried.
-DIGITS_TRAINING = TrainSettings(iterations=1500, batch_size=64, learning_rate=5e-3)
+        if not isinstance(self.channels_last, bool):
+            raise ArtRLError(f"channels_last must be true or false, got {self.channels_last!r}")
 
 
 def _learning_rate(settings: TrainSettings, iteration: int) -> float:

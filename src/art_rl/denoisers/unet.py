@@ -54,26 +54,34 @@ class UNetConfig:
     label_dim: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
-        object.__setattr__(self, "channels", tuple(self.channels))
+        for name in ("shape", "channels"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple):
+                raise ArtRLError(f"{name} must be a list of whole numbers, got {value!r}")
+            object.__setattr__(self, name, tuple(value))
+        for name, least in {"blocks": 1, "patch": 1, "embedding": 2, "label_dim": 0}.items():
+            value = getattr(self, name)
+            if not _is_whole(value, least):
+                raise ArtRLError(
+                    f"{name} must be a whole number of at least {least}, got {value!r}"
+                )
+        if self.embedding % 2:
+            raise ArtRLError(f"embedding must be even, got {self.embedding}")
+        if not isinstance(self.attention, bool):
+            raise ArtRLError(f"attention must be true or false, got {self.attention!r}")
+        if not self.channels or any(not _is_whole(w, 8) or w % 8 for w in self.channels):
+            raise ArtRLError(f"channels must be positive multiples of 8, got {self.channels}")
         factor = self.patch * 2 ** (len(self.channels) - 1)
-        if len(self.shape) != 3 or any(size % factor for size in self.shape[1:]):
+        sizes = len(self.shape) == 3 and all(_is_whole(size, 1) for size in self.shape)
+        if not sizes or any(size % factor for size in self.shape[1:]):
             raise ArtRLError(
                 f"shape must be (C, H, W) with H and W divisible by {factor} "
                 f"for {len(self.channels)} levels of patch {self.patch}, got {self.shape}"
             )
-        if not self.channels or any(width < 8 or width % 8 for width in self.channels):
-            raise ArtRLError(f"channels must be positive multiples of 8, got {self.channels}")
-        if self.blocks < 1 or self.embedding < 2 or self.embedding % 2 or self.label_dim < 0:
-            raise ArtRLError(
-                "blocks must be >= 1, embedding even and >= 2, label_dim >= 0, got "
-                f"{self.blocks}, {self.embedding}, {self.label_dim}"
-            )
 
 
-# 0.24 M and 1.1 M parameters (4.4 MB in float32, the size the paper gives for MNIST).
-DIGITS_UNET = UNetConfig(shape=(1, 8, 8), channels=(32, 48))
-MNIST_UNET = UNetConfig(shape=(1, 32, 32), channels=(32, 72, 104), patch=2)
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 class ResidualBlock(nn.Module):

@@ -5,6 +5,7 @@ max pooling and wider convolutions; a variant for 8x8 images pools less.  Input 
 Inception features of FID, so clipping and rounding to 8 bits are part of the metric.
 """
 
+import math
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -42,20 +43,28 @@ class LeNetSettings:
     shift: int = 1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in {"epochs": 1, "batch_size": 1, "shift": 0, "seed": 0}.items():
+            value = getattr(self, name)
+            if value is None and name in ("epochs", "batch_size"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ArtRLError(
+                    f"{name} must be a whole number of at least {least}, got {value!r}"
+                )
+        rate = self.learning_rate
+        number = isinstance(rate, int | float) and not isinstance(rate, bool)
+        if not (number and 0 < rate < math.inf):
+            raise ArtRLError(f"learning_rate must be positive and finite, got {rate!r}")
+
     def resolved(self, size: int) -> "LeNetSettings":
-        """The same with the defaults for images of ``size`` filled in; ArtRLError for values < 1."""
+        """The same with the defaults for images of ``size`` filled in."""
         epochs, batch_size = (15, 32) if size == 8 else (4, 128)
-        chosen = replace(
+        return replace(
             self,
             epochs=epochs if self.epochs is None else self.epochs,
             batch_size=batch_size if self.batch_size is None else self.batch_size,
         )
-        if chosen.epochs < 1 or chosen.batch_size < 1 or chosen.shift < 0:
-            raise ArtRLError(
-                "LeNet's epochs and batch_size must be at least 1 and shift at least 0, got "
-                f"{chosen.epochs}, {chosen.batch_size}, {chosen.shift}"
-            )
-        return chosen
 
 
 class LeNet(nn.Module):
