@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,18 @@ import yaml
 
 from art_rl.control.config import LearnerConfig
 from art_rl.control.endpoint_config import EndpointConfig
+from art_rl.denoisers.unet import UNetConfig
 from art_rl.errors import ArtRLError
 from art_rl.methods import METHODS
-from art_rl.settings import check_experiment_settings
+from art_rl.metrics.lenet import LeNetSettings
+from art_rl.quadrature import TRAINED_RANGE
+from art_rl.score_training import TrainSettings
+from art_rl.settings import TRAINED_NOISE, check_experiment_settings
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+IMAGES = yaml.safe_load((ROOT / "config/digits_smoke.yaml").read_text())
 
 
 @pytest.fixture
@@ -61,8 +67,18 @@ def change(path, value):
     def apply(config):
         *parents, last = path
         for key in parents:
-            config = config[key]
+            config = config.setdefault(key, {})
         config[last] = value
+
+    return apply
+
+
+def remove(*path):
+    def apply(config):
+        *parents, last = path
+        for key in parents:
+            config = config[key]
+        del config[last]
 
     return apply
 
@@ -117,17 +133,142 @@ FAULTS = {
         change(["models", "toy", "sigma_max"], "1e2"),
         "models.toy.sigma_max must be of type number, got '1e2'",
     ),
+    "settings for no learner": (
+        change(["models", "toy", "learners"], {"fedback": {}}),
+        "models.toy.learners.fedback must name one of the learners, got 'fedback'; "
+        "known: feedback, paper, endpoint",
+    ),
+    "w2 in two dimensions": (
+        change(["models", "toy", "target"], {"kind": "gaussian", "std": 0.5, "dim": 2}),
+        "tables.toy_euler.metrics must not have w2, got ['w2', 'rmse']: model toy has no exact 1-D "
+        "target; use rmse",
+    ),
+    "w2 of a mixture in two dimensions": (
+        change(["models", "toy", "target", "means"], [[-1.0, 0.0], [1.0, 0.0]]),
+        "tables.toy_euler.metrics must not have w2",
+    ),
+    "w2 of a random mixture": (
+        change(
+            ["models", "toy", "target"],
+            {"kind": "random_mixture", "dim": 3, "stds": [0.5], "spread": 1.0, "seed": 0},
+        ),
+        "tables.toy_euler.metrics must not have w2",
+    ),
+    "fid of an exact model": (
+        change(["tables", "toy_heun", "metrics"], ["fid", "rmse"]),
+        "tables.toy_heun.metrics must not have fid, got ['fid', 'rmse']: model toy is exact",
+    ),
+    "carried-over row in the common list": (
+        change(["methods"], ["edm", "transfer_budget"]),
+        "tables.toy_euler asks for 'transfer_budget': transfer.budget must be given, got nothing",
+    ),
 }
 
+IN_DIGITS = ["models", "digits"]
+IMAGE_FAULTS = {
+    "misspelt training setting": (
+        change([*IN_DIGITS, "training"], {"iteration": 30}),
+        "unknown key 'models.digits.training.iteration'; did you mean 'iterations'",
+    ),
+    "misspelt classifier setting": (
+        change([*IN_DIGITS, "features"], {"epoch": 1}),
+        "unknown key 'models.digits.features.epoch'; did you mean 'epochs'",
+    ),
+    "misspelt network setting": (
+        change([*IN_DIGITS, "network"], {"chanels": [8]}),
+        "unknown key 'models.digits.network.chanels'; did you mean 'channels'",
+    ),
+    "training of no length": (
+        remove(*IN_DIGITS, "training", "iterations"),
+        "key 'models.digits.training.iterations' is missing",
+    ),
+    "channels not multiples of 8": (
+        change([*IN_DIGITS, "network", "channels"], [8, 12]),
+        "models.digits.network.channels.1 must be a multiple of 8, got 12",
+    ),
+    "network with labels": (
+        change([*IN_DIGITS, "network", "label_dim"], 10),
+        "models.digits.network.label_dim must be one of 0, got 10",
+    ),
+    "rate as text": (
+        change([*IN_DIGITS, "training", "learning_rate"], "2e-3"),
+        "models.digits.training.learning_rate must be of type number, got '2e-3'",
+    ),
+    "classifier without epochs": (
+        change([*IN_DIGITS, "features", "epochs"], 0),
+        "models.digits.features.epochs must be at least 1, got 0",
+    ),
+    "image model without sampling": (
+        remove(*IN_DIGITS, "sampling"),
+        "key 'models.digits.sampling' is missing",
+    ),
+    "trained on other levels": (
+        change([*IN_DIGITS, "training", "P_mean"], -0.8),
+        "models.digits.training.P_mean must be -1.2, got -0.8: |Q| is trusted on the levels of that "
+        "distribution (art_rl.quadrature.TRAINED_RANGE); leave P_mean out",
+    ),
+    "trained on a narrower range": (
+        change([*IN_DIGITS, "training", "P_std"], 1),
+        "models.digits.training.P_std must be 1.2, got 1: |Q| is trusted",
+    ),
+    "w2 of images": (
+        change(["tables", "digits_euler", "metrics"], ["fid", "w2"]),
+        "tables.digits_euler.metrics must not have w2, got ['fid', 'w2']: model digits has no exact "
+        "1-D target; use rmse or fid",
+    ),
+    "carried over from no budget": (
+        remove("transfer", "budget"),
+        "tables.table5_digits_euler asks for 'transfer_budget': transfer.budget must be given, "
+        "got method in transfer; add it or leave the row out",
+    ),
+    "carried over from no data": (
+        change(["tables", "table5_digits_euler", "methods"], ["edm", "transfer_data"]),
+        "tables.table5_digits_euler asks for 'transfer_data': transfer.data must be given, "
+        "got method, budget in transfer",
+    ),
+    "carried over from nothing": (
+        remove("transfer"),
+        "transfer.budget must be given, got nothing in transfer",
+    ),
+    "carried over from nobody": (
+        change(["transfer", "method"], "art_rl_paper"),
+        "tables.table5_digits_euler asks for 'transfer_budget': exactly one learner must have "
+        "method: art_rl_paper, found 0",
+    ),
+}
+ALL_FAULTS = [(SMOKE, *fault) for fault in FAULTS.values()]
+ALL_FAULTS += [(IMAGES, *fault) for fault in IMAGE_FAULTS.values()]
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_fault_is_one_line_that_names_it(smoke, fault):
-    apply, message = FAULTS[fault]
-    apply(smoke)
+
+@pytest.mark.parametrize(("config", "apply", "message"), ALL_FAULTS, ids=[*FAULTS, *IMAGE_FAULTS])
+def test_fault_is_one_line_that_names_it(config, apply, message):
+    config = copy.deepcopy(config)
+    apply(config)
     with pytest.raises(ArtRLError) as caught:
-        check_experiment_settings(smoke, SCHEMA)
+        check_experiment_settings(config, SCHEMA)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_other_data_are_a_model_or_a_folder():
+    config = copy.deepcopy(IMAGES)
+    config["tables"]["table5_digits_euler"]["methods"] = ["edm", "transfer_data"]
+    config["transfer"] |= {"data": "mnist", "folder": "somewhere"}
+    check_experiment_settings(config, SCHEMA)
+    del config["transfer"]["folder"]
+    with pytest.raises(ArtRLError, match=r"transfer.data is 'mnist', which is not in models"):
+        check_experiment_settings(config, SCHEMA)
+
+
+def test_trusted_levels_are_those_of_the_training():
+    fields = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
+    assert {name: fields[name] for name in TRAINED_NOISE} == TRAINED_NOISE
+    mean, std = TRAINED_NOISE["P_mean"], TRAINED_NOISE["P_std"]
+    ends = [math.exp(mean - 2.25 * std), math.exp(mean + 2.25 * std)]
+    assert list(TRAINED_RANGE) == pytest.approx(ends, rel=1e-12)
+    config = copy.deepcopy(IMAGES)
+    config["models"]["digits"]["training"] |= TRAINED_NOISE
+    check_experiment_settings(config, SCHEMA)
 
 
 def test_missing_key(smoke):
@@ -163,14 +304,24 @@ def test_schema_is_closed_and_described():
             assert "description" in entry or "$ref" in entry, f"{where}.{name}"
 
 
-def test_schema_knows_every_method_and_learner_setting():
+def test_schema_knows_every_method_and_setting():
     assert SCHEMA["$defs"]["methods"]["items"]["enum"] == list(METHODS)
     for name, cls, given in (
         ("clock_settings", LearnerConfig, {"seed", "budget"}),
         ("endpoint_settings", EndpointConfig, {"seed"}),
+        ("network_settings", UNetConfig, {"shape"}),
+        ("training_settings", TrainSettings, set()),
+        ("feature_settings", LeNetSettings, set()),
     ):
-        fields = {field.name for field in dataclasses.fields(cls)} - given
-        assert set(SCHEMA["$defs"][name]["properties"]) == fields
+        fields = {f.name: f.default for f in dataclasses.fields(cls) if f.name not in given}
+        part = SCHEMA["$defs"][name]
+        assert set(part["properties"]) == set(fields)
+        needed = {key for key, default in fields.items() if default is dataclasses.MISSING}
+        assert set(part.get("required", [])) == needed
+        # The defaults stay in the classes: filled in, they would change what a run depends on.
+        assert not any("default" in entry for entry in part["properties"].values())
+    for key in ("network", "training", "features"):
+        assert SCHEMA["$defs"]["model"]["properties"][key]["$ref"].endswith("_settings")
 
 
 def test_readme_names_every_top_level_key():

@@ -13,7 +13,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from art_rl.errors import ArtRLError
-from art_rl.methods import LEARNED, METHODS, method
+from art_rl.methods import LEARNED, METHODS, TRANSFER, method
 from art_rl.schedule import check_sigma_range
 
 
@@ -35,9 +35,10 @@ def check_settings(settings: dict[str, Any], schema: dict[str, Any]) -> dict[str
 def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """`check_settings`, and the rules between keys that a JSON schema cannot state.
 
-    Checked: sigma_min < sigma_max for every model; tables name known models and methods, each
-    with a solver the method has a schedule for; learned methods have settings; checkpoints are known
-    assets of the right kind and scored by FID only.
+    Checked: sigma_min < sigma_max for every model; models have settings for known learners only;
+    image networks are trained on the noise levels that |Q| is trusted on; tables name known models and
+    methods, and metrics their model has; learned methods have a learner, carried-over ones a source;
+    checkpoints are known assets of the right kind and scored by FID only.
 
     Raises:
         ArtRLError: one line naming the key, the rule and the value.
@@ -48,21 +49,21 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
             check_sigma_range(model["sigma_min"], model["sigma_max"])
         except ArtRLError as error:
             raise ArtRLError(f"config: models.{name}: {error}") from None
+        _check_model(name, model, settings.get("learners", {}))
     _check_checkpoints(settings)
-    learners = [learner.get("method") for learner in settings.get("learners", {}).values()]
     for name, table in settings["tables"].items():
         if table["model"] not in settings["models"]:
             raise ArtRLError(
                 f"config: tables.{name}.model is {table['model']!r}, which is not in models; "
                 f"known: {', '.join(settings['models'])}"
             )
+        _check_metrics(name, table, settings["models"][table["model"]])
         for row in table.get("methods", settings["methods"]):
-            entry = method(row)
-            if entry.group == LEARNED and learners.count(row) != 1:
-                raise ArtRLError(
-                    f"config: tables.{name} asks for {row!r}: exactly one learner must have "
-                    f"method: {row}, found {learners.count(row)}"
-                )
+            group = method(row).group
+            if group == LEARNED:
+                _check_learner(f"tables.{name} asks for {row!r}", row, settings)
+            elif group == TRANSFER:
+                _check_transfer(name, row, settings)
     return settings
 
 
@@ -83,6 +84,76 @@ def wanted_cells(settings: dict[str, Any], model: str, solver: str) -> list[tupl
         for K in entry["budgets"]
     }
     return sorted(pairs, key=lambda pair: (list(METHODS).index(pair[0]), pair[1]))
+
+
+# ln sigma ~ N(P_mean, P_std^2) while a network is trained; art_rl.quadrature.TRAINED_RANGE is made of it.
+TRAINED_NOISE = {"P_mean": -1.2, "P_std": 1.2}
+
+
+def _check_model(name: str, model: dict[str, Any], learners: dict[str, Any]) -> None:
+    """Learners that one model has settings for, and the noise levels its network is trained on."""
+    for learner in model.get("learners", {}):
+        if learner not in learners:
+            raise ArtRLError(
+                f"config: models.{name}.learners.{learner} must name one of the learners, "
+                f"got {learner!r}; known: {', '.join(learners) or 'none'}"
+            )
+    for key, value in TRAINED_NOISE.items():
+        given = model.get("training", {}).get(key, value)
+        if given != value:
+            raise ArtRLError(
+                f"config: models.{name}.training.{key} must be {value}, got {given}: |Q| is trusted on "
+                f"the levels of that distribution (art_rl.quadrature.TRAINED_RANGE); leave {key} out"
+            )
+
+
+def _dimension(target: dict[str, Any]) -> int:
+    """Dimension of an exact model's data."""
+    return len(target["means"][0]) if target["kind"] == "mixture" else target.get("dim", 1)
+
+
+def _check_metrics(name: str, table: dict[str, Any], model: dict[str, Any]) -> None:
+    """w2 needs quantiles of the exact 1-D target, fid a network's feature space."""
+    exact = model["kind"] == "exact"
+    if "w2" in table["metrics"] and not (exact and _dimension(model["target"]) == 1):
+        raise ArtRLError(
+            f"config: tables.{name}.metrics must not have w2, got {table['metrics']}: model "
+            f"{table['model']} has no exact 1-D target; use rmse{'' if exact else ' or fid'}"
+        )
+    if "fid" in table["metrics"] and exact:
+        raise ArtRLError(
+            f"config: tables.{name}.metrics must not have fid, got {table['metrics']}: model "
+            f"{table['model']} is exact, not one of images; use rmse, or w2 in one dimension"
+        )
+
+
+def _check_learner(asking: str, name: str, settings: dict[str, Any]) -> None:
+    """The one learner of an ART-RL method that ``asking`` needs."""
+    learners = [learner.get("method") for learner in settings.get("learners", {}).values()]
+    if learners.count(name) != 1:
+        raise ArtRLError(
+            f"config: {asking}: exactly one learner must have method: {name}, "
+            f"found {learners.count(name)}"
+        )
+
+
+def _check_transfer(table: str, row: str, settings: dict[str, Any]) -> None:
+    """The source of a carried-over row: transfer.budget or transfer.data, and who learns it."""
+    transfer = settings.get("transfer", {})
+    key = {"transfer_budget": "budget", "transfer_data": "data"}[row]
+    if key not in transfer:
+        raise ArtRLError(
+            f"config: tables.{table} asks for {row!r}: transfer.{key} must be given, got "
+            f"{', '.join(transfer) or 'nothing'} in transfer; add it or leave the row out"
+        )
+    if row == "transfer_data" and "folder" in transfer:
+        return  # committed schedules: nothing is learned here
+    if row == "transfer_data" and transfer["data"] not in settings["models"]:
+        raise ArtRLError(
+            f"config: transfer.data is {transfer['data']!r}, which is not in models; "
+            f"known: {', '.join(settings['models'])}, or give transfer.folder"
+        )
+    _check_learner(f"tables.{table} asks for {row!r}", transfer["method"], settings)
 
 
 # Assets of an edm model: key of the configuration -> group of the asset, and the default.
@@ -174,6 +245,7 @@ def _describe(error: Any) -> str:
         "maximum": "at most",
         "exclusiveMaximum": "less than",
         "type": "of type",
+        "multipleOf": "a multiple of",
     }
     if error.validator in rules:
         return (
