@@ -215,13 +215,33 @@ def test_outcomes_are_paired(ours, outcome):
 
 
 def test_comparison_counts_and_lists_what_is_not_won():
-    cells = rows({"edm": [2.0, 3.0], "gaussian": [0.5, 0.4], "art_rl_endpoint": [1.0, 2.0]})
-    text = comparison_markdown(
-        compare(cells, ["art_rl_endpoint"], ["edm", "gaussian"], "rmse"), "m"
+    cells = rows(
+        {
+            "edm": [2.0, 3.0],
+            "gaussian": [0.5, 0.4],
+            "art_rl_endpoint": [1.0, 2.0],
+            "art_rl_paper": [5.0, 6.0],
+        }
     )
+    baselines = ["edm", "gaussian"]
+    forms = {
+        form: compare(cells, [form], baselines, "rmse")
+        for form in ("art_rl_endpoint", "art_rl_paper")
+    }
+    text = comparison_markdown(compare(cells, list(forms), baselines, "rmse"), forms, "m")
     assert "| EDM (rho = 7) | 1 / 0 / 0 | 1 / 0 / 0 |" in text
     assert "| **every hand-made schedule** | 0 / 0 / 1 | 0 / 0 / 1 |" in text
+    assert "(paper's form) alone | 0 / 0 / 1 |" in text
     assert "Cells that are not won" in text
+
+
+def test_a_budget_is_won_only_against_every_baseline():
+    """A tie with a baseline that has a higher mean than another, which is beaten, is a tie."""
+    cells = rows({"edm": [2.0] * 3, "gaussian": [1.0, 5.0, 2.0], "art_rl_endpoint": [1.5] * 3})
+    results = compare(cells, ["art_rl_endpoint"], ["edm", "gaussian"], "rmse")
+    assert [result["outcome"] for result in results] == ["win", "tie"]
+    text = comparison_markdown(results, {}, "m")
+    assert "| **every hand-made schedule** | 0 / 1 / 0 | 0 / 1 / 0 |" in text
 
 
 def gaussian_table(model, count=6):

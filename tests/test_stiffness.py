@@ -13,7 +13,6 @@ from art_rl.stiffness import (
     difference,
     jvp,
     rollout,
-    rollout_between,
     second_derivatives,
 )
 from art_rl.trajectories import carry, log_lattice, norms, propagate, walk
@@ -75,7 +74,7 @@ def test_jvp_equals_the_paper_form_on_a_mixture():
 def test_orders_of_the_rollout_estimators():
     """rollout: points - 1; between two levels: 2 at the geometric mean, 1 at the left level."""
     x_start = 80 * normal(8, 3)
-    errors = {"five": [], "three": [], "middle": [], "left": []}
+    errors = {"five": [], "three": []}
     for M in (101, 201):
         levels = np.geomspace(4.0, 0.05, M)
         denoised = torch.stack(
@@ -86,20 +85,9 @@ def test_orders_of_the_rollout_estimators():
         for name, points in (("five", 5), ("three", 3)):
             got = rollout(levels, denoised, points)
             errors[name].append(float((got / exact - 1)[inner].abs().max()))
-        middle, got = rollout_between(levels, denoised)
-        assert middle.shape == (M - 1,) and got.shape == (M - 1, 8, 3)
-        errors["middle"].append(float((got / exact_q(x_start, middle) - 1).abs().max()))
-        errors["left"].append(float((got / exact[:-1] - 1).abs().max()))
     orders = {name: np.log2(a / b) for name, (a, b) in errors.items()}
-    for name, order in {"five": 4, "three": 2, "middle": 2, "left": 1}.items():
+    for name, order in {"five": 4, "three": 2}.items():
         assert abs(orders[name] - order) < 0.15, (name, orders[name])
-
-
-def test_rollout_between_is_exact_in_the_tail():
-    """D = c/sigma has Q = c/sigma^3; at the geometric mean the quotient has no bias at any step."""
-    levels = np.array([80.0, 20.0, 19.0])
-    middle, got = rollout_between(levels, torch.tensor(0.3 / levels)[:, None])
-    np.testing.assert_allclose(got[:, 0], 0.3 / middle**3, rtol=1e-12)
 
 
 def test_derivative_matrix_is_exact_for_polynomials():

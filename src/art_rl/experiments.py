@@ -17,6 +17,7 @@ from art_rl.denoisers.analytic import Gaussian, GaussianMixture
 from art_rl.denoisers.base import Denoiser
 from art_rl.denoisers.edm import EDMDenoiser, load_network
 from art_rl.denoisers.unet import load_model
+from art_rl.device import check_device
 from art_rl.errors import ArtRLError
 from art_rl.schedule import check_sigma_range
 from art_rl.seeds import one_hot
@@ -72,22 +73,9 @@ def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> Gau
     return GaussianMixture([1.0] * len(stds), means.tolist(), stds)
 
 
-def check_device(device: str) -> None:
-    """Raise ArtRLError if ``device`` is cuda and torch sees no GPU."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ArtRLError(
-            "sampling.device is cuda, but torch sees no GPU; with --use-conda the environment "
-            "envs/gpu.yaml brings a CUDA build of torch"
-        )
-
-
 def float32_network(weights: str | os.PathLike, device: str, tf32: bool) -> EDMDenoiser:
-    """A converted checkpoint in plain float32, for learning and measuring.
-
-    PyTorch's switch for TF32 in convolutions (errors of 1e-3) is set for the whole process.
-    """
-    check_device(device)
-    torch.backends.cudnn.allow_tf32 = tf32
+    """A converted checkpoint in plain float32, for learning and measuring."""
+    check_device(device, tf32)
     return load_network(weights, Path(weights).with_suffix(".json"), device)
 
 
@@ -97,7 +85,7 @@ def fast_network(weights: str | os.PathLike, device: str, speed: dict[str, Any])
     Args:
         speed: options of ``art_rl.denoisers.edm.optimise``, ``dtype`` as a name such as "float16".
     """
-    check_device(device)
+    check_device(device, tf32=True)
     options = dict(speed)
     dtype = getattr(torch, options.pop("dtype", "float32"))
     description = Path(weights).with_suffix(".json")
@@ -137,6 +125,7 @@ def build_experiment(
         if not network:
             raise ArtRLError(f"models.{name} is an image model: its network's file is needed")
         device = config.get("sampling", {}).get("device", "cpu")
+        check_device(device)
         return Experiment(
             name,
             load_model(network, device),

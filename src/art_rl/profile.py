@@ -45,7 +45,7 @@ def measure_profile(
         sensitivity_levels: lattice size S of the sensitivity measurement; default 48 and 24.
         sensitivity_samples: trajectories used for it (at most B); default 64, and for exact models up
             to 512 in low dimension, where one trajectory says little.
-        batch_size: trajectories per chunk (and 64 times as many samples per call for exact models).
+        batch_size: trajectories per chunk and states per network call (64 times as many for exact models).
 
     Trajectories take RK4 steps for exact models and Heun steps for networks.  Cost for a network in
     evaluations of one sample: 2 M B for the trajectories, M B more for difference, about 3 M B more
@@ -98,7 +98,7 @@ def measure_profile(
     own = None if class_labels is None else class_labels[:n]
     path = walk(denoiser, x_start[:n], coarse, own, solver, progress)
     local = rollout(coarse, path.denoised)
-    arriving = norms(propagate(denoiser, path, local, 64 * batch_size, progress)).cpu().numpy()
+    arriving = norms(propagate(denoiser, path, local, chunk, progress)).cpu().numpy()
     ratio, error = _ratio(arriving.T, norms(local).cpu().numpy().T)
 
     def fine(values: np.ndarray) -> np.ndarray:

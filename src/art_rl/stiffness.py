@@ -9,7 +9,7 @@ which is 2601.18681's Q = dF/dx F + dF/dpsi in EDM coordinates (psi = sigma_max 
     jvp          dD/dsigma by forward-mode differentiation with tangent (dx/dsigma, 1): exact
     difference   one extra call a step eps * sigma further along the flow: bias of order eps
     rollout      centred differences of the D already computed at successive levels: free, of order
-                 ``points - 1`` in the lattice step (`rollout`), 2 between two levels (`rollout_between`)
+                 ``points - 1`` in the lattice step
 
 Gaussian data of standard deviation c has |Q| = c^2 (c^2 + sigma^2)^(-3/2) |x_T| / sqrt(c^2 + sigma_max^2).
 """
@@ -85,24 +85,8 @@ def rollout(levels: np.ndarray, denoised: Tensor, points: int = 7) -> Tensor:
         (M, ...) float64.
     """
     slopes = apply(derivative_matrix(levels, 1, points), denoised.double())
-    shape = (-1,) + (1,) * (denoised.ndim - 1)
-    return -slopes / torch.as_tensor(np.array(levels), dtype=torch.float64).reshape(shape)
-
-
-def rollout_between(levels: np.ndarray, denoised: Tensor) -> tuple[np.ndarray, Tensor]:
-    """Q between successive levels: (D_k - D_{k+1}) / (sigma (sigma_{k+1} - sigma_k)), no network call.
-
-    Placed (and divided by sigma) at the geometric mean of the two levels, where the quotient is exact
-    in the Gaussian tail D ~ 1/sigma and its bias is of second order elsewhere; placed at sigma_k, as in
-    a plain left-end rollout, it is of first order.
-
-    Returns:
-        levels (M - 1,) and Q (M - 1, ...) float64.
-    """
-    middle = np.sqrt(levels[:-1] * levels[1:])
-    shape = (-1,) + (1,) * (denoised.ndim - 1)
-    scale = torch.as_tensor(middle * np.diff(levels), dtype=torch.float64).reshape(shape)
-    return middle, -denoised.double().diff(dim=0) / scale
+    scale = torch.as_tensor(np.array(levels), dtype=torch.float64, device=denoised.device)
+    return -slopes / scale.reshape((-1,) + (1,) * (denoised.ndim - 1))
 
 
 def derivative_matrix(levels: np.ndarray, order: int, points: int) -> np.ndarray:

@@ -21,7 +21,8 @@ def models_of_kind(kind):
 
 def sampling_modules():
     """Modules that decide what a network's samples and their features are."""
-    names = "solvers seeds sampling denoisers/unet denoisers/base metrics/lenet metrics/frechet"
+    names = "solvers seeds sampling schedule denoisers/unet denoisers/base"
+    names += " metrics/features metrics/lenet metrics/frechet"
     return [from_cwd(SOURCE / f"art_rl/{name}.py") for name in names.split()]
 
 
@@ -37,6 +38,17 @@ def shard_files(pattern):
             shard=range(shards),
             **dict(wildcards.items()),
         )
+
+    return files
+
+
+def first_block_files(pattern):
+    """Input function: one file per shard of the model's first seed block, in seed order."""
+
+    def files(wildcards):
+        sampling = MODELS[wildcards.model]["sampling"]
+        shards = -(-sampling["samples"] // sampling["shard"])
+        return expand(pattern, shard=range(shards), model=wildcards.model)
 
     return files
 

@@ -60,6 +60,8 @@ rule train_lenet:
         "<benchmarks>/{model}/train_lenet.tsv"
     conda:
         NUMERICS
+    resources:
+        gpu=gpus,
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -220,7 +222,7 @@ rule trust_ablation:
         lenet="<results>/{model}/lenet.safetensors",
         profile="<results>/{model}/profile.npz",
         train="<results>/{model}/moments_train.npz",
-        endpoints="<results>/{model}/reference/block0_0.npz",
+        endpoints=first_block_files("<results>/{model}/reference/block0_{shard}.npz"),
         numerics=sampling_modules(),
         code=modules("images_trust.py"),
     output:
@@ -234,6 +236,8 @@ rule trust_ablation:
         model="|".join(models_of_kind("image")) or "none",
     conda:
         NUMERICS
+    resources:
+        gpu=gpus,
     params:
         model=lookup("models/{model}", within=config),
     script:

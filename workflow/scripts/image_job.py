@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from art_rl.data import load_data
+from art_rl.device import check_device
 
 
 def image_data(snakemake):
@@ -16,8 +17,10 @@ def image_data(snakemake):
 
 
 def device_of(snakemake):
-    """The device of the rule's model."""
-    return snakemake.params.model["sampling"]["device"]
+    """The device of the rule's model; a GPU must be there, and computes without TF32 as a CPU would."""
+    device = snakemake.params.model["sampling"]["device"]
+    check_device(device)
+    return device
 
 
 def image_experiment(snakemake, build_experiment):

@@ -36,7 +36,7 @@ def main(snakemake):
     reference = []
     for b in range(blocks):
         shards = snakemake.input.endpoints[b * per_block : (b + 1) * per_block]
-        images = [torch.from_numpy(load_shard(path)[1]) for path in shards]
+        images = (torch.from_numpy(load_shard(path)[1]) for path in shards)  # one at a time
         moments = merge(lenet.moments(to_uint8(part.double())) for part in images)
         reference.append(frechet_between(moments, train))
     previews = {f"{m}_K{K}": part.preview for (m, K), part in parts[0].items()}

@@ -15,13 +15,22 @@ def main(snakemake):
         group: [m.id for m in METHODS.values() if m.group == group and m.id in present]
         for group in (LEARNED, HAND_MADE)
     }
-    results = [
-        result
-        for metric in ("fid", "rmse")
-        for result in compare(rows, groups[LEARNED], groups[HAND_MADE], metric)
-    ]
-    write_rows(snakemake.output.csv, results)
-    write_text(snakemake.output.md, comparison_markdown(results, snakemake.wildcards.model))
+
+    def outcomes(learned):
+        return [
+            result
+            for metric in ("fid", "rmse")
+            for result in compare(rows, learned, groups[HAND_MADE], metric)
+        ]
+
+    best = outcomes(groups[LEARNED])
+    forms = {form: outcomes([form]) for form in groups[LEARNED]}
+    tables = {"best": best, **forms}
+    write_rows(
+        snakemake.output.csv,
+        [{"form": form, **row} for form, table in tables.items() for row in table],
+    )
+    write_text(snakemake.output.md, comparison_markdown(best, forms, snakemake.wildcards.model))
 
 
 run(main, snakemake)  # noqa: F821

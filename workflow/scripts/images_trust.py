@@ -8,7 +8,7 @@ from rule_job import run
 from art_rl.experiments import build_experiment
 from art_rl.files import digest, sha256_file, write_text
 from art_rl.image_comparison import trust_markdown
-from art_rl.image_evaluation import measure_shard, shard_seeds
+from art_rl.image_evaluation import measure_shard
 from art_rl.metrics.features import lenet_features
 from art_rl.metrics.frechet import Moments, frechet_between
 from art_rl.profile_data import Profile
@@ -30,7 +30,7 @@ def main(snakemake):
     experiment = image_experiment(snakemake, build_experiment)
     settings = snakemake.params.model
     sampling, ablation = settings["sampling"], settings["trust_ablation"]
-    seeds = shard_seeds(sampling["samples"], sampling["shard"], 0, 0)
+    seeds = range(sampling["samples"])  # the first seed block
     profile = Profile.load(snakemake.input.profile)
     train = Moments.load(snakemake.input.train)
     rows = []
@@ -49,11 +49,11 @@ def main(snakemake):
             solver,
             seeds,
             lenet_features(snakemake.input.lenet, device_of(snakemake)),
-            Endpoints([snakemake.input.endpoints]),
+            Endpoints(snakemake.input.endpoints),
             sampling["batch"],
             folder=Path(snakemake.input.profile).parent / "trust.cells",
             key=[
-                sha256_file(snakemake.input.endpoints),
+                [sha256_file(path) for path in snakemake.input.endpoints],
                 digest([sha256_file(path) for path in snakemake.input.numerics]),
             ],
             device=device_of(snakemake),

@@ -64,11 +64,7 @@ def resumable(snakemake):
     of everything the result depends on (rule, wildcards, parameters, inputs, code), so state of other
     settings or other code is never picked up.
     """
-    files = {
-        os.path.basename(path): sha256_file(path)
-        for path in snakemake.input
-        if os.path.isfile(path)
-    }
+    files = {path: sha256_file(path) for path in snakemake.input if os.path.isfile(path)}
     key = digest(
         [
             snakemake.rule,

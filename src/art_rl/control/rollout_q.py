@@ -4,7 +4,7 @@
         ~  |D_(k-1) - D_k| / (sqrt(sigma_(k-1) sigma_k) (sigma_(k-1) - sigma_k))
 
 It is known when sigma_k is reached and stands for the state there (a bias of first order in the step);
-at the first level the mean |Q| of the table is used.  See stiffness.rollout_between.
+at the first level the mean |Q| of the table is used.
 """
 
 import torch
