@@ -1,28 +1,66 @@
 """Figures of image models, in the style of plots.py: errors against NFE, samples, |Q|, losses."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
-from art_rl.methods import METHODS
-from art_rl.plots import COLUMN, PAGE, SOLVER_NAMES, STYLE, Row, look, plt
+from art_rl.errors import ArtRLError
+from art_rl.plots import (
+    COLUMN,
+    LEARNER_COLOURS,
+    PAGE,
+    SOLVER_NAMES,
+    STYLE,
+    Row,
+    budget_axis,
+    converged_band,
+    draw_profile,
+    error_axis,
+    legend_below,
+    look,
+    new_figure,
+    panel_legend,
+    plt,
+    ratio_axis,
+    ratio_label,
+)
 from art_rl.profile_data import Profile
 from art_rl.quadrature import TRAINED_RANGE, node_density
 
 METRIC_AXES = {"fid": "LeNet-FID", "rmse": "endpoint RMSE (data units)"}
-_BLUE, _ORANGE, _GREEN = "#0072b2", "#d55e00", "#009e73"
+# An error panel ends at this multiple of its best schedule's largest error, so that the good ones fill it.
+HEADROOM = 4
+# Learning curves on the endpoint error are drawn as means of so many iterations.
+SMOOTHED = 5
+_NOTE = {"fontsize": 6, "color": "0.35", "ha": "right", "va": "top"}
+_BLUE, _ORANGE = "#0072b2", "#d55e00"
 
 
-def _legend_below(figure: Figure, axes: Sequence[Axes], columns: int) -> None:
-    entries: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+def _means(rows: Sequence[Row], metric: str) -> dict[int, tuple[float, float]]:
+    """NFE -> mean and standard deviation over seed blocks (0 of one block), ascending."""
+    runs: dict[int, list[float]] = {}
+    for row in rows:
+        runs.setdefault(row["nfe"], []).append(row[metric])
+    return {
+        nfe: (
+            float(np.mean(runs[nfe])),
+            float(np.std(runs[nfe], ddof=1)) if len(runs[nfe]) > 1 else 0.0,
+        )
+        for nfe in sorted(runs)
+    }
+
+
+def _floor_lines(axis: Axes, floors: Mapping[str, float]) -> None:
+    for style, (name, value) in zip(
+        cycle([(0, (1, 1)), (0, (4, 2))]), floors.items(), strict=False
+    ):
+        axis.axhline(value, color="0.45", lw=0.8, ls=style, zorder=1, label=name)
 
 
 def nfe_figure(
@@ -32,50 +70,102 @@ def nfe_figure(
     methods: Sequence[str],
     floors: Mapping[str, float] | None = None,
     label: str | None = None,
+    versus: str = "gaussian",
 ) -> Figure:
-    """One metric against network calls per image, one panel per solver.
+    """One metric against network calls per image, one column per solver, each with its own range.
+
+    Below RMSE stands its ratio to that of ``versus``, as in plots.error_figure.  Curves far above the
+    best one leave their panel at the top.
 
     Args:
         rows: tidy cells {method, solver, K, nfe, block, metric}.
         metric: "fid" or "rmse".
         floors: label -> value drawn as grey lines.
         label: of the vertical axis; default: LeNet-FID or endpoint RMSE.
+
+    Raises:
+        ArtRLError: no cell of any of ``methods`` with one of ``solvers``.
     """
+    floors = floors or {}
+    lines = 1 + (metric == "rmse" and versus in methods)
     with plt.rc_context(STYLE):
         width = PAGE if len(solvers) > 1 else COLUMN
-        figure, axes = plt.subplots(
-            1, len(solvers), figsize=(width, 3.1), squeeze=False, sharey=True, layout="constrained"
-        )
-        for axis, solver in zip(axes[0], solvers, strict=True):
+        figure, axes = new_figure(lines, len(solvers), 1.0 + 2.1 * lines, width, sharex="col")
+        bands = []
+        for column, solver in enumerate(solvers):
             own = [row for row in rows if row["solver"] == solver]
-            calls = sorted({row["nfe"] for row in own})
-            for method in methods:
-                points = {}
-                for row in own:
-                    if row["method"] == method:
-                        points.setdefault(row["nfe"], []).append(row[metric])
-                if not points:
-                    continue
-                x = sorted(points)
-                mean = np.array([np.mean(points[n]) for n in x])
-                sd = np.array([np.std(points[n], ddof=1) if len(points[n]) > 1 else 0 for n in x])
-                axis.plot(x, mean, **look(method))
-                low = np.maximum(mean - sd, mean * 0.05)
-                color = look(method)["color"]
-                axis.fill_between(x, low, mean + sd, color=color, alpha=0.15, lw=0)
-            for index, (name, value) in enumerate((floors or {}).items()):
-                style = [(0, (1, 1)), (0, (4, 2))][index % 2]
-                axis.axhline(value, color="0.45", lw=0.8, ls=style, zorder=1, label=name)
-            axis.set_yscale("log")
-            axis.set_xscale("log")
-            axis.xaxis.set_major_locator(FixedLocator(calls))
-            axis.xaxis.set_minor_locator(NullLocator())
-            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            curves = {
+                name: _means([r for r in own if r["method"] == name], metric) for name in methods
+            }
+            curves = {name: curve for name, curve in curves.items() if curve}
+            if not curves:
+                raise ArtRLError(
+                    f"no cell of the methods drawn with solver {solver!r}: found "
+                    f"{len(rows)} cells; draw a method and a solver that were sampled"
+                )
+            axis = axes[0, column]
+            for name, curve in curves.items():
+                mean, sd = np.array(list(curve.values())).T
+                axis.plot(list(curve), mean, **look(name))
+                if sd.any():
+                    low = np.maximum(mean - sd, mean * 0.05)
+                    colour = look(name)["color"]
+                    axis.fill_between(list(curve), low, mean + sd, color=colour, alpha=0.15, lw=0)
+                    bands = [
+                        Patch(
+                            color="0.6",
+                            alpha=0.4,
+                            lw=0,
+                            label="± 1 standard deviation of seed blocks",
+                        )
+                    ]
+            _floor_lines(axis, floors)
+            calls = sorted({nfe for curve in curves.values() for nfe in curve})
+            best = [
+                min(curve[nfe][0] for curve in curves.values() if nfe in curve) for nfe in calls
+            ]
+            axis.set_ylim(
+                0.8 * min([*best, *floors.values()]), HEADROOM * max([*best, *floors.values()])
+            )
+            error_axis(axis)
+            top = axis.get_ylim()[1]
+            unseen = [name for name in curves if min(curves[name].values())[0] > top]
+            if unseen:
+                names = ", ".join(look(name)["label"] for name in unseen)
+                axis.text(1, 0.99, f"above the panel: {names}", _NOTE, transform=axis.transAxes)
             axis.set_title(SOLVER_NAMES[solver])
-            axis.set_xlabel("network calls per image (NFE)")
+            if lines == 2:
+                base, below, lowest = curves.get(versus, {}), axes[1, column], 1.0
+                for name, curve in curves.items():
+                    ratio = {nfe: curve[nfe][0] / base[nfe][0] for nfe in curve if nfe in base}
+                    below.plot(list(ratio), list(ratio.values()), **look(name))
+                    lowest = min([lowest, *ratio.values()])
+                ratio_axis(below, lowest)
+            for row in axes[:, column]:
+                budget_axis(row, calls)
+            axes[-1, column].set_xlabel("network calls per image (NFE)")
         axes[0, 0].set_ylabel(label or METRIC_AXES[metric])
-        _legend_below(figure, list(axes[0]), 4 if len(solvers) > 1 else 2)
+        if lines == 2:
+            axes[1, 0].set_ylabel(ratio_label(versus))
+        legend_below(figure, axes.ravel(), 4 if len(solvers) > 1 else 2, bands)
     return figure
+
+
+def spread(budgets: Sequence[int], count: int) -> list[int]:
+    """At most ``count`` of the budgets, the ends among them, evenly over their ranks."""
+    ranks = np.linspace(0, len(budgets) - 1, min(count, len(budgets)))
+    return [budgets[int(rank + 0.5)] for rank in ranks]
+
+
+def _montage(images: np.ndarray, columns: int) -> np.ndarray:
+    """(n, C, H, W) as (H', W') or (H', W', 3): ``columns`` images in a row, white lines between."""
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), 255, np.uint8)
+    for index, image in enumerate(images):
+        y, x = (height + 1) * (index // columns), (width + 1) * (index % columns)
+        sheet[:, y : y + height, x : x + width] = image
+    return np.moveaxis(sheet, 0, -1) if channels == 3 else sheet[0]
 
 
 def sample_figure(
@@ -84,31 +174,43 @@ def sample_figure(
     budgets: Sequence[int],
     nfe: Mapping[int, int],
     solver: str,
-    images: int = 4,
+    images: int = 8,
+    columns: int = 4,
 ) -> Figure:
-    """Samples from the same noise: one row per method, one group of images per budget.
+    """Samples from the same noise: one row per method, one block of images per budget.
 
     Args:
         previews: "<method>_K<K>" and, if there is one, "reference" -> uint8 (n, 1 or 3, H, W).
         nfe: K -> network calls per image.
-        images: images per cell.
+        images: images per block (all there are, if fewer).
+        columns: images in a row of a block.
+
+    Raises:
+        ArtRLError: no method or budget to draw, or a preview is missing.
     """
-    groups = [f"K = {K}\nNFE {nfe[K]}" for K in budgets]
-    groups += ["fine\nsolution"] * ("reference" in previews)
-    with plt.rc_context(STYLE):
-        height = 0.45 + len(methods) * PAGE / (len(groups) * images / 2 + 6) / 1.6
-        figure, axes = plt.subplots(
-            len(methods), len(groups), figsize=(PAGE, height), squeeze=False, layout="constrained"
+    if not methods or not budgets:
+        raise ArtRLError(
+            f"samples need a method and a budget, got {list(methods)}, {list(budgets)}"
         )
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.01)
+    missing = [f"{m}_K{K}" for m in methods for K in budgets if f"{m}_K{K}" not in previews]
+    if missing:
+        raise ArtRLError(f"no preview images of {', '.join(missing)}; sample these cells first")
+    groups = [f"K = {K}, NFE {nfe[K]}" for K in budgets]
+    groups += ["fine solution"] * ("reference" in previews)
+    height, width = _montage(previews[f"{methods[0]}_K{budgets[0]}"][:images], columns).shape[:2]
+    cell = (PAGE - 1.2) / len(groups)
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(
+            len(methods), len(groups), 0.5 + len(methods) * (cell * height / width + 0.05)
+        )
+        figure.get_layout_engine().set(w_pad=0.04, h_pad=0.03, wspace=0.01, hspace=0.01)
         for row, method in enumerate(methods):
             for column, group in enumerate(groups):
                 axis = axes[row, column]
                 last = column == len(budgets)
                 key = "reference" if last else f"{method}_K{budgets[column]}"
-                strip = np.concatenate(list(previews[key][:images]), axis=2)
-                strip = np.moveaxis(strip, 0, -1) if len(strip) == 3 else strip[0]
-                axis.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                sheet = _montage(previews[key][:images], columns)
+                axis.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
                 axis.set_xticks([])
                 axis.set_yticks([])
                 axis.grid(False)
@@ -117,59 +219,42 @@ def sample_figure(
                 if row == 0:
                     axis.set_title(group, fontsize=7)
                 if column == 0:
-                    axis.set_ylabel(
-                        METHODS[method].label.replace(" (", "\n("),
-                        rotation=0,
-                        ha="right",
-                        va="center",
-                        fontsize=7,
-                    )
-        figure.suptitle(f"{SOLVER_NAMES[solver]}, same noise in every cell", fontsize=8)
+                    name = look(method)["label"].replace(" (", "\n(")
+                    axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
+        figure.suptitle(f"{SOLVER_NAMES[solver]}, same noise in every block", fontsize=8)
     return figure
+
+
+def _trained_band(axis: Axes) -> None:
+    """Grey over the noise levels that training draws."""
+    axis.axvspan(*TRAINED_RANGE, color="0.93", lw=0, zorder=0, label="levels trained on")
 
 
 def network_profile_figure(profile: Profile) -> Figure:
     """|Q| of a trained network against sigma, what closed forms use of it, and the sensitivity."""
-    sigma, mean = profile.levels, profile.mean[1]
+    sigma, mean, c = profile.levels, profile.mean[1], profile.sigma_data
     low, high = np.quantile(profile.table.astype(np.float64), [0.05, 0.95], axis=0)
     used = node_density(profile)(sigma) ** 2
-    c = profile.sigma_data
     gaussian = (c**2 + sigma**2) ** -1.5
     middle = np.argmin(np.abs(sigma - c))
-    gaussian *= mean[middle] / gaussian[middle]
+    curves = {
+        "sigma": sigma,
+        "q": mean,
+        "q_error": profile.standard_error[1],
+        "q_low": low,
+        "q_high": high,
+        "gaussian": gaussian * mean[middle] / gaussian[middle],
+        "sensitivity": profile.sensitivity,
+        "sensitivity_error": profile.sensitivity_error,
+        "gaussian_sensitivity": c / np.sqrt(c**2 + sigma**2),
+    }
+    figure, left, right = draw_profile(curves, "Gaussian data, scaled")
     with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9), layout="constrained")
-        left.fill_between(
-            sigma, low, high, color=_BLUE, alpha=0.2, lw=0, label="5 % to 95 % of trajectories"
-        )
-        left.plot(sigma, mean, color=_BLUE, label="mean |Q|, measured")
         left.plot(sigma, used, color=_ORANGE, ls="--", label="what the closed form uses")
-        left.plot(sigma, gaussian, color="k", ls=":", lw=0.9, label="Gaussian data, scaled")
-        left.set_yscale("log")
         left.set_ylim(min(used.min(), mean.min()) / 3, 3 * high.max())
-        left.set_ylabel(r"$|Q| = |d^2x/d\sigma^2|$ (1 / data units)")
-        share, error = profile.sensitivity, profile.sensitivity_error
-        right.fill_between(
-            sigma, share - 2 * error, share + 2 * error, color=_BLUE, alpha=0.3, lw=0
-        )
-        right.plot(sigma, share, color=_BLUE)
-        right.plot(sigma, c / np.sqrt(c**2 + sigma**2), color="k", ls=":", lw=0.9)
-        right.set_ylim(0, None)
-        right.set_ylabel("share of a local error\nthat reaches the end")
         for axis in (left, right):
-            axis.axvspan(*TRAINED_RANGE, color="0.93", lw=0, zorder=0)
-            axis.set_xscale("log")
-            axis.set_xlabel(r"noise level $\sigma$ (data units)")
-        left.text(
-            np.sqrt(TRAINED_RANGE[0] * TRAINED_RANGE[1]),
-            left.get_ylim()[0] * 1.3,
-            "trusted: levels trained on",
-            ha="center",
-            va="bottom",
-            fontsize=6,
-            color="0.35",
-        )
-        _legend_below(figure, [left], 4)
+            _trained_band(axis)
+            panel_legend(axis)
     return figure
 
 
@@ -178,37 +263,41 @@ def loss_figure(losses: Mapping[str, Any]) -> Figure:
 
     Args:
         losses: network_losses.json {training, sigma, by_sigma, standard_error}.
+
+    Raises:
+        ArtRLError: no iteration was recorded.
     """
     curve = np.array(losses["training"])
+    if not len(curve):
+        raise ArtRLError("losses hold no training iteration; train the network first")
     window = max(1, len(curve) // 40)
     smooth = np.convolve(curve, np.ones(window) / window, mode="valid")
     with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.7), layout="constrained")
-        left.plot(np.arange(1, len(curve) + 1), curve, color="0.8", lw=0.4, label="per batch")
+        figure, ((left, right),) = new_figure(1, 2, 3.1)
+        left.plot(np.arange(1, len(curve) + 1), curve, color="0.75", lw=0.4, label="one batch")
         left.plot(
             np.arange(len(smooth)) + window,
             smooth,
             color=_BLUE,
-            label=f"mean of the last {window}",
+            label=f"mean of the last {window} batches",
         )
         left.set_ylim(0.8 * np.min(smooth), 2.5 * np.median(smooth))
         left.set_xlabel("iteration")
-        left.set_ylabel("EDM loss (training)")
-        left.legend(loc="upper right")
+        left.set_ylabel("EDM loss in training\n(about 1 if untrained)")
         sigma = np.array(losses["sigma"])
         names = {"train": ("training images", _BLUE), "held_out": ("held-out images", _ORANGE)}
-        for key, (label, color) in names.items():
+        for key, (label, colour) in names.items():
             mean, error = (np.array(losses[k][key]) for k in ("by_sigma", "standard_error"))
-            right.plot(sigma, mean, color=color, marker="o", label=label)
-            right.fill_between(
-                sigma, mean - 2 * error, mean + 2 * error, color=color, alpha=0.2, lw=0
-            )
-        right.axvspan(*TRAINED_RANGE, color="0.93", lw=0, zorder=0)
+            right.plot(sigma, mean, color=colour, marker="o", label=label)
+            low, high = mean - 2 * error, mean + 2 * error
+            right.fill_between(sigma, low, high, color=colour, alpha=0.25, lw=0)
+        _trained_band(right)
         right.set_xscale("log")
-        right.set_yscale("log")
+        error_axis(right)
         right.set_xlabel(r"noise level $\sigma$ (data units)")
-        right.set_ylabel("EDM loss (weighted)")
-        right.legend(loc="best")
+        right.set_ylabel("EDM loss at one level\n(about 1 if untrained)")
+        panel_legend(left)
+        panel_legend(right, 2, [Patch(color="0.6", alpha=0.5, lw=0, label="± 2 standard errors")])
     return figure
 
 
@@ -223,43 +312,52 @@ def _longest_trial(rows: Sequence[Row]) -> list[Row]:
 
 
 def learning_curves_figure(
-    clocks: Mapping[str, Sequence[Row]], endpoint: Mapping[str, Sequence[Row]]
+    clocks: Mapping[str, Sequence[Row]],
+    endpoint: Mapping[str, Sequence[Row]],
+    criterion: float | None = None,
 ) -> Figure:
-    """Learning on |Q| (left) and on the measured endpoint error (right).
+    """Learning on |Q| (first panel) and on the measured endpoint error, one panel per solver.
 
     Args:
         clocks: label -> rows {iteration, ratio} with a ratio.
-        endpoint: solver -> rows {budget, iteration, rmse_policy or rmse_draws}.
+        endpoint: solver -> rows {budget, iteration, rmse_draws}.
+        criterion: ratio - 1 up to which a clock counts as converged, if any.
     """
+    budgets = sorted({row["budget"] for rows in endpoint.values() for row in rows})
+    # Sequential and readable without colour; its end is too bright for lines on white.
+    colours = dict(
+        zip(budgets, plt.get_cmap("viridis")(np.linspace(0, 0.88, len(budgets))), strict=True)
+    )
     with plt.rc_context(STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9), layout="constrained")
-        for color, (label, rows) in zip(
-            (_ORANGE, _BLUE, _GREEN, "#8c510a"), clocks.items(), strict=False
-        ):
+        figure, axes = new_figure(1, 1 + len(endpoint), 3.1, PAGE if endpoint else COLUMN)
+        left, *right = axes[0]
+        for colour, (label, rows) in zip(cycle(LEARNER_COLOURS), clocks.items(), strict=False):
             x = [row["iteration"] + 1 for row in rows]
-            left.plot(x, [row["ratio"] for row in rows], color=color, label=label)
+            left.plot(x, [row["ratio"] for row in rows], color=colour, label=label)
         left.axhline(1, color="k", ls="--", lw=0.9, label="closed form")
-        left.axhspan(1, 1.03, color="0.9", lw=0, zorder=0)
+        if criterion is not None:
+            converged_band(left, criterion)
         first = [rows[0]["ratio"] for rows in clocks.values() if rows]
-        left.set_ylim(0.9, min(max([1.3, *first]) + 0.1, 2.0))
-        left.set_xlabel("iteration")
+        left.set_ylim(0.9, min(max([1.1, *first]) + 0.1, 2.0))
+        left.set_title(r"learning on $|Q|$")
         left.set_ylabel("objective / closed form")
-        left.legend(loc="upper right")
-        looks = {"euler": ("-", _BLUE), "heun": ("-", _ORANGE), "rk4": ("-", _GREEN)}
-        for solver, rows in endpoint.items():
-            style, color = looks[solver]
-            named = False
+        for axis, (solver, rows) in zip(right, endpoint.items(), strict=True):
             for K in sorted({row["budget"] for row in rows}):
                 mine = _longest_trial([row for row in rows if row["budget"] == K])
-                y = np.array([row["rmse_draws"] for row in mine])
-                y = np.convolve(np.pad(y, 2, mode="edge"), np.ones(5) / 5, mode="valid")
-                x = np.arange(1, len(y) + 1)
-                label = None if named else f"{SOLVER_NAMES[solver]}, one line per K"
-                right.plot(x, y / y[0], color=color, ls=style, lw=0.9, label=label)
-                named = True
-        right.axhline(1, color="k", lw=0.6)
-        right.set_xlabel("iteration")
-        right.set_ylabel("RMSE of sampled schedules\n/ at the start")
-        if endpoint:
-            right.legend(loc="upper right")
+                y = np.pad([row["rmse_draws"] for row in mine], SMOOTHED // 2, mode="edge")
+                y = np.convolve(y, np.ones(SMOOTHED) / SMOOTHED, mode="valid")
+                axis.plot(
+                    np.arange(1, len(y) + 1), y / y[0], color=colours[K], lw=1.1, label=f"K = {K}"
+                )
+            axis.axhline(1, color="k", lw=0.6)
+            axis.set_title(f"endpoint reward, {SOLVER_NAMES[solver]}")
+        for axis in axes[0]:
+            axis.set_xlabel("iteration")
+            axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if right:
+            right[0].set_ylabel(
+                f"RMSE of drawn schedules / at\nthe start (mean of {SMOOTHED} iterations)"
+            )
+        # A column of learners, then K in threes.
+        legend_below(figure, axes[0], 1 + -(-len(budgets) // 3))
     return figure

@@ -6,6 +6,7 @@ Colours are Okabe and Ito's, safe for colour-blind readers; hand-made schedules 
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -14,9 +15,19 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
 
 from art_rl.files import atomic_path
 from art_rl.methods import METHODS
@@ -72,6 +83,10 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
 
 METRIC_AXES = {"w2": "Wasserstein-2 (data units)", "rmse": "endpoint RMSE (data units)"}
 SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "rk4": "RK4"}
+# Learners drawn side by side, in order.
+LEARNER_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#8c510a")
+# Ratios above this leave their panel: schedules that far off need no reading.
+LARGEST_RATIO = 3
 
 
 def look(method: str) -> dict[str, Any]:
@@ -100,7 +115,7 @@ def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
     plt.close(figure)
 
 
-def _new(rows: int, columns: int, height: float, width: float = PAGE, **kw: Any) -> Any:
+def new_figure(rows: int, columns: int, height: float, width: float = PAGE, **kw: Any) -> Any:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **kw
@@ -108,31 +123,61 @@ def _new(rows: int, columns: int, height: float, width: float = PAGE, **kw: Any)
     return figure, axes
 
 
-def _error_axis(axis: Axes) -> None:
-    """Logarithmic, with plain numbers at 1, 2 and 5 where the range is short."""
+def plain_numbers(axis: Axis, locator: Locator) -> None:
+    """Ticks where ``locator`` puts them, as plain numbers, none between."""
+    axis.set_major_locator(locator)
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def error_axis(axis: Axes) -> None:
+    """Logarithmic, with plain numbers where the range is short."""
     axis.set_yscale("log")
     low, high = axis.get_ylim()
     if high / low < 100:
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_minor_locator(NullLocator())
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        subs = (1, 2, 5) if high / low > 10 else (1, 2, 3, 5, 7)
+        plain_numbers(axis.yaxis, LogLocator(subs=subs))
 
 
-def _budget_axis(axis: Axes, budgets: Sequence[int]) -> None:
+def ratio_axis(axis: Axes, lowest: float) -> None:
+    """Logarithmic from below ``lowest`` (and 1) to LARGEST_RATIO."""
+    low = 0.85 * min(lowest, 1.0)
+    ticks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3]
+    if low > 0.4:
+        ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3]
+    axis.set_yscale("log")
+    axis.set_ylim(low, LARGEST_RATIO)
+    plain_numbers(axis.yaxis, FixedLocator(ticks))
+
+
+def budget_axis(axis: Axes, budgets: Sequence[int]) -> None:
+    """Logarithmic, with a tick at every budget."""
     axis.set_xscale("log")
-    axis.xaxis.set_major_locator(FixedLocator(list(budgets)))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(axis.xaxis, FixedLocator(list(budgets)))
 
 
-def _legend(figure: Figure, axes: np.ndarray, columns: int) -> None:
-    """One legend for all panels, below them."""
+def legend_below(
+    figure: Figure, axes: Iterable[Axes], columns: int, more: Sequence[Artist] = ()
+) -> None:
+    """One legend for all panels, below them; ``more`` are handles that no panel holds."""
     entries: dict[str, Any] = {}
-    for axis in axes.ravel():
+    for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(
-        entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=7
+    entries |= {str(handle.get_label()): handle for handle in more}
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+
+
+def panel_legend(axis: Axes, columns: int = 2, more: Sequence[Artist] = ()) -> None:
+    """The legend of one panel, below it: for panels whose lines mean different things."""
+    handles = [*axis.get_legend_handles_labels()[0], *more]
+    axis.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=columns,
+        columnspacing=1.0,
+        handlelength=1.8,
     )
 
 
@@ -154,14 +199,14 @@ def error_figure(
     if versus in methods and "rmse" in metrics:
         lines.append(("rmse", True))
     with plt.rc_context(STYLE):
-        figure, axes = _new(len(lines), len(solvers), 0.75 + 1.9 * len(lines), sharex="col")
+        figure, axes = new_figure(len(lines), len(solvers), 0.75 + 1.9 * len(lines), sharex="col")
         for column, solver in enumerate(solvers):
             own = [row for row in rows if row["solver"] == solver]
             budgets = sorted({row["K"] for row in own})
             for line, (metric, relative) in enumerate(lines):
                 axis = axes[line, column]
                 base = _curve(own, versus, metric, budgets) if relative else None
-                lowest = 0.5
+                lowest = 1.0
                 for method in methods:
                     mean = _curve(own, method, metric, budgets)
                     if not np.isfinite(mean).any():
@@ -182,27 +227,25 @@ def error_figure(
                         fontsize=6,
                         color="0.4",
                     )
-                _error_axis(axis)
-                _budget_axis(axis, budgets)
+                error_axis(axis)
+                budget_axis(axis, budgets)
                 axis.set_visible(axis.has_data())
                 if relative:
                     # Far worse curves leave the panel at the top; the panels above hold them.
-                    axis.set_ylim(0.8 * lowest, 3)
-                    axis.yaxis.set_major_locator(
-                        FixedLocator([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2])
-                    )
-                    axis.yaxis.set_minor_locator(NullLocator())
-                    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                    ratio_axis(axis, lowest)
                 if line == 0:
                     axis.set_title(SOLVER_NAMES[solver])
                 if column == 0:
-                    name = METRIC_AXES[metric]
-                    name = f"RMSE / RMSE of\n{METHODS[versus].label}" if relative else name
-                    axis.set_ylabel(name)
+                    axis.set_ylabel(ratio_label(versus) if relative else METRIC_AXES[metric])
                 if line == len(lines) - 1:
                     axis.set_xlabel("steps K")
-        _legend(figure, axes, 4)
+        legend_below(figure, axes.ravel(), 4)
     return figure
+
+
+def ratio_label(versus: str) -> str:
+    """Of the axis of RMSE relative to the method ``versus``."""
+    return f"RMSE / RMSE of\n{look(versus)['label']}"
 
 
 def _curve(rows: Sequence[Row], method: str, metric: str, budgets: Sequence[int]) -> np.ndarray:
@@ -226,7 +269,7 @@ def schedule_figure(
     """
     budgets = sorted({K for _, K in schedules})
     with plt.rc_context(STYLE):
-        figure, axes = _new(1, len(budgets), 3.1, sharey=True)
+        figure, axes = new_figure(1, len(budgets), 3.1, sharey=True)
         for axis, K in zip(axes[0], budgets, strict=True):
             for method in methods:
                 if (method, K) in schedules:
@@ -240,7 +283,7 @@ def schedule_figure(
             axis.yaxis.set_minor_locator(NullLocator())
         axes[0, 0].set_ylabel(r"noise level $\sigma_k$ (data units)")
         axes[0, 0].set_ylim(0, None)
-        _legend(figure, axes, 4)
+        legend_below(figure, axes.ravel(), 4)
     return figure
 
 
@@ -251,16 +294,21 @@ def theta_figure(clocks: Mapping[str, Sequence[Row]], optimum: Sequence[Row]) ->
         clocks: label -> rows {t, mean, low, high} of one learner.
         optimum: rows {t, theta} of the time-only closed form.
     """
-    colours = ["#d55e00", "#0072b2", "#009e73", "#8c510a"]
     with plt.rc_context(STYLE):
-        figure, axes = _new(1, 1, 2.7, COLUMN)
+        figure, axes = new_figure(1, 1, 2.7, COLUMN)
         axis = axes[0, 0]
         span = max(row["t"] for row in optimum)
-        for colour, (label, rows) in zip(colours, clocks.items(), strict=False):
+        banded = []
+        for colour, (label, rows) in zip(cycle(LEARNER_COLOURS), clocks.items(), strict=False):
+            # The last step lands on sigma = 0 from wherever the clock is: its speed is the distance
+            # left, not one that was learned, and would be drawn as a spike.
+            rows = rows[:-1]
             t = np.array([row["t"] for row in rows]) / span
             mean, low, high = (np.array([row[k] for row in rows]) for k in ("mean", "low", "high"))
-            floor = mean.max() * 1e-6
-            axis.fill_between(t, np.maximum(low, floor), high, color=colour, alpha=0.25, lw=0)
+            if (high > low * (1 + 1e-6)).any():
+                low = np.maximum(low, mean.max() * 1e-6)
+                axis.fill_between(t, low, high, color=colour, alpha=0.25, lw=0)
+                banded.append(colour)
             axis.plot(t, mean, color=colour, label=label.replace("_", " "))
         t = np.array([row["t"] for row in optimum]) / span
         axis.plot(t, [row["theta"] for row in optimum], "k--", lw=0.9, label="closed form")
@@ -268,8 +316,55 @@ def theta_figure(clocks: Mapping[str, Sequence[Row]], optimum: Sequence[Row]) ->
         axis.set_xlim(0, 1)
         axis.set_xlabel("clock time t / T")
         axis.set_ylabel(r"speed $\theta = d\psi/dt$")
-        _legend(figure, axes, 2)
+        colour = banded[0] if len(banded) == 1 else "0.6"
+        band = Patch(color=colour, alpha=0.25, lw=0, label="99 % of trajectories")
+        legend_below(figure, [axis], 2, [band] if banded else [])
     return figure
+
+
+def draw_profile(
+    curves: Mapping[str, np.ndarray], gaussian: str = "Gaussian data"
+) -> tuple[Figure, Axes, Axes]:
+    """Panels of |Q| and of the flow's sensitivity, still without legends.
+
+    Args:
+        curves: the columns of `profile_figure`.
+        gaussian: label of the curve ``gaussian`` on the left.
+    """
+    sigma, q, q_error = curves["sigma"], curves["q"], curves["q_error"]
+    blue, sky = "#0072b2", "#56b4e9"
+    errors = "± 2 standard errors"
+    with plt.rc_context(STYLE):
+        figure, ((left, right),) = new_figure(1, 2, 3.1)
+        tiny = q.max() * 1e-9
+        left.fill_between(
+            sigma,
+            np.maximum(curves["q_low"], tiny),
+            curves["q_high"],
+            color=sky,
+            alpha=0.35,
+            lw=0,
+            label="5 % to 95 % of trajectories",
+        )
+        low = np.maximum(q - 2 * q_error, tiny)
+        left.fill_between(sigma, low, q + 2 * q_error, color=blue, alpha=0.5, lw=0, label=errors)
+        left.plot(sigma, q, color=blue, label="mean over trajectories")
+        left.plot(sigma, curves["gaussian"], "k:", lw=1.1, label=gaussian)
+        left.set_yscale("log")
+        left.set_ylim(q.min() / 20, curves["q_high"].max() * 2)
+        left.set_ylabel(r"$|Q| = |d^2x/d\sigma^2|$ (1 / data units)")
+        share, error = curves["sensitivity"], curves["sensitivity_error"]
+        right.fill_between(
+            sigma, share - 2 * error, share + 2 * error, color=blue, alpha=0.3, lw=0, label=errors
+        )
+        right.plot(sigma, share, color=blue, label="share, mean over trajectories")
+        right.plot(sigma, curves["gaussian_sensitivity"], "k:", lw=1.1, label="Gaussian data")
+        right.set_ylim(0, None)
+        right.set_ylabel("share of a local error\nthat reaches the end")
+        for axis in (left, right):
+            axis.set_xscale("log")
+            axis.set_xlabel(r"noise level $\sigma$ (data units)")
+    return figure, left, right
 
 
 def profile_figure(rows: Sequence[Row]) -> Figure:
@@ -279,49 +374,19 @@ def profile_figure(rows: Sequence[Row]) -> Figure:
         rows: {sigma, q, q_error, q_low, q_high, gaussian, sensitivity, sensitivity_error,
             gaussian_sensitivity}; errors are standard errors, low and high the 5 % and 95 % points.
     """
-    column = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    sigma = column["sigma"]
+    figure, left, right = draw_profile(
+        {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    )
     with plt.rc_context(STYLE):
-        figure, (axes,) = _new(1, 2, 2.7)
-        left, right = axes
-        tiny = column["q"].max() * 1e-9
-        left.fill_between(
-            sigma,
-            np.maximum(column["q_low"], tiny),
-            column["q_high"],
-            color="#56b4e9",
-            alpha=0.25,
-            lw=0,
-            label="5 % to 95 % of trajectories",
-        )
-        low = np.maximum(column["q"] - 2 * column["q_error"], tiny)
-        left.fill_between(
-            sigma,
-            low,
-            column["q"] + 2 * column["q_error"],
-            color="#0072b2",
-            alpha=0.5,
-            lw=0,
-            label="± 2 standard errors",
-        )
-        left.plot(sigma, column["q"], color="#0072b2", label="mean over trajectories")
-        left.plot(sigma, column["gaussian"], "k--", lw=0.9, label="Gaussian data")
-        left.set_yscale("log")
-        left.set_ylim(column["q"].min() / 20, column["q_high"].max() * 2)
-        left.set_ylabel(r"$|Q| = |d^2x/d\sigma^2|$ (1 / data units)")
-        share, error = column["sensitivity"], column["sensitivity_error"]
-        right.fill_between(
-            sigma, share - 2 * error, share + 2 * error, color="#0072b2", alpha=0.35, lw=0
-        )
-        right.plot(sigma, share, color="#0072b2")
-        right.plot(sigma, column["gaussian_sensitivity"], "k--", lw=0.9)
-        right.set_ylim(0, None)
-        right.set_ylabel("share of a local error\nthat reaches the end")
-        for axis in axes:
-            axis.set_xscale("log")
-            axis.set_xlabel(r"noise level $\sigma$ (data units)")
-        _legend(figure, axes, 4)
+        panel_legend(left)
+        panel_legend(right)
     return figure
+
+
+def converged_band(axis: Axes, criterion: float) -> None:
+    """Grey where a time-only learner counts as converged: up to ``criterion`` above the closed form."""
+    label = f"converged: within {100 * criterion:g} %"
+    axis.axhspan(1, 1 + criterion, color="0.85", lw=0, zorder=0, label=label)
 
 
 def learning_figure(
@@ -334,12 +399,11 @@ def learning_figure(
         bound: per-trajectory bound over the closed form, if known.
         criterion: ratio up to which a time-only learner counts as converged.
     """
-    colours = ["#d55e00", "#0072b2", "#009e73", "#8c510a"]
     with plt.rc_context(STYLE):
-        figure, axes = _new(1, 1, 2.7, COLUMN)
+        figure, axes = new_figure(1, 1, 2.7, COLUMN)
         axis = axes[0, 0]
         top = 0.0
-        for colour, (label, seeds) in zip(colours, curves.items(), strict=False):
+        for colour, (label, seeds) in zip(cycle(LEARNER_COLOURS), curves.items(), strict=False):
             for index, rows in enumerate(seeds.values()):
                 x = [row["iteration"] + 1 for row in rows]
                 y = np.array([row["ratio"] for row in rows])
@@ -348,7 +412,7 @@ def learning_figure(
                     f"{label.replace('_', ' ')} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
                 )
                 axis.plot(x, y, color=colour, lw=0.9, alpha=0.9, label=text if index == 0 else None)
-        axis.axhspan(1, 1 + criterion, color="0.85", lw=0, zorder=0)
+        converged_band(axis, criterion)
         axis.axhline(1, color="k", lw=0.9, ls="--", label="closed form")
         if bound is not None:
             axis.axhline(bound, color="k", lw=0.9, ls=":", label="per-trajectory bound")
@@ -356,5 +420,5 @@ def learning_figure(
         axis.set_ylim(low, max(1.3, 1.15 * top))
         axis.set_xlabel("iteration")
         axis.set_ylabel("objective / closed form")
-        _legend(figure, axes, 2)
+        legend_below(figure, axes.ravel(), 2)
     return figure

@@ -10,6 +10,7 @@ from art_rl.image_plots import (
     network_profile_figure,
     nfe_figure,
     sample_figure,
+    spread,
 )
 from art_rl.methods import METHODS
 from art_rl.plots import save, schedule_figure, theta_figure
@@ -32,8 +33,8 @@ DRAWN = (
     "transfer_data",
 )
 SAMPLED = ("uniform", "dpm", "edm", "quadrature", "art_rl_paper", "transfer_data")
-# Budgets of the schedule and sample figures: at most so many, the smallest.
-BUDGETS = 6
+# Budgets of the schedule figure (at most so many, the smallest) and of the sample figures.
+BUDGETS, SAMPLED_BUDGETS = 6, 4
 
 
 def main(snakemake):
@@ -88,7 +89,9 @@ def main(snakemake):
                 if all(any(r["method"] == n and r["K"] == K for r in mine) for n in methods)
             ]
             nfe = {row["K"]: row["nfe"] for row in mine}
-            return sample_figure(read_npz(path), methods, common[:BUDGETS], nfe, solver)
+            return sample_figure(
+                read_npz(path), methods, spread(common, SAMPLED_BUDGETS), nfe, solver
+            )
 
         figures[f"samples_{solver}"] = samples
 

@@ -11,6 +11,7 @@ from art_rl.image_plots import (
     network_profile_figure,
     nfe_figure,
     sample_figure,
+    spread,
 )
 from art_rl.methods import METHODS
 from art_rl.plots import SOLVER_NAMES, save, schedule_figure, theta_figure
@@ -24,13 +25,16 @@ DRAWN = (
     "uniform",
     "dpm",
     "edm",
+    "arctan",
     "gaussian",
     "quadrature",
     "endpoint",
     "art_rl_feedback",
     "art_rl_endpoint",
 )
-SAMPLED = ("uniform", "dpm", "edm", "gaussian", "quadrature", "art_rl_endpoint")
+SAMPLED = ("uniform", "dpm", "edm", "arctan", "gaussian", "quadrature", "art_rl_endpoint")
+# Budgets of the sample figures, from the smallest to the largest.
+BUDGETS = 4
 
 
 def learner_label(path):
@@ -71,7 +75,7 @@ def main(snakemake):
                 if k == K and method in drawn and solver in ("any", solvers[-1]):
                     levels[method, K] = Schedule.load(path).sigmas
         figure = schedule_figure(levels, drawn, profile.sigma_min)
-        figure.suptitle(f"Rows made for one solver: {SOLVER_NAMES[solvers[-1]]}", fontsize=8)
+        figure.suptitle(f"schedules for {SOLVER_NAMES[solvers[-1]]}", fontsize=8)
         return figure
 
     figures["schedules"] = schedules
@@ -85,7 +89,8 @@ def main(snakemake):
         endpoint = {}
         for path in snakemake.input.endpoint:
             endpoint[Path(path).parent.parent.name.rsplit("_", 1)[-1]] = read_json_lines(path)
-        return learning_curves_figure(clocks, endpoint)
+        criteria = [read_json(path)["report"]["criterion"] for path in snakemake.input.reports]
+        return learning_curves_figure(clocks, endpoint, min(criteria, default=None))
 
     def theta():
         clocks = {learner_label(path): read_rows(path) for path in snakemake.input.thetas}
@@ -98,14 +103,11 @@ def main(snakemake):
 
         def samples(solver=solver, path=path):
             own = [row for row in tables if row["solver"] == solver]
-            shown = {row["method"] for row in own}
-            return sample_figure(
-                read_npz(path),
-                [name for name in METHODS if name in SAMPLED and name in shown],
-                [K for K in budgets if K <= 10],
-                {row["K"]: row["nfe"] for row in own},
-                solver,
-            )
+            cells = {(row["method"], row["K"]) for row in own}
+            methods = [n for n in METHODS if n in SAMPLED and any(n == name for name, _ in cells)]
+            common = [K for K in budgets if all((name, K) in cells for name in methods)]
+            nfe = {row["K"]: row["nfe"] for row in own}
+            return sample_figure(read_npz(path), methods, spread(common, BUDGETS), nfe, solver)
 
         figures[f"samples_{solver}"] = samples
 
