@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,6 +36,7 @@ SMOKE_NETWORK = {
     "attn_resolutions": [4],
 }
 SIGMAS = (0.002, 0.05, 0.5, 3.0, 80.0)
+PAPER = Path(__file__).parents[1] / "config/paper.yaml"
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,21 @@ class Variant:
         return self.options.get("dtype", torch.float32)
 
 
+def configured_speed() -> dict[str, Any]:
+    """``speed`` of CIFAR-10 in config/paper.yaml: what a run samples with, and its plan needs."""
+    return yaml.safe_load(PAPER.read_text())["models"]["cifar10"]["speed"]
+
+
+def configured(graphs: bool) -> Variant:
+    """`configured_speed` as a variant; without CUDA there are no CUDA graphs."""
+    options = configured_speed()
+    options["dtype"] = getattr(torch, options.get("dtype", "float32"))
+    options["cuda_graphs"] = graphs and options.get("cuda_graphs", False)
+    return Variant("configured", options, all_batches=True)
+
+
 def variants(compile: bool | str, graphs: bool) -> list[Variant]:
-    """Official, single switches, everything together."""
+    """Official, as configured, single switches, everything together."""
     together = {
         "channels_last": True,
         "fused_attention": True,
@@ -61,6 +77,7 @@ def variants(compile: bool | str, graphs: bool) -> list[Variant]:
     }
     return [
         Variant("official", all_batches=True),
+        configured(graphs),
         Variant("channels_last", {"channels_last": True}),
         Variant("fused_attention", {"fused_attention": True}),
         Variant("bf16", {"dtype": torch.bfloat16}),
