@@ -138,6 +138,18 @@ FAULTS = {
         "models.toy.learners.fedback must name one of the learners, got 'fedback'; "
         "known: feedback, paper, endpoint",
     ),
+    "misspelt key of a model's learner": (
+        change(["models", "toy", "learners"], {"endpoint": {"iteration": 3}}),
+        "unknown key 'models.toy.learners.endpoint.iteration'; did you mean 'iterations'",
+    ),
+    "a model's learner of the other kind": (
+        change(["models", "toy", "learners"], {"feedback": {"draws": 8}}),
+        "unknown key 'models.toy.learners.feedback.draws'",
+    ),
+    "misspelt key of a model's profile": (
+        change(["models", "toy", "profile"], {"level": 16}),
+        "unknown key 'models.toy.profile.level'; did you mean 'levels'",
+    ),
     "w2 in two dimensions": (
         change(["models", "toy", "target"], {"kind": "gaussian", "std": 0.5, "dim": 2}),
         "tables.toy_euler.metrics must not have w2, got ['w2', 'rmse']: model toy has no exact 1-D "

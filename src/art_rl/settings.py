@@ -49,7 +49,7 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
             check_sigma_range(model["sigma_min"], model["sigma_max"])
         except ArtRLError as error:
             raise ArtRLError(f"config: models.{name}: {error}") from None
-        _check_model(name, model, settings.get("learners", {}))
+        _check_model(name, model, settings.get("learners", {}), schema)
     _check_checkpoints(settings)
     for name, table in settings["tables"].items():
         if table["model"] not in settings["models"]:
@@ -90,14 +90,20 @@ def wanted_cells(settings: dict[str, Any], model: str, solver: str) -> list[tupl
 TRAINED_NOISE = {"P_mean": -1.2, "P_std": 1.2}
 
 
-def _check_model(name: str, model: dict[str, Any], learners: dict[str, Any]) -> None:
-    """Learners that one model has settings for, and the noise levels its network is trained on."""
-    for learner in model.get("learners", {}):
+def _check_model(
+    name: str, model: dict[str, Any], learners: dict[str, Any], schema: dict[str, Any]
+) -> None:
+    """Settings that one model has for its learners, and the noise levels its network is trained on."""
+    for learner, own in model.get("learners", {}).items():
         if learner not in learners:
             raise ArtRLError(
                 f"config: models.{name}.learners.{learner} must name one of the learners, "
                 f"got {learner!r}; known: {', '.join(learners) or 'none'}"
             )
+        part = schema["$defs"][f"{learners[learner]['kind']}_settings"]
+        for path in (learner, "learners", name, "models"):  # so that the error names the whole path
+            own, part = {path: own}, {"type": "object", "properties": {path: part}}
+        check_settings(own, {**part, "$defs": schema["$defs"]})
     for key, value in TRAINED_NOISE.items():
         given = model.get("training", {}).get(key, value)
         if given != value:
