@@ -83,7 +83,7 @@ def transfer_paths(name):
     budgets = {
         K
         for table, entry in TABLES.items()
-        if name in entry.get("methods", [])
+        if name in methods_of_table(config, table)
         for K in entry["budgets"]
     }
     return [f"<results>/{{model}}/schedules/{name}/{{solver}}/K{K}.json" for K in sorted(budgets)]

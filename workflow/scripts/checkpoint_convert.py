@@ -6,7 +6,6 @@ from rule_job import run
 
 from art_rl.checkpoints import convert_snapshot
 from art_rl.denoisers.edm import load_network
-from art_rl.errors import ArtRLError
 
 
 def main(snakemake):
@@ -15,9 +14,9 @@ def main(snakemake):
     try:
         # Names and shapes are checked here, before hours of sampling.
         denoiser = load_network(weights, facts)
-    except ArtRLError:
-        Path(weights).unlink()
-        Path(facts).unlink()
+    except BaseException:  # no network that nobody can load stays behind, whatever went wrong
+        Path(facts).unlink(missing_ok=True)
+        Path(weights).unlink(missing_ok=True)
         raise
     print(f"{denoiser.digest[:12]}: shape {denoiser.shape}, {denoiser.label_dim} classes")
 

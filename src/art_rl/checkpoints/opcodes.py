@@ -7,7 +7,7 @@ table of stand-ins.  A stand-in is data with functions of ours attached; no obje
 to the table, and no name is ever imported.  What is not on the lists is refused by name.
 
 Cost is bounded: one pass over the file, at most MAX_OPCODES opcodes, no recursion, dictionary keys
-and set items restricted to strings and integers (hashing nested tuples can take exponential time).
+and set items restricted to short strings and small integers (see ``_check_key``).
 """
 
 import pickletools
@@ -21,6 +21,8 @@ from art_rl.errors import ArtRLError
 MAX_OPCODES = 1_000_000  # the largest released EDM network takes about 60,000
 MAX_STACK = 100_000  # values waiting on one stack; picklers batch containers by 1,000
 MAX_MARKS = 1_000  # nesting of open containers; released files stay below 30
+MAX_KEY_LENGTH = 1_000  # characters of a dictionary key or set item; official ones stay below 50
+MAX_KEY_INTEGER = 1 << 16  # official files use no integers as keys at all
 
 
 class Stream(Protocol):
@@ -152,7 +154,11 @@ class _Interpreter:
             elif name in _PUSH_NEW:
                 self.push(_PUSH_NEW[name]())
             elif name in ("MEMOIZE", "BINPUT", "LONG_BINPUT"):
-                self.memo[len(self.memo) if name == "MEMOIZE" else argument] = self.top()
+                index = len(self.memo) if name == "MEMOIZE" else argument
+                # Picklers count from 0; freely chosen indices could be made to collide in the memo.
+                if index >= MAX_OPCODES:
+                    refuse(f"it uses the memo entry {index}, readable are {MAX_OPCODES}")
+                self.memo[index] = self.top()
             elif name in ("BINGET", "LONG_BINGET"):
                 if argument not in self.memo:
                     refuse(f"the pickle is damaged: memo entry {argument} does not exist")
@@ -294,8 +300,18 @@ class _Interpreter:
 
 
 def _check_key(key: Any) -> str | int:
+    """Refuse keys that are slow to hash or to find.
+
+    Nested tuples can take exponential time to hash.  Python's hashes of numbers are no secret, so many
+    freely chosen ones can collide (all multiples of 2^61 - 1 hash to 0) and make a table quadratic;
+    hashes of strings are random per process, but equal strings are compared character by character.
+    """
     if not isinstance(key, str | int):
         refuse(f"a dictionary key or set item is {describe(key)}, not a string or an integer")
+    if isinstance(key, str) and len(key) > MAX_KEY_LENGTH:
+        refuse(f"a dictionary key or set item has {len(key)} characters, at most {MAX_KEY_LENGTH}")
+    if isinstance(key, int) and abs(key) > MAX_KEY_INTEGER:
+        refuse(f"a dictionary key or set item is {describe(key)}, at most {MAX_KEY_INTEGER} in size")
     return key
 
 

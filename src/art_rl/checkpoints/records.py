@@ -7,12 +7,14 @@ class_name, state.
 """
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from art_rl.checkpoints.opcodes import Buildable, StandIn, describe, refuse
-from art_rl.checkpoints.storages import read_storage, rebuild_parameter, rebuild_tensor
+from art_rl.checkpoints.storages import rebuild_parameter, rebuild_tensor, storage_reader
 
 PERSISTENCE_VERSION = 6
+MAX_CLASS_NAME = 200  # characters; looked at once per call, and calls are cheap to repeat
 
 
 class Module(Buildable):
@@ -69,8 +71,15 @@ def _reconstruct_module(arguments: tuple) -> Module:
     if type(version) is not int or version != PERSISTENCE_VERSION:
         refuse(f"persistence version is {describe(version)}, readable is {PERSISTENCE_VERSION}")
     class_name, state = meta["class_name"], meta["state"]
-    if not isinstance(class_name, str) or not class_name.isidentifier():
-        refuse(f"a class name is {describe(class_name)}, not an identifier")
+    if (
+        not isinstance(class_name, str)
+        or len(class_name) > MAX_CLASS_NAME
+        or not class_name.isidentifier()
+    ):
+        refuse(
+            f"a class name is {describe(class_name)}, not an identifier of at most "
+            f"{MAX_CLASS_NAME} characters"
+        )
     if not isinstance(meta["module_src"], str):
         refuse(f"module_src of {class_name} is {describe(meta['module_src'])}, not a text")
     if type(state) is not dict:
@@ -105,7 +114,7 @@ def _no_arguments(name: str, make: Any) -> Any:
     return create
 
 
-def _stand_ins() -> dict[tuple[str, str], StandIn]:
+def _fixed() -> dict[tuple[str, str], StandIn]:
     table = {}
 
     def permit(module: str, name: str, call: Any = None, create: Any = None) -> None:
@@ -120,7 +129,6 @@ def _stand_ins() -> dict[tuple[str, str], StandIn]:
     )
     permit("torch._utils", "_rebuild_parameter", call=rebuild_parameter)
     permit("torch._utils", "_rebuild_tensor_v2", call=rebuild_tensor)
-    permit("torch.storage", "_load_from_bytes", call=read_storage)
     permit("numpy", "dtype", call=_numpy_dtype)
     permit("numpy", "ndarray")
     permit("dnnlib.util", "EasyDict", create=_no_arguments("EasyDict", PlainDict))
@@ -130,4 +138,10 @@ def _stand_ins() -> dict[tuple[str, str], StandIn]:
     return table
 
 
-STAND_INS = _stand_ins()
+_FIXED = _fixed()
+
+
+def stand_ins(file_size: int) -> Mapping[tuple[str, str], StandIn]:
+    """The table of permitted names for reading one file of ``file_size`` bytes."""
+    name = ("torch.storage", "_load_from_bytes")
+    return _FIXED | {name: StandIn(".".join(name), storage_reader(file_size))}

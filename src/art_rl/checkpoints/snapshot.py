@@ -1,7 +1,7 @@
 """Official EDM snapshot pickles: class name, constructor arguments and weights, nothing executed.
 
 A snapshot is a pickled dict whose key ``ema`` holds the network.  Only the names in
-``records.STAND_INS`` may occur in it; see ``opcodes`` for how they are kept inert.
+``records.stand_ins`` may occur in it; see ``opcodes`` for how they are kept inert.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from art_rl.checkpoints.opcodes import checked, describe, load, refuse
-from art_rl.checkpoints.records import STAND_INS, Module
+from art_rl.checkpoints.records import Module, stand_ins
 from art_rl.checkpoints.storages import TensorView
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, sha256_file, write_json
@@ -25,7 +25,10 @@ FORMAT = "art_rl.network"
 FORMAT_VERSION = 1
 MAX_MODULE_DEPTH = 32
 MAX_TENSORS = 20_000
+MAX_MEMBERS = 200_000  # entries of all modules, empty ones included; modules may share them
+MAX_TENSOR_NAME = 300  # characters with all prefixes; official names stay below 50
 MAX_KWARG_VALUES = 1_000
+MAX_KWARG_CHARACTERS = 10_000
 MAX_KWARG_DEPTH = 8
 LIMITS = ("sigma_min", "sigma_max", "sigma_data")
 
@@ -84,32 +87,44 @@ def convert_snapshot(
     """Read a snapshot and write its weights as safetensors and its description as JSON.
 
     The JSON holds the class, the constructor arguments, the sigma limits, the digest of the source
-    file and the digest of the weights file; it is written last, so that a JSON file means both are
-    whole.  Infinity is written as the string "inf".
+    file and the digest of the weights file; it gets its name last, so that a JSON file means both are
+    whole.  Infinity is written as the string "inf".  Whatever fails, no new file stays alone.
 
     Raises:
         ArtRLError: as read_snapshot; nothing is written then.
     """
     snapshot = read_snapshot(source, expected_sha256)
-    with atomic_path(out_safetensors) as temporary:
-        save_file(snapshot.state_dict, temporary)
-    write_json(
-        out_json,
-        {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "class": snapshot.class_name,
-            "kwargs": _json_numbers(snapshot.kwargs),
-            "limits": _json_numbers(snapshot.limits),
-            "source": {"name": Path(source).name, "sha256": snapshot.sha256},
-            "weights_sha256": sha256_file(out_safetensors),
-        },
-    )
+    renamed = False
+    try:
+        # Both are complete under temporary names before the first is renamed.
+        with atomic_path(out_json) as description:
+            with atomic_path(out_safetensors) as weights:
+                save_file(snapshot.state_dict, weights)
+                write_json(description, _description(snapshot, source, sha256_file(weights)))
+            renamed = True
+    except BaseException:
+        if renamed:
+            Path(out_safetensors).unlink(missing_ok=True)
+        raise
     return snapshot
 
 
+def _description(
+    snapshot: Snapshot, source: str | os.PathLike, weights_sha256: str
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "class": snapshot.class_name,
+        "kwargs": _json_numbers(snapshot.kwargs),
+        "limits": _json_numbers(snapshot.limits),
+        "source": {"name": Path(source).name, "sha256": snapshot.sha256},
+        "weights_sha256": weights_sha256,
+    }
+
+
 def _read(content: mmap.mmap, sha256: str) -> Snapshot:
-    top = load(content, STAND_INS)
+    top = load(content, stand_ins(len(content)))
     if content.tell() != len(content):
         refuse(f"{len(content) - content.tell()} bytes follow the end of the pickle")
     if not isinstance(top, dict):
@@ -125,12 +140,8 @@ def _read(content: mmap.mmap, sha256: str) -> Snapshot:
     kwargs = state.get("_init_kwargs")
     if not isinstance(kwargs, dict):
         refuse(f"{network.class_name} has no _init_kwargs (constructor arguments)")
-    kwargs = _plain(kwargs, "_init_kwargs", [MAX_KWARG_VALUES], MAX_KWARG_DEPTH)
-    limits = {
-        name: float(state[name]) for name in LIMITS if isinstance(state.get(name), int | float)
-    }
-    if any(math.isnan(value) for value in limits.values()):
-        refuse("a sigma limit is NaN")
+    kwargs = _plain(kwargs, "_init_kwargs", _Budget(), MAX_KWARG_DEPTH)
+    limits = {name: _limit(name, state[name]) for name in LIMITS if name in state}
     views = _walk(network)
     # Tensors that share storages could add up to far more than the file: it cannot be legitimate.
     total = sum(view.nbytes for view in views.values())
@@ -144,8 +155,10 @@ def _walk(root: Module) -> dict[str, TensorView]:
     """All parameters and persistent buffers: per module parameters, buffers, then submodules."""
     views: dict[str, TensorView] = {}
     seen: set[int] = set()
+    visited = 0
 
     def visit(module: Module, prefix: str, depth: int) -> None:
+        nonlocal visited
         if depth > MAX_MODULE_DEPTH:
             refuse(f"modules are nested more than {MAX_MODULE_DEPTH} deep")
         if id(module) in seen:
@@ -161,10 +174,13 @@ def _walk(root: Module) -> dict[str, TensorView]:
             members = state.get(group)
             if not isinstance(members, dict):
                 refuse(f"{group} of {prefix[:-1] or 'ema'} is {describe(members)}, not a dict")
+            visited += len(members)
+            if visited > MAX_MEMBERS:
+                refuse(f"the modules have more than {MAX_MEMBERS} entries")
             for name, value in members.items():
                 if value is None or (group == "_buffers" and name in transient):
                     continue
-                if not _is_member_name(name):
+                if not _is_member_name(name) or len(prefix) + len(name) > MAX_TENSOR_NAME:
                     refuse(f"a member of {prefix[:-1] or 'ema'} is named {describe(name)}")
                 if group == "_modules":
                     if not isinstance(value, Module):
@@ -186,13 +202,36 @@ def _walk(root: Module) -> dict[str, TensorView]:
 
 
 def _is_member_name(name: Any) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable() and "." not in name
+    if not isinstance(name, str) or name == "__metadata__":  # safetensors' name for something else
+        return False
+    return 0 < len(name) <= 200 and name.isprintable() and "." not in name
 
 
-def _plain(value: Any, where: str, left: list[int], depth: int) -> Any:
-    """``value`` as JSON-like data; ``left`` counts down the values still allowed."""
-    left[0] -= 1
-    if left[0] < 0 or depth < 0:
+def _limit(name: str, value: Any) -> float:
+    """A sigma limit as a float; larger integers would not all fit one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        refuse(f"{name} is {describe(value)}, not a number")
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        refuse(f"{name} is {describe(value)}, not a number below 2^63")
+    if math.isnan(value):
+        refuse(f"{name} is NaN")
+    return float(value)
+
+
+@dataclass
+class _Budget:
+    """What may still be written; what the file shares counts as often as it is written."""
+
+    values: int = MAX_KWARG_VALUES
+    characters: int = MAX_KWARG_CHARACTERS
+
+
+def _plain(value: Any, where: str, left: _Budget, depth: int) -> Any:
+    """``value`` as JSON-like data; ``left`` counts down the values and characters still allowed."""
+    left.values -= 1
+    if isinstance(value, str):
+        left.characters -= len(value)
+    if min(left.values, left.characters, depth) < 0:
         refuse(f"{where} is too large or too deeply nested")
     if value is None or isinstance(value, bool | str):
         return value
@@ -205,6 +244,7 @@ def _plain(value: Any, where: str, left: list[int], depth: int) -> Any:
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             refuse(f"{where} has a key that is not a text")
+        left.characters -= sum(map(len, value))
         return {key: _plain(item, where, left, depth - 1) for key, item in value.items()}
     refuse(f"{where} holds {describe(value)}")
 

@@ -66,11 +66,28 @@ class TensorView:
         return torch.from_numpy(np.array(view, order="C", copy=True))
 
 
-def read_storage(arguments: tuple) -> Storage:
-    """Stand-in of ``torch.storage._load_from_bytes``: parse the five-part stream in its one argument."""
-    if len(arguments) != 1 or not isinstance(arguments[0], bytes):
-        refuse("torch.storage._load_from_bytes is given something else than one byte string")
-    data = arguments[0]
+def storage_reader(file_size: int) -> Callable[[tuple], Storage]:
+    """Stand-in of ``torch.storage._load_from_bytes`` for one file of ``file_size`` bytes.
+
+    A byte string that the memo hands out again and again would be parsed as often, so the calls
+    together may read no more than the file holds.
+    """
+    left = file_size
+
+    def read(arguments: tuple) -> Storage:
+        nonlocal left
+        if len(arguments) != 1 or not isinstance(arguments[0], bytes):
+            refuse("torch.storage._load_from_bytes is given something else than one byte string")
+        left -= len(arguments[0])
+        if left < 0:
+            refuse(f"its storages add up to more bytes than the file's {file_size}")
+        return _parse_storage(arguments[0])
+
+    return read
+
+
+def _parse_storage(data: bytes) -> Storage:
+    """The storage in a five-part stream; see the module's docstring."""
     stream = io.BytesIO(data)
     # `!=` with a container of the file on the left compares at most one level: these are integers.
     if (magic := _load(stream)) != MAGIC:
