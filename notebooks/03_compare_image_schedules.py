@@ -116,7 +116,7 @@ for name in methods:
         )
 axis.set_xscale("log")
 axis.invert_xaxis()
-axis.set_xlabel("noise level sigma")
+axis.set_xlabel("noise level sigma (data units)")
 axis.set_ylabel(f"share of {K} steps done")
 axis.legend(fontsize=6)
 plt.show()
