@@ -300,8 +300,8 @@ def theta_figure(clocks: Mapping[str, Sequence[Row]], optimum: Sequence[Row]) ->
         span = max(row["t"] for row in optimum)
         banded = []
         for colour, (label, rows) in zip(cycle(LEARNER_COLOURS), clocks.items(), strict=False):
-            # The last step lands on sigma = 0 from wherever the clock is: its speed is the distance
-            # left, not one that was learned, and would be drawn as a spike.
+            # The feedback form's last step lands on sigma = 0 from wherever the clock is: its speed is
+            # the distance left, not one that was learned, and would be drawn as a spike.
             rows = rows[:-1]
             t = np.array([row["t"] for row in rows]) / span
             mean, low, high = (np.array([row[k] for row in rows]) for k in ("mean", "low", "high"))
