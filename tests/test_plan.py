@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from art_rl import machine
+from art_rl.control.endpoint_config import EndpointConfig
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json, write_json
 from art_rl.metrics.frechet import Moments, Target, frechet_between
@@ -77,15 +78,26 @@ def test_paper_configuration_asks_for_the_papers_tables():
 # Plan and machine.
 
 
-def measured(folder):
+SPEED = {"dtype": "float16", "fused_attention": True, "cuda_graphs": True}
+
+
+def measured(folder, **changes):
     write_json(
         folder / "edm_throughput-edm-cifar10-32x32-cond-vp-cuda.json",
         {
             "network": "edm-cifar10-32x32-cond-vp",
             "nfe": 35,
-            "best_images_per_second": {"official": 100.0, "ours": 400.0},
+            "configured_speed": SPEED,
+            "speed": [
+                {"variant": "configured", "batch": 128, "images_per_second": 300.0},
+                {"variant": "configured", "batch": 512, "images_per_second": 400.0},
+                {"variant": "all_fp16", "batch": 256, "images_per_second": 900.0},
+                {"variant": "official", "batch": 256, "images_per_second": 100.0},
+            ],
+            "learning": {"budget": 18, "batch": 16, "seconds_per_iteration": 0.5},
             "environment": {"device": "a GPU"},
             "matrix_flops_per_second": {"float32": 5.7e13},
+            **changes,
         },
     )
     return folder
@@ -94,17 +106,25 @@ def measured(folder):
 def test_plan_counts_and_times(tmp_path):
     config = check_experiment_settings(settings("paper"), SCHEMA)
     config["tables"] = {name: config["tables"][name] for name in ("table5", "table6_ffhq")}
+    config["models"]["cifar10"]["sampling"]["batch"] = 400
     plan = make_plan(config, measured(tmp_path))
     five, six = plan["models"]
     # Table 5: five methods, NFE 7 + 11 + 17 + 23 + 29 + 39; Table 6: six methods, 3 + 5 + 9 + 13 + 19 + 35.
     assert (five["cells"], five["nfe"], five["calls"]) == (30, 5 * 126, 5 * 126 * 150_000)
     assert (six["cells"], six["nfe"], six["images"]) == (36, 6 * 84, 36 * 150_000)
-    # 400 images/s x 35 calls; FFHQ's network takes 83.72 / 42.38 as long.
+    # As configured, at the nearest batch: 400 images/s x 35 calls near 400 images, 300 at FFHQ's 128,
+    # whose network takes 83.72 / 42.38 as long.
     assert five["sampling_hours"] == pytest.approx(5 * 126 * 150_000 / 14_000 / 3600)
-    assert six["calls_per_second"] == pytest.approx(14_000 * 42.38 / 83.72)
+    assert six["calls_per_second"] == pytest.approx(300 * 35 * 42.38 / 83.72)
     # Features: half of 57 TFLOP/s at 11.4 GFLOP per image is 2,500 images/s.
     assert five["feature_hours"] == pytest.approx(30 * 150_000 / 2500 / 3600)
+    # Learning: K = 18 for Table 5, and Table 6's six budgets on CIFAR-10, 0.5 s at K = 18.
+    (learned,) = plan["learning"]
+    assert (learned["model"], learned["learner"]) == ("cifar10", "paper")
+    assert learned["evaluations"] == 5000 * 16 * (2 + 3 + 5 + 7 + 10 + 18)
+    assert learned["hours"] == pytest.approx(5000 * 0.5 * 45 / 18 / 3600)
     total = sum(row[key] for row in plan["models"] for key in ("sampling_hours", "feature_hours"))
+    total += learned["hours"]
     assert plan["totals"]["gpu_hours"] == pytest.approx(total)
     assert f"{total:.1f}" in report(plan) and "a GPU" in report(plan)
     # Disk: two checkpoints twice, two references, Inception, 66 cells x 3 blocks of 34 MB; a fifth more.
@@ -112,11 +132,56 @@ def test_plan_counts_and_times(tmp_path):
     assert plan["needs"]["disk_gib"] == pytest.approx(1.2 * disk / 2**30, abs=0.1)
 
 
+def test_what_was_not_measured_has_no_hours(tmp_path):
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    for model in config["models"].values():
+        assert model["speed"] == SPEED
+    config["models"]["cifar10"]["speed"] = {"dtype": "float32"}
+    config["models"]["cifar10"]["learners"]["paper"]["batch"] = 8
+    plan = make_plan(config, measured(tmp_path))
+    hours = {row["model"]: row["sampling_hours"] for row in plan["models"]}
+    assert hours["cifar10"] is None and hours["ffhq"] > 0 and plan["totals"]["gpu_hours"] is None
+    paper, endpoint = plan["learning"]
+    assert paper["hours"] is None and "hours" not in endpoint
+    assert "cifar10, paper: 8,680,000 network evaluations at most, ? GPU-hours" in report(plan)
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    assert None in [
+        r["sampling_hours"] for r in make_plan(config, measured(tmp_path, speed=[]))["models"]
+    ]
+
+
+def test_gpu_memory_is_the_largest_use(tmp_path):
+    """10.5 MiB a row in float32, half of it in float16, 20 MiB of Inception; two GiB and the weights."""
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config["tables"] = {"table3": config["tables"]["table3"]}
+    cifar10 = config["models"]["cifar10"]
+
+    def need():
+        return make_plan(config, tmp_path)["needs"]["gpu_memory_gib"]
+
+    def gib(mib):
+        return pytest.approx(1.2 * (2 + 226e6 / 2**30 + mib / 1024), abs=0.1)
+
+    assert need() == gib(256 * (20 + 10.5 / 2))
+    cifar10["sampling"]["batch"] = 32  # now the endpoint learner's 512 states per call
+    assert need() == gib(512 * 10.5)
+    config["methods"] = ["edm", "quadrature", "endpoint", "art_rl_paper"]
+    assert need() == gib(256 * 10.5)  # error moments
+    config["methods"] = ["edm", "quadrature", "art_rl_paper"]
+    assert need() == gib(128 * 10.5)  # control.trajectories
+    config["methods"] = ["edm", "quadrature"]
+    cifar10["speed"] = {}
+    assert need() == gib(32 * (20 + 10.5))  # more than the 64 states of the profile
+    cifar10["sampling"]["batch"] = 2
+    assert need() == gib(64 * 10.5)
+    assert machine.BATCH_ROWS == EndpointConfig().batch_rows
+
+
 def test_plan_without_measurement_and_without_checkpoints(tmp_path, capsys):
     assert plan_command([str(ROOT / "config/paper.yaml"), "--throughput", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "no measured throughput" in text and "cifar10   euler" in text and "disk:" in text
-    assert "cifar10, paper: 17,360,000 network evaluations" in text
+    assert "cifar10, paper: 17,360,000 network evaluations at most, ? GPU-hours" in text
     assert plan_command([str(ROOT / "config/smoke.yaml")]) == 1
     assert "has no checkpoints" in capsys.readouterr().err
     (tmp_path / "edm_throughput-x-cuda.json").write_text("{}")

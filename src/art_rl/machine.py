@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from art_rl.errors import ArtRLError
+from art_rl.methods import CLOSED_FORM, LEARNED, method
+from art_rl.settings import wanted_cells
+from art_rl.solver_costs import ORDERS
 
 GIB = 2**30
+MIB = 2**20
 MOMENTS = 8 * 2048 * 2049  # bytes of one cell's feature moments
 REFERENCE = 8 * 2048 * 2049
 INCEPTION = 95_628_359
+# Activations of one image at their peak, float32 without fused attention: counted on the meta device.
+ROW = {"cifar10": 10.5 * MIB, "ffhq": 27 * MIB, "afhqv2": 27 * MIB, "imagenet": 84 * MIB}
+INCEPTION_ROW = 20 * MIB  # of one image at 299 x 299, from the sizes of the layers
+BATCH_ROWS = 16384  # of control.EndpointConfig, where a learner's settings leave it out
+SIDE = {"cifar10": 32}  # pixels; 64 for the others
 CHECKPOINTS = {"cifar10": 226e6, "ffhq": 252e6, "afhqv2": 252e6, "imagenet": 1190e6}
 
 
@@ -35,8 +44,12 @@ def machine_needs(
         sampling = checkpoints[row["model"]]["sampling"]
         shards = -(-sampling["samples"] // sampling["shard"])
         disk += row["cells"] * row["blocks"] * shards * MOMENTS
-    cuda = [m for m in checkpoints.values() if m["sampling"]["device"] == "cuda"]
-    working = [2 + m["sampling"]["batch"] * _image_gib(m["checkpoint"]) for m in cuda]
+        if sampling.get("png"):
+            pixels = 3 * _find(SIDE, row["checkpoint"], 64) ** 2
+            disk += row["images"] * max(pixels, 4096)  # file systems give a file 4 KiB at least
+    cuda = {name: m for name, m in checkpoints.items() if m["sampling"]["device"] == "cuda"}
+    # 2 GiB: CUDA, its libraries and Inception.
+    working = [2 + (sizes[name] + _work(settings, name, m)) / GIB for name, m in cuda.items()]
     base = 6 if cuda else 2  # GiB: Python, torch, CUDA's host side; Inception; moments
     return {
         "disk_gib": round(1.2 * disk / GIB, 1),
@@ -46,19 +59,46 @@ def machine_needs(
     }
 
 
+def _find(table: Mapping[str, float], checkpoint: str, default: float) -> float:
+    """The entry of the data set that a checkpoint's name holds."""
+    return next((value for key, value in table.items() if key in checkpoint), default)
+
+
 def _size(settings: Mapping[str, Any], name: str) -> float:
     """Bytes of a checkpoint."""
     own = settings.get("assets", {}).get(name)
-    if own is not None:
-        return own.get("size", 0)
-    return next((size for key, size in CHECKPOINTS.items() if key in name), 0)
+    return _find(CHECKPOINTS, name, 0) if own is None else own.get("size", 0)
 
 
-def _image_gib(checkpoint: str) -> float:
-    """GPU memory per image of a batch: Inception at 299 x 299, and the network's activations.  Rules
-    of thumb from the sizes of the layers, not measurements."""
-    network = 0.05 if "adm" in checkpoint else 0.025 if "64x64" in checkpoint else 0.012
-    return 0.02 + network
+def float32_rows(settings: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> int:
+    """Most states in one float32 call of what a run measures and learns on a model."""
+
+    def block(key: str) -> Mapping[str, Any]:
+        return {**settings.get(key, {}), **model.get(key, {})}
+
+    pairs = {pair for solver in ORDERS for pair in wanted_cells(settings, name, solver)}
+    used = {row for row, _ in pairs}
+    groups = {method(row).group for row in used - {"endpoint"}}
+    rows = [1]
+    if CLOSED_FORM in groups:
+        rows.append(64)  # profile.measure_profile
+    if "endpoint" in used:  # error_moments.measure_error_moments
+        rows.append(max(256, block("endpoint").get("trajectories", 0)))
+    if LEARNED in groups or "transfer_budget" in used:
+        rows.append(block("control").get("trajectories", 0))
+    for label, learner in settings.get("learners", {}).items():
+        if learner.get("kind") == "endpoint" and learner.get("method") in used:
+            own = {**learner["settings"], **model.get("learners", {}).get(label, {})}
+            rows.append(own.get("batch_rows", BATCH_ROWS))
+    return max(rows)
+
+
+def _work(settings: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> float:
+    """Bytes of GPU memory at work: the larger of a float32 call and of sampling with its features."""
+    row = _find(ROW, model["checkpoint"], 27 * MIB)
+    half = model.get("speed", {}).get("dtype", "float32") != "float32"
+    sampling = model["sampling"]["batch"] * (INCEPTION_ROW + (row / 2 if half else row))
+    return max(float32_rows(settings, name, model) * row, sampling)
 
 
 def check_machine(

@@ -2,11 +2,17 @@
 
     python -m art_rl.plan config/paper.yaml
 
-needs no GPU and downloads nothing.  Sampling time is network calls / measured calls per second.  The rate
-comes from a file that benchmarks/edm_throughput.py wrote on the GPU in question (its best rate with our
-settings); for another network it is scaled by FLOPs per call.  Without such a file there is no estimate.
-Inception features take 11.4 GFLOP per image in float32 without TF32, here at half the measured float32
-matrix rate; a guess, and said so.
+needs no GPU and downloads nothing.  Hours come from a file that benchmarks/edm_throughput.py wrote on the
+GPU in question; without one there is no estimate:
+
+    sampling   network calls / calls per second of the benchmark's variant `configured` (the `speed` of
+               config/paper.yaml), at the measured batch size nearest to `sampling.batch`; a model with
+               another `speed` has no estimate.  For another network scaled by FLOPs per call.
+    features   11.4 GFLOP per image through Inception in float32 without TF32, here at half the measured
+               float32 matrix rate; a guess, and said so.
+    learning   of the paper's form: iterations x measured seconds per iteration, summed over the budgets,
+               a budget taking K / (measured K) as long; another batch than the measured one has no
+               estimate.  The other measurements on the network are short beside these and are left out.
 """
 
 import argparse
@@ -22,7 +28,7 @@ import yaml
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json
 from art_rl.machine import machine_needs
-from art_rl.settings import check_experiment_settings, wanted_cells
+from art_rl.settings import check_experiment_settings, methods_of_table, wanted_cells
 from art_rl.solver_costs import nfe
 
 ROOT = Path(__file__).parents[2]
@@ -56,13 +62,14 @@ def make_plan(
     Returns:
         {"models": [{model, checkpoint, solver, cells, budgets, blocks, images, nfe, calls,
         calls_per_second, sampling_hours, feature_hours}], "totals": {...}, "learning": [{model, learner,
-        evaluations}], "needs": {disk_gib, memory_gib, gpu, gpu_memory_gib}}; hours are None without a
-        measured throughput.
+        evaluations, hours (of the paper's form only)}], "needs": {disk_gib, memory_gib, gpu,
+        gpu_memory_gib}}; hours are None without a measured throughput.
 
     Raises:
         ArtRLError: the configuration has no checkpoints.
     """
     used = {table["model"] for table in settings["tables"].values()}
+    used |= _learned_elsewhere(settings)
     checkpoints = {
         name: model
         for name, model in settings["models"].items()
@@ -77,17 +84,18 @@ def make_plan(
         for solver in dict.fromkeys(solvers):
             pairs = wanted_cells(settings, name, solver)
             rows.append(_row(name, model, solver, pairs, measured))
-    hours = [(row["sampling_hours"], row["feature_hours"]) for row in rows]
-    known = all(a is not None and b is not None for a, b in hours)
+    learning = _learning(settings, checkpoints, measured)
+    hours = [row[key] for row in rows for key in ("sampling_hours", "feature_hours")]
+    hours += [row["hours"] for row in learning if "hours" in row]
     return {
         "models": rows,
         "totals": {
             "cells": sum(row["cells"] for row in rows),
             "images": sum(row["images"] for row in rows),
             "calls": sum(row["calls"] for row in rows),
-            "gpu_hours": sum(a + b for a, b in hours) if known else None,
+            "gpu_hours": None if None in hours else sum(hours),
         },
-        "learning": _learning(settings, checkpoints),
+        "learning": learning,
         "measured": [{"network": m["network"], "device": m["device"]} for m in measured.values()],
         "needs": machine_needs(settings, checkpoints, rows),
     }
@@ -105,7 +113,7 @@ def _row(
     per_image = sum(nfe(solver, K) for _, K in pairs)
     images = len(pairs) * blocks * samples
     calls = per_image * blocks * samples
-    rate, features = _rates(model["checkpoint"], measured)
+    rate, features = _rates(model, measured)
     return {
         "model": name,
         "checkpoint": model["checkpoint"],
@@ -122,52 +130,97 @@ def _row(
     }
 
 
-def _learning(settings: Mapping[str, Any], checkpoints: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Network evaluations (one image, one call) of learners that call the network; at most so many."""
+def _learned_elsewhere(settings: Mapping[str, Any]) -> set[str]:
+    """The model whose schedules transfer_data carries over, if it has to be learned on."""
+    transfer = settings.get("transfer", {})
+    asked = any(
+        "transfer_data" in methods_of_table(settings, table) for table in settings["tables"]
+    )
+    return {transfer["data"]} if asked and "folder" not in transfer else set()
+
+
+def _learned(settings: Mapping[str, Any], model: str, method: str | None) -> set[tuple[str, int]]:
+    """(solver, K) of the schedules of ``method`` learned on ``model``, for its tables or to carry over."""
+    transfer = settings.get("transfer", {})
+    found = set()
+    for table, entry in settings["tables"].items():
+        rows, own = methods_of_table(settings, table), entry["model"] == model
+        budgets = set()
+        if own and method in rows:
+            budgets |= {*entry["budgets"]}
+        if method == transfer.get("method"):
+            if own and "transfer_budget" in rows:
+                budgets.add(transfer["budget"])
+            if "transfer_data" in rows and model in _learned_elsewhere(settings):
+                budgets |= {*entry["budgets"]}
+        found |= {(entry["solver"], K) for K in budgets}
+    return found
+
+
+def _learning(
+    settings: Mapping[str, Any],
+    checkpoints: Mapping[str, Any],
+    measured: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Network evaluations (one image, one call) of learners that call the network, at most so many, and
+    the hours of those in the paper's form."""
     rows = []
     for name, model in checkpoints.items():
-        tables = [t for t in settings["tables"].values() if t["model"] == name]
-        used = list(dict.fromkeys(t["solver"] for t in tables))
-        wanted = {solver: wanted_cells(settings, name, solver) for solver in used}
         for label, learner in settings.get("learners", {}).items():
             own = {**learner["settings"], **model.get("learners", {}).get(label, {})}
-            mine = {
-                (solver, K)
-                for solver in used
-                for row, K in wanted[solver]
-                if row == learner.get("method")
-            }
+            mine = _learned(settings, name, learner.get("method"))
+            row = {"model": name, "learner": label}
             if learner.get("kind") == "endpoint":
                 size = [own.get(key) for key in ("iterations", "draws", "points")]
                 per_iteration = sum(nfe(solver, K) for solver, K in mine)
             elif own.get("mode") == "per_budget":
                 size = [own.get(key) for key in ("iterations", "batch")]
                 per_iteration = sum({K for _, K in mine})
+                row["hours"] = _learning_hours(model["checkpoint"], *size, per_iteration, measured)
             else:
                 continue
             if mine and None not in size:
-                rows.append(
-                    {
-                        "model": name,
-                        "learner": label,
-                        "evaluations": math.prod(size) * per_iteration,
-                    }
-                )
+                rows.append({**row, "evaluations": math.prod(size) * per_iteration})
     return rows
 
 
+def _learning_hours(
+    checkpoint: str,
+    iterations: int | None,
+    batch: int | None,
+    steps: int,
+    measured: Mapping[str, Mapping[str, Any]],
+) -> float | None:
+    """Hours of the paper's learners; ``steps``: the clock steps of one iteration of every budget."""
+    near, scale = _nearest_network(checkpoint, measured)
+    if scale is None or iterations is None or batch != near["learning"]["batch"]:
+        return None
+    learned = near["learning"]
+    seconds = iterations * steps / learned["budget"] * learned["seconds_per_iteration"]
+    return scale * seconds / 3600
+
+
 def read_throughput(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
-    """Measurements on GPUs by network: {network, device, calls_per_second, float32_rate}."""
+    """Measurements on GPUs by network: {network, device, speed, calls_per_second by batch size,
+    float32_rate, learning}."""
     found = {}
     for path in sorted(Path(folder).glob("edm_throughput-*-cuda*.json")):
         value = read_json(path)
         try:
-            rates = value["best_images_per_second"]
             found[value["network"]] = {
                 "network": value["network"],
                 "device": value["environment"]["device"],
-                "calls_per_second": (rates["ours"] or rates["official"]) * value["nfe"],
+                "speed": value["configured_speed"],
+                "calls_per_second": {
+                    row["batch"]: row["images_per_second"] * value["nfe"]
+                    for row in value["speed"]
+                    if row["variant"] == "configured"
+                },
                 "float32_rate": value["matrix_flops_per_second"]["float32"],
+                "learning": {
+                    key: value["learning"][key]
+                    for key in ("budget", "batch", "seconds_per_iteration")
+                },
             }
         except (KeyError, TypeError) as error:
             raise ArtRLError(
@@ -176,19 +229,33 @@ def read_throughput(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _rates(
+def _nearest_network(
     checkpoint: str, measured: Mapping[str, Mapping[str, Any]]
-) -> tuple[float | None, float | None]:
-    """(network calls, Inception images) per second, None if not known."""
+) -> tuple[Mapping[str, Any] | None, float | None]:
+    """(a measurement, how many times longer a call of ``checkpoint`` takes); None if not known."""
     if not measured:
         return None, None
     near = measured.get(checkpoint, next(iter(measured.values())))
-    features = INCEPTION_SHARE * near["float32_rate"] / (INCEPTION_GFLOP * 1e9)
-    if checkpoint in measured:
-        return near["calls_per_second"], features
+    if near["network"] == checkpoint:
+        return near, 1.0
     if checkpoint not in GFLOP or near["network"] not in GFLOP:
+        return near, None
+    return near, GFLOP[checkpoint] / GFLOP[near["network"]]
+
+
+def _rates(
+    model: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]
+) -> tuple[float | None, float | None]:
+    """(network calls, Inception images) per second, None if not known."""
+    near, scale = _nearest_network(model["checkpoint"], measured)
+    if near is None:
+        return None, None
+    features = INCEPTION_SHARE * near["float32_rate"] / (INCEPTION_GFLOP * 1e9)
+    rates = near["calls_per_second"]
+    if scale is None or not rates or model.get("speed", {}) != near["speed"]:
         return None, features
-    return near["calls_per_second"] * GFLOP[near["network"]] / GFLOP[checkpoint], features
+    batch = min(rates, key=lambda size: abs(size - model["sampling"]["batch"]))
+    return rates[batch] / scale, features
 
 
 def report(plan: Mapping[str, Any]) -> str:
@@ -236,12 +303,13 @@ def report(plan: Mapping[str, Any]) -> str:
         for row in table
     ]
     lines.append("")
-    lines.append(
-        "cells: method and budget; NFE/image: summed over the cells. Learning comes on top:"
-    )
+    lines.append("cells: method and budget; NFE/image: summed over the cells.")
+    lines.append("Learning comes on top (in the GPU-hours of all where hours are named):")
     for row in plan["learning"]:
-        count = f"{row['evaluations']:,}"
-        lines.append(f"  {row['model']}, {row['learner']}: {count} network evaluations at most")
+        line = f"  {row['model']}, {row['learner']}: {row['evaluations']:,} network evaluations at most"
+        if "hours" in row:
+            line += f", {hours(row['hours'])} GPU-hours"
+        lines.append(line)
     if plan["measured"]:
         names = ", ".join(f"{m['network']} on {m['device']}" for m in plan["measured"])
         lines.append(f"GPU-hours from the measured throughput of {names};")
