@@ -357,6 +357,15 @@ def test_experiment_of_a_checkpoint(converted):
         )
 
 
+@pytest.mark.parametrize(
+    ("speed", "tf32"), [({}, False), ({"dtype": "float32"}, False), ({"dtype": "float16"}, True)]
+)
+def test_float32_means_no_tf32_either(converted, monkeypatch, speed, tf32):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not tf32)
+    fast_network(converted, "cpu", speed)
+    assert torch.backends.cudnn.allow_tf32 == tf32
+
+
 def test_experiment_without_file_or_gpu(converted):
     with pytest.raises(ArtRLError, match="its converted file is needed"):
         build_experiment("m", EDM)

@@ -83,11 +83,12 @@ def fast_network(weights: str | os.PathLike, device: str, speed: dict[str, Any])
     """A converted checkpoint for sampling.
 
     Args:
-        speed: options of ``art_rl.denoisers.edm.optimise``, ``dtype`` as a name such as "float16".
+        speed: options of ``art_rl.denoisers.edm.optimise``, ``dtype`` as a name such as "float16";
+            with float32 convolutions are float32 too, not TF32.
     """
-    check_device(device, tf32=True)
     options = dict(speed)
     dtype = getattr(torch, options.pop("dtype", "float32"))
+    check_device(device, tf32=dtype is not torch.float32)
     description = Path(weights).with_suffix(".json")
     return load_network(weights, description, device, dtype=dtype, **options)
 
