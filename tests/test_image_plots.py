@@ -18,12 +18,19 @@ from art_rl.image_plots import (
     sample_figure,
     spread,
 )
-from art_rl.plots import LARGEST_RATIO, LOOKS, look, save
+from art_rl.plots import LARGEST_RATIO, LOOKS, look, plt, save
 from art_rl.profile_data import Profile
 
 METHODS = ["uniform", "arctan", "gaussian", "art_rl_endpoint"]
 FACTORS = {"uniform": 100.0, "arctan": 0.9, "gaussian": 1.0, "art_rl_endpoint": 0.5}
 CALLS = {"euler": {2: 2, 5: 5, 18: 18}, "heun": {2: 3, 5: 9, 18: 35}}
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """matplotlib warns, here fatally, when more than 20 stay open."""
+    yield
+    plt.close("all")
 
 
 def cells(blocks=2):

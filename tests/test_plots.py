@@ -8,11 +8,19 @@ from art_rl.plots import (
     LOOKS,
     error_figure,
     learning_figure,
+    plt,
     profile_figure,
     save,
     schedule_figure,
     theta_figure,
 )
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    """matplotlib warns, here fatally, when more than 20 stay open."""
+    yield
+    plt.close("all")
 
 
 def cells():
