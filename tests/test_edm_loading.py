@@ -139,6 +139,8 @@ def test_damaged_safetensors(tmp_path):
         ({"kwargs": {"img_resolution": 8, "img_channels": 3, "colour": 1}}, "colour"),
         ({"limits": {"sigma_max": 99.0}}, "sigma_max is 99.0.*inf"),
         ({"limits": {"sigma_data": "x"}}, "sigma_data is 'x'"),
+        ({"limits": {"sigma_data": True}}, "sigma_data is True"),
+        ({"limits": {"sigma_max": 10**400}}, "sigma_max is 1000"),
     ],
 )
 def test_bad_descriptions(tmp_path, changes, message):
@@ -161,15 +163,73 @@ def test_missing_files(tmp_path):
     [
         ({"model_type": "UNet"}, "model_type must be one of SongUNet, DhariwalUNet, got 'UNet'"),
         ({"encoder_type": "dense"}, "encoder_type"),
-        ({"num_blocks": 10**9}, "num_blocks of EDMPrecond must be at most 64"),
+        ({"num_blocks": 10**9}, r"num_blocks of EDMPrecond must be an integer in \[0, 64\]"),
         ({"channel_mult": [1] * 40}, "channel_mult"),
         ({"model_channels": -16}, "model_channels"),
         ({"model_channels": "16"}, "model_channels"),
+        ({"model_channels": 6}, "do not fit"),
+        ({"model_type": ["SongUNet"]}, "model_type"),
     ],
 )
 def test_arguments_no_network_has(changes, message):
     with pytest.raises(ArtRLError, match=message):
         build_network("EDMPrecond", SMALL["ddpmpp"][1] | changes)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "name", "value"),
+    [
+        ("EDMPrecond", "img_resolution", 0),
+        ("EDMPrecond", "img_resolution", 8.0),
+        ("EDMPrecond", "img_resolution", 9),
+        ("EDMPrecond", "img_channels", "3"),
+        ("EDMPrecond", "img_channels", 10**9),
+        ("EDMPrecond", "label_dim", True),
+        ("EDMPrecond", "use_fp16", "no"),
+        ("EDMPrecond", "model_type", ""),
+        ("EDMPrecond", "sigma_min", [1]),
+        ("EDMPrecond", "sigma_min", "inf"),
+        ("EDMPrecond", "sigma_max", 10**400),
+        ("EDMPrecond", "sigma_max", float("nan")),
+        ("EDMPrecond", "sigma_data", 0),
+        ("EDMPrecond", "augment_dim", -1),
+        ("EDMPrecond", "model_channels", 2),
+        ("EDMPrecond", "model_channels", 17),
+        ("EDMPrecond", "channel_mult", []),
+        ("EDMPrecond", "channel_mult", [1.5]),
+        ("EDMPrecond", "channel_mult", [1, 0]),
+        ("EDMPrecond", "channel_mult", [10**18]),
+        ("EDMPrecond", "channel_mult_noise", 0),
+        ("EDMPrecond", "attn_resolutions", {"4": 1}),
+        ("EDMPrecond", "dropout", "x"),
+        ("EDMPrecond", "dropout", None),
+        ("EDMPrecond", "dropout", -0.1),
+        ("EDMPrecond", "resample_filter", []),
+        ("EDMPrecond", "resample_filter", [1, 2, 1]),
+        ("EDMPrecond", "resample_filter", [1, -1]),
+        ("EDMPrecond", "resample_filter", [1] * 10_000),
+        ("VPPrecond", "beta_d", 1e300),
+        ("VPPrecond", "epsilon_t", "x"),
+        ("VPPrecond", "M", 1),
+        ("iDDPMPrecond", "M", 0),
+        ("iDDPMPrecond", "C_1", 0),
+        ("iDDPMPrecond", "C_2", -1),
+    ],
+)
+def test_bad_arguments_are_named_with_rule_and_value(class_name, name, value):
+    with pytest.raises(ArtRLError, match=f"^{name} of {class_name} must be .*, got ") as caught:
+        build_network(class_name, SMALL["ddpmpp"][1] | {name: value})
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
+
+
+def test_default_arguments_need_a_resolution_that_can_be_halved():
+    with pytest.raises(ArtRLError, match="multiple of 8"):
+        build_network("EDMPrecond", {"img_resolution": 12, "img_channels": 3})
+
+
+def test_levels_in_the_wrong_order():
+    with pytest.raises(ArtRLError, match=r"from 2\.0 to 1\.0"):
+        build_network("VEPrecond", SMALL["ve"][1] | {"sigma_min": 2.0, "sigma_max": 1.0})
 
 
 def test_official_snapshots_give_the_official_outputs(test_data, tmp_path):

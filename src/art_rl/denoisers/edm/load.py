@@ -11,24 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from art_rl.checkpoints.snapshot import FORMAT, FORMAT_VERSION
+from art_rl.denoisers.edm.arguments import check_arguments, is_number
 from art_rl.denoisers.edm.denoiser import EDMDenoiser, optimise
 from art_rl.denoisers.edm.layers import Conv2d
 from art_rl.denoisers.edm.preconditioning import PRECONDITIONINGS, Preconditioned
 from art_rl.errors import ArtRLError
 from art_rl.files import digest, read_json, sha256_file
-
-# Far above every real network; arguments from a file must not ask for endless work or memory.
-_LARGEST = {
-    "img_resolution": 4096,
-    "num_blocks": 64,
-    "channel_mult": 16,
-    "channel_mult_emb": 64,
-    "channel_mult_noise": 64,
-    "model_channels": 8192,
-    "label_dim": 100_000,
-    "augment_dim": 1024,
-    "M": 100_000,
-}
 
 
 def build_network(class_name: str, kwargs: Mapping[str, Any]) -> Preconditioned:
@@ -36,7 +24,7 @@ def build_network(class_name: str, kwargs: Mapping[str, Any]) -> Preconditioned:
     ``iDDPMPrecond``; arguments not in ``kwargs`` take the official defaults.
 
     Raises:
-        ArtRLError: unknown class, unknown or missing argument.
+        ArtRLError: unknown class, unknown or missing argument, or a value no network can have.
     """
     if class_name not in PRECONDITIONINGS:
         known = ", ".join(PRECONDITIONINGS)
@@ -44,15 +32,18 @@ def build_network(class_name: str, kwargs: Mapping[str, Any]) -> Preconditioned:
     kwargs = {
         key: float(value) if value in ("inf", "-inf") else value for key, value in kwargs.items()
     }
-    for key, largest in _LARGEST.items():
-        value = kwargs.get(key, 0)
-        size = len(value) if isinstance(value, list | tuple) else value
-        if not isinstance(size, int) or not 0 <= size <= largest:
-            raise ArtRLError(f"{key} of {class_name} must be at most {largest}, got {value!r:.80}")
+    check_arguments(class_name, kwargs)
     try:
-        return PRECONDITIONINGS[class_name](**kwargs)
-    except (TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
-        raise ArtRLError(f"arguments of {class_name} do not fit: {error}") from None
+        net = PRECONDITIONINGS[class_name](**kwargs)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        fault = " ".join(str(error).split())[:300]
+        raise ArtRLError(f"arguments of {class_name} do not fit: {fault}") from None
+    if not 0 <= net.sigma_min < net.sigma_max:
+        raise ArtRLError(
+            f"arguments of {class_name} do not fit: its levels would reach from {net.sigma_min} to "
+            f"{net.sigma_max}"
+        )
+    return net
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor], source: object = "weights") -> None:
@@ -153,7 +144,7 @@ def _check_limits(denoiser: EDMDenoiser, value: dict, description: object) -> No
         if stated is None:
             continue
         own = getattr(denoiser, name)
-        stated = float(stated) if isinstance(stated, int | float) or stated == "inf" else math.nan
+        stated = float(stated) if is_number(stated) or stated == "inf" else math.nan
         # VP's sigma_min is a float32 cancellation (steps of 6 %), so devices may disagree on it.
         tolerance = 0.1 if value["class"] == "VPPrecond" and name == "sigma_min" else 1e-5
         if not math.isclose(own, stated, rel_tol=tolerance):
