@@ -89,6 +89,41 @@ def test_convert_writes_safetensors_and_json(tmp_path):
     assert value["weights_sha256"] == sha256_file(out)
 
 
+def test_a_failing_second_file_leaves_nothing(tmp_path, monkeypatch):
+    path = write_snapshot(tmp_path / "net.pkl", "EDMPrecond", KWARGS, state_dict())
+    out, description = tmp_path / "net.safetensors", tmp_path / "net.json"
+
+    def disk_full(*arguments):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr("art_rl.checkpoints.snapshot.write_json", disk_full)
+        convert_snapshot(path, out, description)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["net.pkl"]
+
+    description.mkdir()  # renaming the description fails when the weights have their name already
+    with pytest.raises(OSError, match=r"net\.json"):
+        convert_snapshot(path, out, description)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["net.json", "net.pkl"]
+
+
+def test_a_failing_conversion_keeps_an_older_one(tmp_path, monkeypatch):
+    path = write_snapshot(tmp_path / "net.pkl", "EDMPrecond", KWARGS, state_dict())
+    files = tmp_path / "net.safetensors", tmp_path / "net.json"
+    convert_snapshot(path, *files)
+    before = [file.read_bytes() for file in files]
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("art_rl.checkpoints.snapshot.sha256_file", lambda path: 1 // 0)
+        convert_snapshot(path, *files)
+    assert [file.read_bytes() for file in files] == before
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_small_integers_and_shared_storages_are_read(tmp_path):
+    read_bytes(tmp_path, first({0: None, -5: {1, 2}, True: None}))
+    read_bytes(tmp_path, parsed_again(1))
+
+
 def test_wrong_digest_is_refused_before_parsing_and_nothing_is_written(tmp_path):
     path = tmp_path / "net.pkl"
     path.write_bytes(b"anything")
@@ -232,6 +267,34 @@ def expanding():
         for i in range(100)
     }
     return snapshot_of(persistent("Net", module_state(views, {}, {}) | {"_init_kwargs": {}}))
+
+
+def parsed_again(times):
+    """One storage whose bytes are handed to the parser again and again by the memo."""
+    load = Global("torch.storage", "_load_from_bytes")
+    arguments = (storage_stream(np.zeros(1000, "f4")),)
+    return first([Call(load, Recall("a") if i else Remember("a", arguments)) for i in range(times)])
+
+
+def shared_entries(modules, entries):
+    """Modules that all hold the same dict of many empty entries."""
+    many = Remember("many", {f"p{i}": None for i in range(entries)})
+    states = [
+        module_state({}, {}, {}) | {"_parameters": Recall("many") if i else many}
+        for i in range(modules)
+    ]
+    children = {f"m{i}": persistent("Net", state) for i, state in enumerate(states)}
+    root = module_state({"w": good()}, {}, children) | {"_init_kwargs": {}}
+    return snapshot_of(persistent("Net", root))
+
+
+def long_names(levels):
+    """Every tensor name repeats the long names of the modules around it."""
+    module = ema_with(good())
+    for _ in range(levels):
+        state = module_state({}, {}, {"m" * 190: module})
+        module = persistent("Net", state | {"_init_kwargs": {}})
+    return snapshot_of(module)
 
 
 def system(command="touch hostile_side_effect"):
@@ -397,8 +460,8 @@ HOSTILE = {
     "no kwargs": (lambda: snapshot_of(with_state(_init_kwargs=None)), "_init_kwargs"),
     "tensor in kwargs": (lambda: snapshot_of(with_state(_init_kwargs={"a": good()})), "TensorView"),
     "memo index of 2^32 - 1": (
-        lambda: first(Raw(pickle.NONE + pickle.LONG_BINPUT + b"\xff" * 4 + pickle.BUILD)),
-        "BUILD",
+        lambda: first(Raw(pickle.NONE + pickle.LONG_BINPUT + b"\xff" * 4)),
+        "memo entry 4294967295",
     ),
     "deep kwargs": (
         lambda: snapshot_of(with_state(_init_kwargs={"a": nested_lists(400)})),
@@ -407,6 +470,50 @@ HOSTILE = {
     "billion laughs in kwargs": (
         lambda: snapshot_of(with_state(_init_kwargs={"a": laughs(40)})),
         "too large",
+    ),
+    "one long text many times in kwargs": (
+        lambda: snapshot_of(with_state(_init_kwargs={"a": ["x" * 9_000] * 900})),
+        "too large",
+    ),
+    "one short text many times in kwargs": (
+        lambda: snapshot_of(with_state(_init_kwargs={"a": ["x" * 100] * 900})),
+        "too large",
+    ),
+    "one key many times in kwargs": (
+        lambda: snapshot_of(with_state(_init_kwargs={"a": [{"x" * 900: None}] * 100})),
+        "too large",
+    ),
+    "long key": (lambda: first({"x" * 100_000: None}), "key or set item has 100000 characters"),
+    "long set item": (lambda: first({"x" * 1001}), "key or set item has 1001 characters"),
+    "keys that hash alike": (
+        lambda: first({k * ((1 << 61) - 1): None for k in range(1, 1000)}),
+        "key or set item is 2305843009213693951,",
+    ),
+    "set items that hash alike": (
+        lambda: first({k * ((1 << 61) - 1) for k in range(10, 1000)}),
+        "key or set item is an int,",
+    ),
+    "large key": (lambda: first({1 << 60: None}), "key or set item"),
+    "large negative key": (lambda: first({-(1 << 60): None}), "key or set item"),
+    "infinity as key": (lambda: first({float("inf"): None}), "key or set item is inf"),
+    "large float as key": (lambda: first({2.0**100: None}), "key or set item is 1.26"),
+    "limit of 400 digits": (
+        lambda: snapshot_of(with_state(sigma_min=10**400)),
+        "sigma_min is an int",
+    ),
+    "limit of 2^63": (lambda: snapshot_of(with_state(sigma_data=1 << 63)), r"sigma_data.*2\^63"),
+    "true as limit": (lambda: snapshot_of(with_state(sigma_max=True)), "sigma_max is True"),
+    "text as limit": (lambda: snapshot_of(with_state(sigma_max="80")), "sigma_max is '80'"),
+    "NaN as limit": (lambda: snapshot_of(with_state(sigma_max=float("nan"))), "sigma_max is NaN"),
+    "long class name": (
+        lambda: snapshot_of(persistent("a" * 201, module_state({}, {}, {}))),
+        "identifier",
+    ),
+    "entries of many modules in one dict": (lambda: shared_entries(60, 5_000), "200000 entries"),
+    "long tensor names": (lambda: long_names(3), "is named 'mmm"),
+    "tensor under safetensors' own key": (
+        lambda: snapshot_of(with_state(_parameters={"__metadata__": good()})),
+        "__metadata__",
     ),
     "module twice": (lambda: shared_modules(20), "occurs twice"),
     "dotted tensor name": (
@@ -434,7 +541,8 @@ HOSTILE = {
     "9 dimensions": (tensor_case(size=(1,) * 9, stride=(1,) * 9), "9 sizes"),
     "boolean size": (tensor_case(size=(True, 3)), "size"),
     "float size": (tensor_case(size=(2.0, 3)), "size"),
-    "many views of one storage": (expanding, "add up to"),
+    "many views of one storage": (expanding, "tensors add up to"),
+    "one storage parsed again and again": (lambda: parsed_again(3), "storages add up to"),
     "unknown storage type": (storage_case(kind=Global("torch", "QInt8Storage")), "QInt8Storage"),
     "long storage": (storage_case(kind=Global("torch", "LongStorage")), "LongStorage"),
     "huge claimed count": (storage_case(count=1 << 50, stored=1 << 50), "needs"),

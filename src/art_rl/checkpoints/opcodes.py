@@ -311,7 +311,9 @@ def _check_key(key: Any) -> str | int:
     if isinstance(key, str) and len(key) > MAX_KEY_LENGTH:
         refuse(f"a dictionary key or set item has {len(key)} characters, at most {MAX_KEY_LENGTH}")
     if isinstance(key, int) and abs(key) > MAX_KEY_INTEGER:
-        refuse(f"a dictionary key or set item is {describe(key)}, at most {MAX_KEY_INTEGER} in size")
+        refuse(
+            f"a dictionary key or set item is {describe(key)}, at most {MAX_KEY_INTEGER} in size"
+        )
     return key
 
 
