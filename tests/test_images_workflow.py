@@ -1,10 +1,12 @@
 """Image models through the workflow: cells, shards, transfer, comparison, and one run end to end."""
 
 import functools
+import gzip
 import itertools
 import json
 import operator
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch.nn import functional
 
 from art_rl.control import TableEnvironment
-from art_rl.control.lattice import Lattice
 from art_rl.control.rollout_q import RolloutQ
 from art_rl.control.trust import trusted_table
+from art_rl.data import load_data
 from art_rl.denoisers.analytic import Gaussian
 from art_rl.errors import ArtRLError
 from art_rl.experiments import build_experiment
@@ -36,10 +39,11 @@ from art_rl.metrics.frechet import Moments
 from art_rl.sampling import Endpoints, reference_shard
 from art_rl.schedule import Schedule
 from art_rl.settings import check_experiment_settings
+from art_rl.tables import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-CONFIGS = ["digits_smoke", "digits_full", "mnist"]
+CONFIGS = ["digits_smoke", "digits_full", "mnist", "mnist_smoke"]
 SIGMAS = {2: (80.0, 1.0, 0.0), 3: (80.0, 2.0, 0.3, 0.0)}
 
 
@@ -288,23 +292,56 @@ def test_rollout_q_is_the_mean_q_between_two_levels(model):
     exact = c**2 * (c**2 + middle**2) ** -1.5 * length
     assert q.flatten(1).norm(dim=1).numpy() == pytest.approx(exact.numpy(), rel=2e-3)
     assert calls == 3
-    assert isinstance(table.lattice, Lattice)
+
+
+def snakemake(folder, config, targets):
+    """Run the workflow of this checkout on one core with ``folder`` as working directory."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile")]
+    command += ["--directory", str(folder), "--cores", "1", "--quiet", "all"]
+    command += ["--configfile", str(ROOT / f"config/{config}.yaml"), "--", *targets]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_digits_end_to_end(tmp_path):
-    """Data to tables through Snakemake: digits_smoke, one core."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-    targets = [
-        f"paper_figures/digits_smoke/{name}"
-        for name in ("digits_euler_fid.csv", "digits_wins.md", "table5_digits_euler_rmse.md")
-    ]
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile")]
-    command += ["--directory", str(tmp_path), "--cores", "1", "--quiet", "all"]
-    command += ["--configfile", str(ROOT / "config/digits_smoke.yaml"), "--", *targets]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    table = (tmp_path / targets[0]).read_text()
+    """Data to tables and figures through Snakemake: digits_smoke, two shards per block."""
+    folder = tmp_path / "paper_figures/digits_smoke"
+    names = ["digits_euler_fid.csv", "digits_wins.md", "table5_digits_euler_rmse.md"]
+    names += ["digits_trust.md", "digits_fid_nfe.png", "digits_samples_euler.pdf"]
+    snakemake(tmp_path, "digits_smoke", [f"paper_figures/digits_smoke/{name}" for name in names])
+    table = (folder / names[0]).read_text()
     assert "art_rl_endpoint" in table and "Reference solution, same noise" in table
     facts = json.loads((tmp_path / "results/digits/cells/euler.provenance.json").read_text())
     assert facts["reference"]["solver"] == "rk4" and facts["reference"]["error"] < 1.0
-    assert "resampled from another K" in (tmp_path / targets[2]).read_text()
+    assert len(list((tmp_path / "results/digits/shards/euler").glob("*.npz"))) == 4
+    assert "resampled from another K" in (folder / names[2]).read_text()
+    assert "30 samples" in (folder / "digits_trust.md").read_text()
+    for name in names[4:]:
+        assert (folder / name).stat().st_size > 5000
+
+
+def test_mnist_end_to_end(tmp_path):
+    """Files in MNIST's format to the paper's Table 4 and carried-over schedules: mnist_smoke."""
+    digits = load_data("digits")
+    files = tmp_path / "resources/mnist"
+    files.mkdir(parents=True)
+    for part, count, key in (("train", 120, "train"), ("t10k", 40, "test")):
+        images = getattr(digits, key)[:count]
+        grey = functional.interpolate((images + 1) * 127.5, size=28).byte()[:, 0].numpy()
+        labels = getattr(digits, f"{key}_labels")[:count].byte().numpy()
+        for array, kind in ((grey, "images-idx3"), (labels, "labels-idx1")):
+            head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (files / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes()))
+    folder = tmp_path / "paper_figures/mnist_smoke"
+    names = ["table4_mnist_rk4_fid.md", "table6_mnist_heun_rmse.csv"]
+    snakemake(tmp_path, "mnist_smoke", [f"paper_figures/mnist_smoke/{name}" for name in names])
+    table = (folder / names[0]).read_text()
+    assert "2601.18681" in table or "2607.02137" in table, "the paper's numbers stand below ours"
+    carried = [row for row in read_rows(folder / names[1]) if row["method"] == "transfer_data"]
+    assert carried and all(row["mean"] > 0 for row in carried)
+    schedule = json.loads(
+        (tmp_path / "results/mnist/schedules/transfer_data/heun/K2.json").read_text()
+    )
+    source = ROOT / "paper_figures/digits_full/schedules/digits_art_rl_endpoint_heun_K2.json"
+    assert schedule["sigmas"] == json.loads(source.read_text())["sigmas"]
