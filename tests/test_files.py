@@ -89,6 +89,13 @@ def test_digests(tmp_path):
     assert digest({"a": 1}) != digest({"a": 2})
 
 
+def test_json_nested_without_end_is_refused(tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ArtRLError, match=r"deep\.json: not a JSON file"):
+        read_json(path)
+
+
 def test_json_lines(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"a": 1}\n{"a": 2.5}\n')

@@ -267,10 +267,12 @@ rule image_figures:
         endpoint=endpoint_runs,
         code=modules("images_figures.py"),
     output:
-        expand(
-            "<figures>/{{name}}/{{model}}_{kind}.{suffix}",
-            kind=figure_kinds(),
-            suffix=["pdf", "png"],
+        pdf=expand("<figures>/{{name}}/{{model}}_{kind}.pdf", kind=figure_kinds()),
+        png=report(
+            expand("<figures>/{{name}}/{{model}}_{kind}.png", kind=figure_kinds()),
+            caption="../report/image_figures.rst",
+            category="Figures",
+            labels={"model": "{model}", "figure": "image model"},
         ),
     log:
         "<logs>/{model}/{name}_figures.log",

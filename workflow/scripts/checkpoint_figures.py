@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rule_job import run, schedule_key
 
-from art_rl.files import read_json_lines, read_npz
+from art_rl.files import read_json, read_json_lines, read_npz
 from art_rl.image_plots import (
     learning_curves_figure,
     network_profile_figure,
@@ -63,7 +63,8 @@ def main(snakemake):
             Path(path).parent.parent.name.rsplit("_", 1)[-1]: read_json_lines(path)
             for path in snakemake.input.endpoint
         }
-        return learning_curves_figure(clocks, endpoint)
+        criteria = [read_json(path)["report"]["criterion"] for path in snakemake.input.reports]
+        return learning_curves_figure(clocks, endpoint, min(criteria, default=None))
 
     def theta():
         clocks = {Path(p).parent.parent.name: read_rows(p) for p in snakemake.input.thetas}
