@@ -15,16 +15,12 @@ import time
 from collections.abc import Callable
 
 import torch
+from networks import SHIPPED, shipped
 from torch import Tensor
 
 from art_rl.baselines import baseline_schedule
-from art_rl.denoisers.unet import UNetConfig, UNetDenoiser, load_model, parameter_count
+from art_rl.denoisers.unet import UNetDenoiser, load_model, parameter_count
 from art_rl.solvers import solve
-
-NETWORKS = {
-    "digits": UNetConfig(shape=(1, 8, 8), channels=(24, 48)),
-    "mnist": UNetConfig(shape=(1, 32, 32), channels=(32, 56, 120), patch=2),
-}
 
 
 def variant_call(model: UNetDenoiser, name: str) -> Callable[..., Tensor]:
@@ -104,8 +100,7 @@ def main() -> None:
         models = {arguments.network: load_model(arguments.network, arguments.device)}
     else:
         models = {
-            name: UNetDenoiser(config, 0.6).to(arguments.device).eval()
-            for name, config in NETWORKS.items()
+            name: UNetDenoiser(shipped(name), 0.6).to(arguments.device).eval() for name in SHIPPED
         }
     rows = []
     for label, model in models.items():

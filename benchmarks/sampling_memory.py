@@ -11,17 +11,13 @@ import resource
 import time
 
 import torch
+from networks import SHIPPED, shipped
 
-from art_rl.denoisers.unet import UNetConfig, UNetDenoiser, load_model
+from art_rl.denoisers.unet import UNetDenoiser, load_model
 from art_rl.metrics.features import lenet_features
 from art_rl.metrics.lenet import LeNet
 from art_rl.sampling import measure_seeds
 from art_rl.schedule import Schedule
-
-CONFIGS = {
-    8: UNetConfig(shape=(1, 8, 8), channels=(24, 48)),
-    32: UNetConfig(shape=(1, 32, 32), channels=(32, 56, 120), patch=2),
-}
 
 
 def peak() -> float:
@@ -33,7 +29,7 @@ def main() -> None:
     """Sample, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=50_000)
-    parser.add_argument("--size", type=int, choices=sorted(CONFIGS), default=32)
+    parser.add_argument("--model", choices=sorted(SHIPPED), default="mnist")
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--batch", type=int, default=250)
     parser.add_argument("--network")
@@ -44,7 +40,7 @@ def main() -> None:
     model = (
         load_model(arguments.network)
         if arguments.network
-        else UNetDenoiser(CONFIGS[arguments.size], 0.6).eval()
+        else UNetDenoiser(shipped(arguments.model), 0.6).eval()
     )
     lenet = lenet_features(arguments.lenet or LeNet(model.shape[-1]).eval())
     levels = [80.0 * (1 - k / arguments.steps) for k in range(arguments.steps)] + [0.0]

@@ -1,0 +1,17 @@
+"""Score networks of the shipped configurations, for benchmarks without a trained one."""
+
+from pathlib import Path
+
+import yaml
+
+from art_rl.denoisers.unet import UNetConfig
+
+# Configuration and image shape by name.
+SHIPPED = {"digits": ("digits_full.yaml", (1, 8, 8)), "mnist": ("mnist.yaml", (1, 32, 32))}
+
+
+def shipped(name: str) -> UNetConfig:
+    """The network of ``name`` ("digits" or "mnist") as its configuration has it."""
+    file, shape = SHIPPED[name]
+    settings = yaml.safe_load((Path(__file__).parents[1] / "config" / file).read_text())
+    return UNetConfig(shape=shape, **settings["models"][name]["network"])
