@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from paper_mirror import make_mirror, random_state
+from PIL import Image
 from snapshot_writer import write_snapshot
 
 from art_rl.denoisers.edm import load_network
@@ -32,6 +33,7 @@ from art_rl.metrics.frechet import (
     frechet_distance,
     load_reference,
 )
+from art_rl.png import PngShard, png_bytes, png_path
 from art_rl.sampling import sample_batches
 from art_rl.schedule import Schedule
 from art_rl.seeds import to_uint8
@@ -150,6 +152,13 @@ def test_shards_are_merged_and_schedules_carried_over(finished):
     assert {row["samples"] for row in rows} == {3}
     seeds = [read_json(path)["seeds"] for path in sorted(folder.glob("other/shards/heun/*.json"))]
     assert seeds == [[0, 1], [2, 2]]
+    # sampling.png: every cell's images, whatever the shard; the preview holds the first ones.
+    previews = read_npz(folder / "other/cells/heun_previews.npz")
+    images = folder / "other/png/heun/edm_K2"
+    assert {path.name for path in images.rglob("*.png")} == {f"{seed:06d}.png" for seed in range(3)}
+    for seed, image in enumerate(previews["edm_K2"]):
+        with Image.open(png_path(images, seed)) as file:
+            assert np.array_equal(np.asarray(file).transpose(2, 0, 1), image)
     learned = Schedule.load(folder / "tiny/schedules/art_rl_paper/any/K2.json")
     carried = Schedule.load(folder / "other/schedules/transfer_data/heun/K2.json")
     assert carried.sigmas == learned.sigmas and carried.provenance["method"] == "transfer_data"
@@ -318,6 +327,143 @@ def test_lost_cell_says_what_to_do(tmp_path):
         ArtRLError, match=r"no such file; delete .*block0_0.json to sample it again"
     ):
         rule("checkpoint_cells.py")(work)
+
+
+# References.
+
+
+@pytest.mark.parametrize("size", [2047, 4])
+def test_reference_of_another_size_is_refused(tmp_path, size):
+    np.savez(tmp_path / "bad.npz", mu=np.zeros(size), sigma=np.eye(size))
+    work = job(
+        input={"reference": tmp_path / "bad.npz"}, output={"facts": tmp_path / "out/reference.json"}
+    )
+    with pytest.raises(ArtRLError, match=f"feature size {size}, Inception's features have 2048"):
+        rule("checkpoint_reference.py")(work)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_reference_stops_before_sampling(finished, mirror, tmp_path):
+    bad = tmp_path / "mirror"
+    for path in (finished / RESULTS / "resources").glob("*/*"):
+        (bad / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (bad / path.parent.name / path.name).symlink_to(path)
+    reference = bad / "fid_refs/tiny.npz"
+    reference.unlink()
+    np.savez(reference, mu=np.zeros(64), sigma=np.eye(64))
+    cells = str(RESULTS / "other/cells/heun.csv")
+    tables = {"table6": {"methods": ["edm"]}}
+    done = snakemake(tmp_path, str(bad), cells, tables=tables)
+    lines = [x for x in (done.stdout + done.stderr).splitlines() if x.startswith("art_rl: ")]
+    assert done.returncode == 1 and len(lines) == 1, done.stdout + done.stderr
+    assert "check_reference" in lines[0] and "feature size 64" in lines[0]
+    assert not (tmp_path / RESULTS / "other/shards").exists()
+
+
+# Images as PNG files.
+
+
+def test_png_files_are_the_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for shape in ((3, 5, 7), (1, 4, 4)):
+        image = rng.integers(0, 256, shape, dtype=np.uint8)
+        path = tmp_path / "a.png"
+        path.write_bytes(png_bytes(image))
+        with Image.open(path) as file:
+            assert file.mode == {1: "L", 3: "RGB"}[shape[0]]
+            pixels = np.asarray(file).reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
+        assert np.array_equal(pixels, image)
+    with pytest.raises(ArtRLError, match=r"uint8 \(1 or 3, H, W\)"):
+        png_bytes(np.zeros((2, 4, 4), np.uint8))
+    assert png_path("x", 51234) == Path("x/051000/051234.png")
+
+
+def sample_job(tmp_path, weights, png, batch=2):
+    """A job of checkpoint_sample: three seeds from 999 on, two cells."""
+    schedules = []
+    for name, levels in (("edm", (80.0, 1.0, 0.0)), ("dpm", (80.0, 3.0, 0.0))):
+        path = tmp_path / f"schedules/{name}/any/K2.json"
+        Schedule(levels, {"method": name}).save(path)
+        schedules.append(str(path))
+    sampling = {"samples": 333, "shard": 3, "batch": batch, "device": "cpu", "png": png}
+    result = job(
+        input={"network": weights, "schedules": schedules, "numerics": [], "inception": weights},
+        output={"parts": tmp_path / "tiny/shards/euler/block3_0.json"},
+        params={"model": {"sampling": sampling, "sigma_max": 80.0}, "preview": 0},
+        wildcards={"solver": "euler", "block": "3", "shard": "0"},
+    )
+    result.threads = 1
+    return result
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """main() of checkpoint_sample with cheap features; the numbers of images each call was given."""
+    calls = []
+
+    def extract(x):
+        calls.append(len(x))
+        return x.flatten(1)[:, :4].float()
+
+    features = Features("fake", 4, "0", extract, torch.device("cpu"))
+    main = rule("checkpoint_sample.py")
+    monkeypatch.setitem(main.__globals__, "inception_features", lambda *_: features)
+    return main, calls
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_png_export_of_a_shard(tmp_path, converted, sampled):
+    main, calls = sampled
+    main(sample_job(tmp_path, converted, png=False))
+    assert sum(calls) == 6 and not (tmp_path / "tiny/png").exists()
+    parts = files_of(tmp_path / "tiny/shards")
+    # Asked for later: sampled again, the cells stay the same files.
+    main(sample_job(tmp_path, converted, png=True))
+    assert sum(calls) == 12 and files_of(tmp_path / "tiny/shards") == parts
+    folder = tmp_path / "tiny/png/euler/edm_K2"
+    assert files_of(folder) == {"000000/000999.png", "001000/001000.png", "001000/001001.png"}
+    schedule = Schedule.load(tmp_path / "schedules/edm/any/K2.json")
+    denoiser = fast_network(converted, "cpu", {})
+    (_, a), (_, b) = sample_batches(denoiser, schedule, "euler", [999, 1000, 1001], 2)
+    for seed, image in zip((999, 1000, 1001), to_uint8(torch.cat([a, b])), strict=True):
+        with Image.open(png_path(folder, seed)) as file:
+            assert np.array_equal(np.asarray(file).transpose(2, 0, 1), image.numpy())
+    # Once more: nothing is sampled, nothing left over.
+    main(sample_job(tmp_path, converted, png=True))
+    assert sum(calls) == 12
+    assert sorted(
+        path.name for path in (tmp_path / "tiny/png/euler").iterdir() if path.is_dir()
+    ) == [
+        "dpm_K2",
+        "edm_K2",
+    ]
+
+
+def test_png_export_resumes_after_a_kill(tmp_path, converted, sampled, monkeypatch):
+    main, calls = sampled
+
+    def killed(self, name):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PngShard, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            main(sample_job(tmp_path, converted, png=True))
+    folder = tmp_path / "tiny/png/euler/edm_K2"
+    assert not folder.exists() and sum(calls) == 3  # no image of an unfinished shard in its place
+    main(sample_job(tmp_path, converted, png=True))
+    assert len(files_of(folder)) == 3 and sum(calls) == 9
+    # Another schedule under the same name replaces the images, and the first one does again.
+    before = png_path(folder, 999).read_bytes()
+    for levels in ((80.0, 20.0, 0.0), (80.0, 1.0, 0.0)):
+        work = sample_job(tmp_path, converted, png=True)
+        Schedule(levels, {"method": "edm"}).save(work.input.schedules[0])
+        main(work)
+        assert (png_path(folder, 999).read_bytes() == before) == (levels[1] == 1.0)
+    assert sum(calls) == 15
 
 
 # Experiments.

@@ -1,10 +1,12 @@
 """The plan of a run on checkpoints, the check of the machine, and our numbers beside the paper's."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from art_rl import machine
 from art_rl.control.endpoint_config import EndpointConfig
@@ -12,8 +14,8 @@ from art_rl.errors import ArtRLError
 from art_rl.files import read_json, write_json
 from art_rl.metrics.frechet import Moments, Target, frechet_between
 from art_rl.paper_comparison import beside_paper, shown
+from art_rl.plan import GFLOP, make_plan, report
 from art_rl.plan import main as plan_command
-from art_rl.plan import make_plan, report
 from art_rl.settings import check_experiment_settings
 
 ROOT = Path(__file__).parents[1]
@@ -187,6 +189,61 @@ def test_plan_without_measurement_and_without_checkpoints(tmp_path, capsys):
     (tmp_path / "edm_throughput-x-cuda.json").write_text("{}")
     assert plan_command([str(ROOT / "config/paper.yaml"), "--throughput", str(tmp_path)]) == 1
     assert "not a file of benchmarks/edm_throughput.py" in capsys.readouterr().err
+
+
+def test_png_files_need_disk(tmp_path):
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    needs = make_plan(config, tmp_path)["needs"]["disk_gib"]
+    ffhq = config["models"]["ffhq"]
+    ffhq["sampling"] = {**ffhq["sampling"], "png": True}
+    more = 1.2 * 36 * 150_000 * 3 * 64**2 / 2**30
+    assert make_plan(config, tmp_path)["needs"]["disk_gib"] == pytest.approx(needs + more, abs=0.2)
+
+
+def rule_blocks():
+    """name -> text of every rule of the workflow, but for those of exact models."""
+    paths = [path for path in (ROOT / "workflow/rules").glob("*.smk") if path.stem != "exact"]
+    text = "\n".join(path.read_text() for path in paths)
+    return {block.split(":")[0]: block for block in re.split(r"^rule ", text, flags=re.M)[1:]}
+
+
+def test_jobs_that_put_a_network_on_the_gpu_ask_for_one():
+    asking = set()
+    for name, block in rule_blocks().items():
+        script = re.search(r'script:\s+"../scripts/([a-z_]+\.py)"', block)
+        source = (ROOT / "workflow/scripts" / script[1]).read_text() if script else ""
+        if re.search(r"\b(build_experiment|fast_network)\(|, build_experiment\)", source):
+            asking.add(name)
+            assert "gpu=gpus" in block, name
+    assert {"hand_made_schedules", "sample_checkpoint", "measure_profile"} <= asking
+
+
+def test_slurm_jobs_fit_the_plan():
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/profile.yaml").read_text())
+    jobs, rules = profile["set-resources"], rule_blocks()
+    assert set(jobs) <= set(rules)
+    plan = make_plan(check_experiment_settings(settings("paper"), SCHEMA))
+    for name, block in rules.items():
+        if "gpu=gpus" in block or name in ("convert_checkpoint", "evaluate_checkpoint"):
+            # Slurm counts 10^6 bytes a MB, Snakemake's mem_mb alike.
+            assert jobs[name]["mem_mb"] * 1e6 >= plan["needs"]["memory_gib"] * 2**30, name
+    # One job is one seed block of one solver, on a GPU that reaches 40 TFLOP/s.
+    seconds = max(
+        row["calls"] / row["blocks"] * GFLOP[row["checkpoint"]] * 1e9 / 40e12
+        for row in plan["models"]
+    )
+    assert 60 * jobs["sample_checkpoint"]["runtime"] >= seconds
+
+
+def test_gpu_overlay_of_the_smoke_run():
+    base, over = settings("paper_smoke"), settings("overlays/paper_smoke_gpu")
+    update_config(base, over)
+    config = check_experiment_settings(base, SCHEMA)
+    speed = settings("paper")["models"]["cifar10"]["speed"]
+    for model in config["models"].values():
+        assert model["sampling"]["device"] == "cuda" and model["speed"] == speed
+    assert set(config["tables"]) == set(settings("paper_smoke")["tables"])
+    assert make_plan(config)["needs"]["gpu"]
 
 
 NEEDS = {"disk_gib": 1.0, "memory_gib": 0.1, "gpu": False, "gpu_memory_gib": 0.0}

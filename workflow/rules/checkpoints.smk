@@ -45,11 +45,30 @@ rule convert_checkpoint:
         "../scripts/checkpoint_convert.py"
 
 
+rule check_reference:
+    """An FID reference has Inception's feature size: asked before anything is sampled."""
+    input:
+        reference=model_asset("reference"),
+        code=modules("checkpoint_reference.py"),
+    output:
+        facts="<results>/{model}/reference.json",
+    log:
+        "<logs>/{model}/check_reference.log",
+    wildcard_constraints:
+        model=checkpoint_pattern(),
+    priority: 1
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/checkpoint_reference.py"
+
+
 rule sample_checkpoint:
     """Every method and budget of one solver on one shard of seeds: moments of Inception features.
 
     A killed job continues after its last finished cell (Tables 2, 3, 5, 6)."""
     input:
+        reference="<results>/{model}/reference.json",
         network="<results>/{model}/network.safetensors",
         facts="<results>/{model}/network.json",
         inception=model_asset("inception"),
@@ -140,6 +159,7 @@ for checkpoint in models_of_kind("edm"):
             schedules=model_schedules,
             profile=[f"<results>/{checkpoint}/profile.npz"] * has_profile(checkpoint),
             clocks=clock_metrics,
+            reports=clock_reports,
             thetas=clock_thetas,
             optimum=[f"<results>/{checkpoint}/closed_form_clock.csv"]
             * bool(used_learners(checkpoint)),

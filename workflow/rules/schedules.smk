@@ -14,6 +14,8 @@ rule hand_made_schedules:
         "<benchmarks>/{model}/hand_made_schedules.tsv"
     conda:
         NUMERICS
+    resources:
+        gpu=gpus,
     params:
         model=lookup("models/{model}", within=config),
     script:

@@ -1,0 +1,89 @@
+"""Samples as PNG files in the official layout: <folder>/<seed - seed % 1000>/<seed>.png, six digits each.
+
+The images of a shard are written beside the folder and moved into it together, once the shard is whole.
+"""
+
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from art_rl.errors import ArtRLError
+from art_rl.files import write_text
+from art_rl.metrics.features import Features
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """A uint8 image (1 or 3, H, W) as a PNG file."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ArtRLError(f"an image must be uint8 (1 or 3, H, W), got {image.dtype} {image.shape}")
+    channels, height, width = image.shape
+    rows = image.transpose(1, 2, 0).reshape(height, width * channels)
+    lines = np.pad(rows, ((0, 0), (1, 0)))  # each line starts with its filter, 0: none
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    colour = {1: 0, 3: 2}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    data = zlib.compress(lines.tobytes())
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+def png_path(folder: str | os.PathLike, seed: int) -> Path:
+    """Where the image of a seed lies."""
+    return Path(folder) / f"{seed - seed % 1000:06d}" / f"{seed:06d}.png"
+
+
+class PngShard:
+    """The images of one shard of one cell.
+
+    Args:
+        folder: of the cell; other shards write to it too.
+        seeds: of the shard.
+    """
+
+    def __init__(self, folder: str | os.PathLike, seeds: Sequence[int]) -> None:
+        self.folder = Path(folder)
+        self.seeds = list(seeds)
+        name = f".{self.folder.name}_{self.seeds[0]}-{self.seeds[-1]}"
+        self._partial = self.folder.with_name(name)
+        self._done = self.folder.with_name(f"{name}.done")
+
+    def holds(self, name: str) -> bool:
+        """Whether the folder has this shard's images of the cell called ``name``."""
+        return self._done.is_file() and self._done.read_text(encoding="utf-8") == name
+
+    def watch(self, features: Features) -> Features:
+        """``features`` that also write every image they are given; these are the shard's, in seed order."""
+        shutil.rmtree(self._partial, ignore_errors=True)
+        seeds = iter(self.seeds)
+
+        def extract(images: Tensor) -> Tensor:
+            for image in images.cpu().numpy():
+                path = png_path(self._partial, next(seeds))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(png_bytes(image))
+            return features.extract(images)
+
+        return replace(features, extract=extract)
+
+    def publish(self, name: str) -> None:
+        """Move the whole shard into the folder, as that of the cell called ``name``."""
+        self._done.unlink(missing_ok=True)  # images of another cell are about to be replaced
+        for seed in self.seeds:
+            path = png_path(self.folder, seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            png_path(self._partial, seed).replace(path)
+        shutil.rmtree(self._partial)
+        write_text(self._done, name)
