@@ -12,7 +12,12 @@ import yaml
 ROOT = Path(__file__).parents[1]
 # Names that differ: conda package -> PyPI package, import -> PyPI package.
 CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "matplotlib-base": "matplotlib"}
-IMPORTS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "torch_fidelity": "torch-fidelity"}
+IMPORTS = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "torch_fidelity": "torch-fidelity",
+}
 
 
 def normal(name):

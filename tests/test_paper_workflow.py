@@ -33,7 +33,7 @@ from art_rl.metrics.frechet import (
     frechet_distance,
     load_reference,
 )
-from art_rl.png import PngShard, png_bytes, png_path
+from art_rl.png import PngShard, png_path, write_png
 from art_rl.sampling import sample_batches
 from art_rl.schedule import Schedule
 from art_rl.seeds import to_uint8
@@ -368,13 +368,13 @@ def test_png_files_are_the_images(tmp_path):
     for shape in ((3, 5, 7), (1, 4, 4)):
         image = rng.integers(0, 256, shape, dtype=np.uint8)
         path = tmp_path / "a.png"
-        path.write_bytes(png_bytes(image))
+        write_png(path, image)
         with Image.open(path) as file:
             assert file.mode == {1: "L", 3: "RGB"}[shape[0]]
             pixels = np.asarray(file).reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
         assert np.array_equal(pixels, image)
     with pytest.raises(ArtRLError, match=r"uint8 \(1 or 3, H, W\)"):
-        png_bytes(np.zeros((2, 4, 4), np.uint8))
+        write_png(path, np.zeros((2, 4, 4), np.uint8))
     assert png_path("x", 51234) == Path("x/051000/051234.png")
 
 

@@ -5,13 +5,12 @@ The images of a shard are written beside the folder and moved into it together, 
 
 import os
 import shutil
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from art_rl.errors import ArtRLError
@@ -19,25 +18,12 @@ from art_rl.files import write_text
 from art_rl.metrics.features import Features
 
 
-def png_bytes(image: np.ndarray) -> bytes:
-    """A uint8 image (1 or 3, H, W) as a PNG file."""
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write a uint8 image (1 or 3, H, W)."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ArtRLError(f"an image must be uint8 (1 or 3, H, W), got {image.dtype} {image.shape}")
-    channels, height, width = image.shape
-    rows = image.transpose(1, 2, 0).reshape(height, width * channels)
-    lines = np.pad(rows, ((0, 0), (1, 0)))  # each line starts with its filter, 0: none
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    colour = {1: 0, 3: 2}[channels]
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
-    data = zlib.compress(lines.tobytes())
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    )
+    pixels = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
+    Image.fromarray(pixels).save(path, format="PNG")
 
 
 def png_path(folder: str | os.PathLike, seed: int) -> Path:
@@ -73,7 +59,7 @@ class PngShard:
             for image in images.cpu().numpy():
                 path = png_path(self._partial, next(seeds))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(png_bytes(image))
+                write_png(path, image)
             return features.extract(images)
 
         return replace(features, extract=extract)

@@ -104,6 +104,11 @@ def _check_model(
         for path in (learner, "learners", name, "models"):  # so that the error names the whole path
             own, part = {path: own}, {"type": "object", "properties": {path: part}}
         check_settings(own, {**part, "$defs": schema["$defs"]})
+    if model["kind"] != "edm" and model.get("sampling", {}).get("png"):
+        raise ArtRLError(
+            f"config: models.{name}.sampling.png must be false for a model of kind {model['kind']}, got "
+            "true: only samples of checkpoints are written as files; leave it out"
+        )
     for key, value in TRAINED_NOISE.items():
         given = model.get("training", {}).get(key, value)
         if given != value:
