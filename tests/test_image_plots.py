@@ -154,6 +154,16 @@ def test_nfe_figure_divides_rmse_by_the_gaussian_schedule():
     assert len(nfe_figure(cells(), ["euler"], "rmse", ["uniform", "arctan"]).axes) == 1
 
 
+def test_nfe_figure_names_a_floor_far_below_instead_of_drawing_it():
+    floors = {"reference": 0.01, "test set": 1e-5}
+    figure = nfe_figure(cells(), ["euler"], "fid", METHODS, floors)
+    drawn = [line.get_label() for line in figure.axes[0].lines]
+    assert "reference" in drawn and "test set" not in drawn
+    assert figure.axes[0].get_ylim()[0] > 1e-3
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "test set: 1e-05, below" in texts
+
+
 def test_nfe_figure_labels_floors_and_the_spread_of_blocks():
     floors = {"reference": 0.01, "test set": 0.02}
     figure = nfe_figure(cells(), ["euler", "heun"], "fid", METHODS, floors, label="FID")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
@@ -91,7 +92,7 @@ def nfe_figure(
     with plt.rc_context(STYLE):
         width = PAGE if len(solvers) > 1 else COLUMN
         figure, axes = new_figure(lines, len(solvers), 1.0 + 2.1 * lines, width, sharex="col")
-        bands = []
+        bands, hidden = [], {}
         for column, solver in enumerate(solvers):
             own = [row for row in rows if row["solver"] == solver]
             curves = {
@@ -119,15 +120,19 @@ def nfe_figure(
                             label="± 1 standard deviation of seed blocks",
                         )
                     ]
-            _floor_lines(axis, floors)
             calls = sorted({nfe for curve in curves.values() for nfe in curve})
             best = [
                 min(curve[nfe][0] for curve in curves.values() if nfe in curve) for nfe in calls
             ]
-            axis.set_ylim(
-                0.8 * min([*best, *floors.values()]), HEADROOM * max([*best, *floors.values()])
-            )
+            # A floor far below every curve would squeeze them into the top of the panel.
+            near = {
+                text: value for text, value in floors.items() if value > min(best) / HEADROOM**2
+            }
+            _floor_lines(axis, near)
+            shown = [*best, *near.values()]
+            axis.set_ylim(0.8 * min(shown), HEADROOM * max(shown))
             error_axis(axis)
+            hidden |= {text: value for text, value in floors.items() if text not in near}
             top = axis.get_ylim()[1]
             unseen = [name for name in curves if min(curves[name].values())[0] > top]
             if unseen:
@@ -147,7 +152,11 @@ def nfe_figure(
         axes[0, 0].set_ylabel(label or METRIC_AXES[metric])
         if lines == 2:
             axes[1, 0].set_ylabel(ratio_label(versus))
-        legend_below(figure, axes.ravel(), 4 if len(solvers) > 1 else 2, bands)
+        notes = [
+            Line2D([], [], ls="none", label=f"{text}: {value:.2g}, below")
+            for text, value in hidden.items()
+        ]
+        legend_below(figure, axes.ravel(), 4 if len(solvers) > 1 else 2, bands + notes)
     return figure
 
 
