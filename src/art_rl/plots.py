@@ -165,7 +165,14 @@ def legend_below(
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     entries |= {str(handle.get_label()): handle for handle in more}
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside lower center",
+        ncols=columns,
+        columnspacing=1.2,
+        handlelength=1.8,
+    )
 
 
 def panel_legend(axis: Axes, columns: int = 2, more: Sequence[Artist] = ()) -> None:
