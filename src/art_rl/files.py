@@ -74,7 +74,7 @@ def read_json_lines(path: str | os.PathLike) -> list[Any]:
         return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         raise ArtRLError(f"{path}: no such file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtRLError(f"{path}: not JSON lines, damaged or truncated? ({error})") from None
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from art_rl.checks import check_whole, is_number
 from art_rl.denoisers.unet import UNetConfig, UNetDenoiser, parameter_count
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
@@ -59,16 +60,11 @@ class TrainSettings:
     def __post_init__(self) -> None:
         whole = {"iterations": 1, "batch_size": 1, "checkpoint_every": 1, "warmup": 0, "seed": 0}
         for name, least in whole.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ArtRLError(
-                    f"{name} must be a whole number of at least {least}, got {value!r}"
-                )
+            check_whole(name, getattr(self, name), least)
         for name in ("learning_rate", "ema_halflife", "P_mean", "P_std"):
             value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
             least, rule = (-math.inf, "finite") if name == "P_mean" else (0, "positive and finite")
-            if not (number and least < value < math.inf):
+            if not (is_number(value) and value > least):
                 raise ArtRLError(f"{name} must be {rule}, got {value!r}")
         if self.precision not in ("float32", "bfloat16"):
             raise ArtRLError(f"precision must be float32 or bfloat16, got {self.precision!r}")

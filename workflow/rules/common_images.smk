@@ -26,29 +26,18 @@ def sampling_modules():
     return [from_cwd(SOURCE / f"art_rl/{name}.py") for name in names.split()]
 
 
-def shard_files(pattern):
-    """Input function: one file per seed block and shard of the model, in seed order."""
+def shard_files(pattern, blocks=None):
+    """Input function: one file per shard of the model's first ``blocks`` seed blocks (all), in seed order."""
 
     def files(wildcards):
         sampling = MODELS[wildcards.model]["sampling"]
         shards = -(-sampling["samples"] // sampling["shard"])
         return expand(
             pattern,
-            block=range(sampling["seed_blocks"]),
+            block=range(blocks or sampling["seed_blocks"]),
             shard=range(shards),
             **dict(wildcards.items()),
         )
-
-    return files
-
-
-def first_block_files(pattern):
-    """Input function: one file per shard of the model's first seed block, in seed order."""
-
-    def files(wildcards):
-        sampling = MODELS[wildcards.model]["sampling"]
-        shards = -(-sampling["samples"] // sampling["shard"])
-        return expand(pattern, shard=range(shards), model=wildcards.model)
 
     return files
 

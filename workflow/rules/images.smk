@@ -222,7 +222,7 @@ rule trust_ablation:
         lenet="<results>/{model}/lenet.safetensors",
         profile="<results>/{model}/profile.npz",
         train="<results>/{model}/moments_train.npz",
-        endpoints=first_block_files("<results>/{model}/reference/block0_{shard}.npz"),
+        endpoints=shard_files("<results>/{model}/reference/block{block}_{shard}.npz", blocks=1),
         numerics=sampling_modules(),
         code=modules("images_trust.py"),
     output:

@@ -1,10 +1,9 @@
 """All figures of one checkpoint, PDF and PNG: FID, schedules, |Q|, learning, samples; feeds Table 2."""
 
-from pathlib import Path
-
+from network_figures import learning_curves, sampled_cells, save_figures, thetas
 from rule_job import run, schedule_key
 
-from art_rl.files import read_json, read_json_lines, read_npz
+from art_rl.files import read_npz
 from art_rl.image_plots import (
     learning_curves_figure,
     network_profile_figure,
@@ -13,7 +12,7 @@ from art_rl.image_plots import (
     spread,
 )
 from art_rl.methods import METHODS
-from art_rl.plots import save, schedule_figure, theta_figure
+from art_rl.plots import schedule_figure, theta_figure
 from art_rl.profile_data import Profile
 from art_rl.schedule import Schedule
 from art_rl.tables import read_rows
@@ -52,56 +51,28 @@ def main(snakemake):
     shown = budgets[:BUDGETS]
     sigma_min = min(level for sigmas in levels.values() for level in sigmas if level > 0)
 
-    def learning():
-        clocks = {
-            Path(path).parent.parent.name: [
-                r for r in read_json_lines(path) if r["ratio"] is not None
-            ]
-            for path in snakemake.input.clocks
-        }
-        endpoint = {
-            Path(path).parent.parent.name.rsplit("_", 1)[-1]: read_json_lines(path)
-            for path in snakemake.input.endpoint
-        }
-        criteria = [read_json(path)["report"]["criterion"] for path in snakemake.input.reports]
-        return learning_curves_figure(clocks, endpoint, min(criteria, default=None))
-
-    def theta():
-        clocks = {Path(p).parent.parent.name: read_rows(p) for p in snakemake.input.thetas}
-        return theta_figure(clocks, read_rows(snakemake.input.optimum[0]))
-
     figures = {
         "fid_nfe": lambda: nfe_figure(rows, solvers, "fid", drawn, label="FID"),
         "schedules": lambda: schedule_figure(
             {key: value for key, value in levels.items() if key[1] in shown}, drawn, sigma_min
         ),
         "profile": lambda: network_profile_figure(Profile.load(snakemake.input.profile[0])),
-        "learning": learning,
-        "theta": theta,
+        "learning": lambda: learning_curves_figure(*learning_curves(snakemake.input)),
+        "theta": lambda: theta_figure(
+            thetas(snakemake.input.thetas), read_rows(snakemake.input.optimum[0])
+        ),
     }
     for solver, path in zip(solvers, snakemake.input.previews, strict=True):
 
         def samples(solver=solver, path=path):
-            mine = [row for row in rows if row["solver"] == solver]
-            methods = [name for name in SAMPLED if any(r["method"] == name for r in mine)]
-            common = [
-                K
-                for K in sorted({row["K"] for row in mine})
-                if all(any(r["method"] == n and r["K"] == K for r in mine) for n in methods)
-            ]
-            nfe = {row["K"]: row["nfe"] for row in mine}
+            methods, common, nfe = sampled_cells(rows, solver, SAMPLED)
             return sample_figure(
                 read_npz(path), methods, spread(common, SAMPLED_BUDGETS), nfe, solver
             )
 
         figures[f"samples_{solver}"] = samples
 
-    paths = {}
-    for path in snakemake.output:
-        kind = Path(path).stem.removeprefix(f"{snakemake.wildcards.model}_")
-        paths.setdefault(kind, []).append(path)
-    for kind, targets in paths.items():
-        save(figures[kind](), targets)
+    save_figures(figures, snakemake.output, snakemake.wildcards.model)
 
 
 run(main, snakemake)  # noqa: F821

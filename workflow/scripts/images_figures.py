@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from network_figures import learning_curves, sampled_cells, save_figures, thetas
 from rule_job import run, schedule_key
 
-from art_rl.files import read_json, read_json_lines, read_npz
+from art_rl.files import read_json, read_npz
 from art_rl.image_plots import (
     learning_curves_figure,
     loss_figure,
@@ -14,7 +15,7 @@ from art_rl.image_plots import (
     spread,
 )
 from art_rl.methods import METHODS
-from art_rl.plots import SOLVER_NAMES, save, schedule_figure, theta_figure
+from art_rl.plots import SOLVER_NAMES, schedule_figure, theta_figure
 from art_rl.profile_data import Profile
 from art_rl.schedule import Schedule
 from art_rl.solver_costs import ORDERS
@@ -35,13 +36,6 @@ DRAWN = (
 SAMPLED = ("uniform", "dpm", "edm", "arctan", "gaussian", "quadrature", "art_rl_endpoint")
 # Budgets of the sample figures, from the smallest to the largest.
 BUDGETS = 4
-
-
-def learner_label(path):
-    """Label of the method behind <learner>/seed<n>/<file>: learners are named after their methods."""
-    name = Path(path).parent.parent.name
-    known = METHODS.get(f"art_rl_{name}")
-    return known.label if known else name
 
 
 def main(snakemake):
@@ -80,44 +74,21 @@ def main(snakemake):
 
     figures["schedules"] = schedules
 
-    def learning():
-        clocks = {}
-        for path in snakemake.input.clocks:
-            clocks[learner_label(path)] = [
-                row for row in read_json_lines(path) if row["ratio"] is not None
-            ]
-        endpoint = {}
-        for path in snakemake.input.endpoint:
-            endpoint[Path(path).parent.parent.name.rsplit("_", 1)[-1]] = read_json_lines(path)
-        criteria = [read_json(path)["report"]["criterion"] for path in snakemake.input.reports]
-        return learning_curves_figure(clocks, endpoint, min(criteria, default=None))
-
-    def theta():
-        clocks = {learner_label(path): read_rows(path) for path in snakemake.input.thetas}
-        return theta_figure(clocks, read_rows(snakemake.input.optimum))
-
-    figures |= {"learning": learning, "theta": theta}
+    figures["learning"] = lambda: learning_curves_figure(*learning_curves(snakemake.input))
+    figures["theta"] = lambda: theta_figure(
+        thetas(snakemake.input.thetas), read_rows(snakemake.input.optimum)
+    )
 
     for path in snakemake.input.previews:
         solver = Path(path).stem.removesuffix("_previews")
 
         def samples(solver=solver, path=path):
-            own = [row for row in tables if row["solver"] == solver]
-            cells = {(row["method"], row["K"]) for row in own}
-            methods = [n for n in METHODS if n in SAMPLED and any(n == name for name, _ in cells)]
-            common = [K for K in budgets if all((name, K) in cells for name in methods)]
-            nfe = {row["K"]: row["nfe"] for row in own}
+            methods, common, nfe = sampled_cells(tables, solver, SAMPLED)
             return sample_figure(read_npz(path), methods, spread(common, BUDGETS), nfe, solver)
 
         figures[f"samples_{solver}"] = samples
 
-    paths = {}
-    for path in snakemake.output:
-        paths.setdefault(Path(path).stem.removeprefix(f"{snakemake.wildcards.model}_"), []).append(
-            path
-        )
-    for kind, targets in paths.items():
-        save(figures[kind](), targets)
+    save_figures(figures, snakemake.output, snakemake.wildcards.model)
 
 
 run(main, snakemake)  # noqa: F821

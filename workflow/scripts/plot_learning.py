@@ -1,8 +1,9 @@
 """Objective against iterations of one model's learners, beside the closed-form optimum."""
 
+from network_figures import evaluated
 from rule_job import run
 
-from art_rl.files import read_json, read_json_lines
+from art_rl.files import read_json
 from art_rl.plots import learning_figure, save
 
 
@@ -10,8 +11,7 @@ def main(snakemake):
     curves = {}
     reports = [read_json(path)["report"] for path in snakemake.input.reports]
     for (label, seed), path in zip(snakemake.params.runs, snakemake.input.metrics, strict=True):
-        rows = [row for row in read_json_lines(path) if row["ratio"] is not None]
-        curves.setdefault(label, {})[seed] = rows
+        curves.setdefault(label, {})[seed] = evaluated(path)
     bound = reports[0]["per_trajectory_bound"] / reports[0]["closed_form"]
     criterion = min(report["criterion"] for report in reports)
     save(learning_figure(curves, bound, criterion), snakemake.output)

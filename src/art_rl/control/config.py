@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from art_rl.checks import check_whole, is_number
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 
@@ -113,16 +114,12 @@ class LearnerConfig:
             value = getattr(self, name)
             if value is None and name == "budget":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ArtRLError(
-                    f"{name} must be a whole number of at least {least}, got {value!r}"
-                )
+            check_whole(name, value, least)
         for name, (low, high, open_low) in _REAL.items():
             value = getattr(self, name)
             if value is None and name in _MAY_BE_NONE:
                 continue
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            inside = number and math.isfinite(value) and low <= value <= high
+            inside = is_number(value) and low <= value <= high
             if not inside or (open_low and value == low):
                 bound = f"above {low}" if open_low else f"at least {low}"
                 above = "" if high == math.inf else f" and at most {high}"

@@ -1,10 +1,10 @@
 """Settings of the endpoint-reward learner: one validated dataclass, readable from a plain dict."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
+from art_rl.checks import check_whole, is_number
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.solvers import SOLVERS
@@ -112,10 +112,7 @@ class EndpointConfig:
             value = getattr(self, name)
             if name == "evaluations" and value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ArtRLError(
-                    f"{name} must be a whole number of at least {least}, got {value!r}"
-                )
+            check_whole(name, value, least)
         if self.draws % 2:
             raise ArtRLError(f"draws must be even (noise comes in +/- pairs), got {self.draws}")
         if self.batch_rows < self.points:
@@ -161,8 +158,7 @@ class EndpointConfig:
 
     def _number(self, name: str, rule: Any, words: str) -> None:
         value = getattr(self, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and math.isfinite(value) and rule(value)):
+        if not (is_number(value) and rule(value)):
             raise ArtRLError(f"{name} must be {words}, got {value!r}")
 
     @classmethod

@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from art_rl.checks import check_whole, is_whole
 from art_rl.denoisers.base import expand_sigma
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
@@ -60,28 +61,20 @@ class UNetConfig:
                 raise ArtRLError(f"{name} must be a list of whole numbers, got {value!r}")
             object.__setattr__(self, name, tuple(value))
         for name, least in {"blocks": 1, "patch": 1, "embedding": 2, "label_dim": 0}.items():
-            value = getattr(self, name)
-            if not _is_whole(value, least):
-                raise ArtRLError(
-                    f"{name} must be a whole number of at least {least}, got {value!r}"
-                )
+            check_whole(name, getattr(self, name), least)
         if self.embedding % 2:
             raise ArtRLError(f"embedding must be even, got {self.embedding}")
         if not isinstance(self.attention, bool):
             raise ArtRLError(f"attention must be true or false, got {self.attention!r}")
-        if not self.channels or any(not _is_whole(w, 8) or w % 8 for w in self.channels):
+        if not self.channels or any(not is_whole(w, 8) or w % 8 for w in self.channels):
             raise ArtRLError(f"channels must be positive multiples of 8, got {self.channels}")
         factor = self.patch * 2 ** (len(self.channels) - 1)
-        sizes = len(self.shape) == 3 and all(_is_whole(size, 1) for size in self.shape)
+        sizes = len(self.shape) == 3 and all(is_whole(size, 1) for size in self.shape)
         if not sizes or any(size % factor for size in self.shape[1:]):
             raise ArtRLError(
                 f"shape must be (C, H, W) with H and W divisible by {factor} "
                 f"for {len(self.channels)} levels of patch {self.patch}, got {self.shape}"
             )
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 class ResidualBlock(nn.Module):

@@ -20,6 +20,7 @@ from art_rl.metrics.lenet import FEATURES, LeNet, load_lenet
 from art_rl.seeds import to_uint8
 
 LENET_NAME = "art-rl-lenet"
+INCEPTION_SIZE = 2048
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def inception_features(
         with safe_weight_loading():
             network = FeatureExtractorInceptionV3(
                 "inception-v3-compat",
-                ["2048"],
+                [str(INCEPTION_SIZE)],
                 feature_extractor_weights_path=os.fspath(weights_path),
             )
     except Exception as error:  # torch and pickle raise half a dozen kinds for bad files
@@ -105,7 +106,7 @@ def inception_features(
         ):
             return network(images)[0]
 
-    return Features("inception", 2048, sha256_file(weights_path), extract, device)
+    return Features("inception", INCEPTION_SIZE, sha256_file(weights_path), extract, device)
 
 
 @cache

@@ -5,7 +5,6 @@ max pooling and wider convolutions; a variant for 8x8 images pools less.  Input 
 Inception features of FID, so clipping and rounding to 8 bits are part of the metric.
 """
 
-import math
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from art_rl.checks import check_whole, is_number
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
 from art_rl.seeds import to_uint8
@@ -48,13 +48,9 @@ class LeNetSettings:
             value = getattr(self, name)
             if value is None and name in ("epochs", "batch_size"):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ArtRLError(
-                    f"{name} must be a whole number of at least {least}, got {value!r}"
-                )
+            check_whole(name, value, least)
         rate = self.learning_rate
-        number = isinstance(rate, int | float) and not isinstance(rate, bool)
-        if not (number and 0 < rate < math.inf):
+        if not (is_number(rate) and rate > 0):
             raise ArtRLError(f"learning_rate must be positive and finite, got {rate!r}")
 
     def resolved(self, size: int) -> "LeNetSettings":

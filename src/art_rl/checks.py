@@ -1,0 +1,24 @@
+"""Rules that settings share, and how their faults are said."""
+
+import math
+from typing import Any
+
+from art_rl.errors import ArtRLError
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """An integer of at least ``least``; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_number(value: Any) -> bool:
+    """A finite number; True and False are none."""
+    if isinstance(value, int):
+        return not isinstance(value, bool)
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """ArtRLError unless ``value`` is a whole number of at least ``least``."""
+    if not is_whole(value, least):
+        raise ArtRLError(f"{name} must be a whole number of at least {least}, got {value!r}")
