@@ -84,7 +84,7 @@ def test_untrained_actor_is_its_base_schedule(K):
 def test_mean_policy_cuts_the_learned_density_into_equal_shares():
     actor = make_actor(6)
     coefficients = random_coefficients(actor)
-    integral, _ = actor.remaining(coefficients)
+    integral = actor.remaining(coefficients)
     episode = actor.rollout(coefficients, torch.zeros(1, 5, dtype=torch.float64), 0.0)
     shares = np.interp(episode.u[0].numpy(), np.linspace(0, 1, len(integral)), integral.numpy())
     np.testing.assert_allclose(shares / shares[0], 1 - np.arange(6) / 6, atol=1e-12)
@@ -106,12 +106,12 @@ def test_gradient_of_the_mean_matches_differences():
     coefficients = random_coefficients(actor)
     u = torch.tensor([0.0, 0.21, 0.5], dtype=torch.float64)
     for k in (0, 2, 3):
-        _, gradient = actor.mean(u, k, actor.remaining(coefficients))
+        gradient = actor.gradient(u, k, coefficients)
         for j in range(len(coefficients)):
             shift = torch.zeros_like(coefficients)
             shift[j] = 1e-5
-            up, _ = actor.mean(u, k, actor.remaining(coefficients + shift))
-            down, _ = actor.mean(u, k, actor.remaining(coefficients - shift))
+            up = actor.mean(u, k, actor.remaining(coefficients + shift))
+            down = actor.mean(u, k, actor.remaining(coefficients - shift))
             # The lattice's linear interpolation makes the gradient exact only to its cell size.
             torch.testing.assert_close(gradient[:, j], (up - down) / 2e-5, rtol=0.01, atol=1e-3)
 

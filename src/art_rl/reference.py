@@ -50,9 +50,8 @@ class Reference:
 
     def select(self, index: Tensor) -> "Reference":
         """The same solution for some of the starting states; ``index`` (B',) of int64."""
-        return Reference(
-            self.sigmas, self.states[:, index], self.slopes[:, index], self.error, self.nfe
-        )
+        states, slopes = self.states.index_select(1, index), self.slopes.index_select(1, index)
+        return Reference(self.sigmas, states, slopes, self.error, self.nfe)
 
     def at(self, sigmas: Sequence[float] | Tensor) -> Tensor:
         """States at any levels.
@@ -77,16 +76,22 @@ class Reference:
         last = len(self.sigmas) - 2
         cell = last - (torch.searchsorted(ascending, levels, right=True) - 1).clamp(0, last)
         high, low = self.sigmas[cell], self.sigmas[cell + 1]
-        shape = (-1, *[1] * (self.states.ndim - 1))
-        width = (low - high).reshape(shape).to(self.states.dtype)
-        share = ((levels - high) / (low - high)).reshape(shape).to(self.states.dtype)
+        width = low - high
+        share = (levels - high) / width
         rest = 1 - share
-        start, stop = self.states[cell], self.states[cell + 1]
-        # Cubic Hermite: the chord plus a correction that vanishes at both ends.
-        chord = stop - start
-        bend = rest * (width * self.slopes[cell] - chord)
-        bend = bend - share * (width * self.slopes[cell + 1] - chord)
-        return start + share * chord + share * rest * bend
+        # Cubic Hermite, as weights of the states and slopes at both ends: each is read once.
+        terms = (
+            (rest * (1 + share * (rest - share)), self.states, cell),
+            (share * (1 + rest * (share - rest)), self.states, cell + 1),
+            (share * rest * rest * width, self.slopes, cell),
+            (-share * share * rest * width, self.slopes, cell + 1),
+        )
+        shape = (-1, *[1] * (self.states.ndim - 1))
+        result = torch.zeros((), dtype=self.states.dtype, device=self.states.device)
+        for weight, table, row in terms:
+            part = table.index_select(0, row)
+            result = part.mul_(weight.to(table.dtype).reshape(shape)).add_(result)
+        return result
 
 
 def reference_solution(

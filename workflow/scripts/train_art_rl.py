@@ -1,17 +1,19 @@
 """The ART-RL schedule of one budget K; feeds every table.
 
-Reading a clock or a list learned upstream needs no torch, so torch is imported only to learn.
+Most jobs read what was learned upstream, in less time than torch or SciPy takes to import: both are
+imported where they are used.
 """
 
 from rule_job import resumable, run
 
-from art_rl.clock import read_clock
 from art_rl.files import digest, read_json
 from art_rl.schedule import Schedule
 
 
 def from_clock(snakemake, K):
     """Mode fine: the learned clock read at K + 1 equidistant times."""
+    from art_rl.clock import read_clock
+
     clock = Schedule.load(snakemake.input.learned[0])
     return Schedule(tuple(read_clock(clock.numpy(), K)), {**clock.provenance, "budget": K})
 

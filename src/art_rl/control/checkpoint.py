@@ -19,9 +19,7 @@ def save_checkpoint(path: str | os.PathLike, learner: Learner, seconds: float) -
     """Write the learner's state atomically."""
     tensors = networks(learner)
     for name, optimizer in learner.optimizers.items():
-        for index, state in optimizer.state_dict()["state"].items():
-            for key, value in state.items():
-                tensors[f"adam.{name}.{index}.{key}"] = torch.as_tensor(value)
+        tensors |= {f"adam.{name}.{key}": value for key, value in optimizer.state().items()}
     tensors["generator"] = learner.generator.get_state()
     head = {
         "format": FORMAT,
@@ -58,13 +56,10 @@ def load_checkpoint(path: str | os.PathLike, learner: Learner) -> float:
                 {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             )
     for name, optimizer in learner.optimizers.items():
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith(f"adam.{name}."):
-                _, _, index, entry = key.split(".")
-                state.setdefault(int(index), {})[entry] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        prefix = f"adam.{name}."
+        optimizer.restore(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
     learner.generator.set_state(tensors["generator"])
     learner.iteration = head["iteration"]
     learner.gamma, learner.budget_error = head["gamma"], head["budget_error"]

@@ -18,6 +18,7 @@ optimum theta* = I(psi) / ((T - t) sqrt(q)) of the time-only problem (docs/metho
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,15 +36,27 @@ class Episode:
         u: (N, K) clock before each step; u[:, 0] = 0.
         actions: (N, K - 1) sampled y; the last step, to sigma = 0, is not a decision.
         means: (N, K - 1) mu at the states visited.
-        gradients: (N, K - 1, J) d mu / d coefficients at the states visited.
+        gradients: (N, K - 1, J) d mu / d coefficients at the states visited, or None.
         sigmas: (N, K + 1) levels, first sigma_max, last exactly 0.
     """
 
     u: Tensor
     actions: Tensor
     means: Tensor
-    gradients: Tensor
+    gradients: Tensor | None
     sigmas: Tensor
+
+
+class _Landing(NamedTuple):
+    """Where the mean of a step lands: the clock's cell and share before, cell and part after, level m."""
+
+    keep: float | Tensor
+    index: Tensor
+    share: Tensor
+    cell: Tensor
+    part: Tensor
+    drop: Tensor
+    m: Tensor
 
 
 class EndpointActor:
@@ -81,63 +94,75 @@ class EndpointActor:
             (1 - share) * self.tau[index] + share * self.tau[index + 1]
         )
 
-    def remaining(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """D at the lattice (CELLS + 1,) and dD / d coefficients (CELLS + 1, J); trapezoid rule."""
-        density = torch.exp(self.hats @ coefficients)
-        slopes = density[:, None] * self.hats
-        return _from_the_end(density), _from_the_end(slopes)
+    def remaining(self, coefficients: Tensor) -> Tensor:
+        """D at the lattice (CELLS + 1,); trapezoid rule."""
+        return _from_the_end(torch.exp(self.hats @ coefficients))
 
-    def mean(self, u: Tensor, k: int, remaining: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """mu (N,) and d mu / d coefficients (N, J) of step k from clock u (N,).
+    def mean(self, u: Tensor, k: int | Tensor, remaining: Tensor) -> Tensor:
+        """mu of step ``k`` from clock ``u``; shape of ``u``, ``k`` broadcasts against it."""
+        land = self._land(u, k, remaining)
+        # logit((m - u) / (1 - u)) = log(m - u) - log(1 - m)
+        return torch.log(land.m - u) - torch.log(1 - land.m)
+
+    def gradient(self, u: Tensor, k: int | Tensor, coefficients: Tensor) -> Tensor:
+        """d mu / d coefficients, (*u.shape, J).
 
         D(m; c) = share D(u; c) gives D'(m) dm/dc = share dD(u)/dc - dD(m)/dc, with D' = -density.
         """
-        integral, slopes = remaining
+        density = torch.exp(self.hats @ coefficients)
+        slopes = _from_the_end(density[:, None] * self.hats)
+        land = self._land(u, k, _from_the_end(density))
+        keep = torch.as_tensor(land.keep, dtype=torch.float64)[..., None]
+        moved = _mix(slopes, land.cell, land.part) - keep * _mix(slopes, land.index, land.share)
+        dm = moved / (CELLS * land.drop)[..., None]
+        return dm * (1 / (land.m - u) + 1 / (1 - land.m))[..., None]
+
+    def _land(self, u: Tensor, k: int | Tensor, remaining: Tensor) -> "_Landing":
         keep = 1 - 1 / (self.K - k)
         index, share = _cell(u)
-        here = (1 - share) * integral[index] + share * integral[index + 1]
-        slopes_here = _mix(slopes, index, share)
+        here = (1 - share) * remaining[index] + share * remaining[index + 1]
         target = keep * here
-        cell = (torch.searchsorted(-integral, -target, right=True) - 1).clamp(0, CELLS - 1)
-        drop = integral[cell] - integral[cell + 1]
-        part = (integral[cell] - target) / drop
-        m = (cell + part) / CELLS
-        dm = (_mix(slopes, cell, part) - keep * slopes_here) / (CELLS * drop)[:, None]
-        step, rest = m - u, 1 - m
-        # logit((m - u) / (1 - u)) = log(m - u) - log(1 - m)
-        return torch.log(step) - torch.log(rest), dm * (1 / step + 1 / rest)[:, None]
+        cell = (torch.searchsorted(-remaining, -target, right=True) - 1).clamp(0, CELLS - 1)
+        left = remaining[cell]
+        drop = left - remaining[cell + 1]
+        part = (left - target) / drop
+        return _Landing(keep, index, share, cell, part, drop, (cell + part) / CELLS)
 
-    def rollout(self, coefficients: Tensor, normals: Tensor, noise: float) -> Episode:
+    def rollout(
+        self, coefficients: Tensor, normals: Tensor, noise: float, gradients: bool = True
+    ) -> Episode:
         """Clocks with actions mu + noise * normals.
 
         Args:
             coefficients: (J,).
             normals: (N, K - 1) standard normal draws; zeros give the mean policy.
             noise: standard deviation of y, >= 0.
+            gradients: compute d mu / d coefficients too.
         """
         remaining = self.remaining(coefficients)
         u = torch.zeros(len(normals), dtype=torch.float64)
-        clock, actions, means, gradients = [u], [], [], []
+        clock, actions, means = [u], [], []
         for k in range(self.K - 1):
-            mu, gradient = self.mean(u, k, remaining)
+            mu = self.mean(u, k, remaining)
             y = mu + noise * normals[:, k]
             u = u + (1 - u) * torch.sigmoid(y)
             clock.append(u)
             actions.append(y)
             means.append(mu)
-            gradients.append(gradient)
         clock = torch.stack(clock, 1)
         sigmas = torch.cat([self.sigma(clock), torch.zeros(len(u), 1, dtype=torch.float64)], 1)
         sigmas[:, 0] = self.sigma_max
-        return Episode(
-            clock, torch.stack(actions, 1), torch.stack(means, 1), torch.stack(gradients, 1), sigmas
-        )
+        slope = None
+        if gradients:
+            steps = torch.arange(self.K - 1, dtype=torch.float64)
+            slope = self.gradient(clock[:, :-1], steps, coefficients)
+        return Episode(clock, torch.stack(actions, 1), torch.stack(means, 1), slope, sigmas)
 
     def levels(self, coefficients: Tensor | None) -> Tensor:
         """(K + 1,) levels of the mean policy; None: of the base density."""
         coefficients = self.start() if coefficients is None else coefficients
         zeros = torch.zeros(1, self.K - 1, dtype=torch.float64)
-        return self.rollout(coefficients, zeros, 0.0).sigmas[0]
+        return self.rollout(coefficients, zeros, 0.0, gradients=False).sigmas[0]
 
 
 def log_probability(episode: Episode, noise: float) -> Tensor:
@@ -161,7 +186,7 @@ def _cell(u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mix(table: Tensor, index: Tensor, share: Tensor) -> Tensor:
-    share = share[:, None]
+    share = share[..., None]
     return (1 - share) * table[index] + share * table[index + 1]
 
 

@@ -143,6 +143,9 @@ class EndpointEnvironment:
         known = start - self.sigma_max * self.reference.slopes[0, index]
         model = _PerRow(self.denoiser, known.repeat(N, *[1] * (start.ndim - 1)))
         deviation, alignment = [], []
+        if features:
+            direction = along.reshape(-1)
+            direction = direction / direction.square().sum().clamp_min(SMALLEST_ERROR)
         with torch.no_grad():
             for k in range(K):
                 take = SOLVERS[self.solver] if k < K - 1 else euler_step
@@ -150,11 +153,10 @@ class EndpointEnvironment:
                 x = take(model, x, here, there, labels)
                 if features and k < K - 2:
                     path = reference.at(sigmas[:, k + 1].contiguous())
-                    off = (x - path.reshape(x.shape)).reshape(N, P, -1)
-                    deviation.append(_bounded(off.square().mean((1, 2))).log())
-                    weights = along.reshape(P, -1)
-                    scale = weights.square().mean().clamp_min(SMALLEST_ERROR)
-                    alignment.append((off * weights).mean((1, 2)) / scale)
+                    off = (x - path.reshape(x.shape)).reshape(N, -1)
+                    squares = torch.linalg.vecdot(off, off) / off.shape[1]
+                    deviation.append(_bounded(squares).log())
+                    alignment.append(off @ direction)
         self.calls += model.rows
         end = x.reshape(N, P, *x.shape[1:]) - self.reference.end[index]
         errors = _bounded(end.reshape(N, -1).square().mean(1))

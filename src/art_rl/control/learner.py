@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from art_rl.control.adam import Adam
 from art_rl.control.config import LearnerConfig
 from art_rl.control.critic import (
     NetworkCritic,
@@ -115,11 +116,8 @@ class Learner:
         self.gamma_scale = 2 * end_q * self.end_speed
         self.budget_error = 0.0
         self.optimizers = {
-            name: torch.optim.Adam(module.parameters(), rate)
-            for name, module, rate in (
-                ("actor", self.actor, config.actor_rate),
-                ("critic", self.critic, config.critic_rate),
-            )
+            name: Adam(module.parameters())
+            for name, module in (("actor", self.actor), ("critic", self.critic))
             if module is not None and any(True for _ in module.parameters())
         }
         self.iteration = 0
@@ -216,7 +214,6 @@ class Learner:
             "critic_error": float(advantages.square().mean().sqrt()) / scale,
             "td_error": float(deltas.square().mean().sqrt()) / scale,
         }
-        self._set_rates()
         if self.critic is not None:
             loss = -(values * advantages).sum(0).mean() / scale**2
             metrics["critic_gradient"] = self._descend("critic", loss)
@@ -251,19 +248,13 @@ class Learner:
         done = self.iteration / self.config.iterations
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
 
-    def _set_rates(self) -> None:
-        for name, optimizer in self.optimizers.items():
-            rate = getattr(self.config, f"{name}_rate")
-            optimizer.param_groups[0]["lr"] = self._decay() * rate
-
     def _descend(self, name: str, loss: Tensor) -> float:
         """One Adam step on a module; returns the gradient norm before clipping."""
         optimizer = self.optimizers[name]
         optimizer.zero_grad()
         loss.backward()
-        parameters = optimizer.param_groups[0]["params"]
-        size = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip)
-        optimizer.step()
+        size = torch.nn.utils.clip_grad_norm_(optimizer.parameters, self.config.clip)
+        optimizer.step(self._decay() * getattr(self.config, f"{name}_rate"))
         return float(size)
 
 

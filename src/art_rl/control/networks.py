@@ -10,16 +10,17 @@ from torch import Tensor, nn
 from art_rl.control.lattice import Lattice
 
 _BUMPS = 16
+_CENTRES = torch.linspace(0, 1, _BUMPS, dtype=torch.float64)
 # Largest log factor by which x may change a speed or a remaining integral; |Q| is told apart from its
 # mean within a factor 10, so sqrt|Q| needs no more.
 _LARGEST_MODULATION = 1.5
 
 
 def encode(position: Tensor) -> Tensor:
-    """A coordinate in [0, 1], any shape, as (..., 17) smooth bumps and itself."""
-    centres = torch.linspace(0, 1, _BUMPS, dtype=position.dtype)
-    bumps = torch.exp(-0.5 * ((position[..., None] - centres) * (_BUMPS - 1) / 1.5) ** 2)
-    return torch.cat([bumps, position[..., None]], -1)
+    """A coordinate in [0, 1], any shape, float64, as (..., 17) smooth bumps and itself."""
+    column = position[..., None]
+    bumps = torch.exp(-0.5 * ((column - _CENTRES) * (_BUMPS - 1) / 1.5) ** 2)
+    return torch.cat([bumps, column], -1)
 
 
 class SmallNet(nn.Sequential):
