@@ -172,7 +172,7 @@ def test_shaped_critic_holds_the_exact_value(table):
     # Its slope gives the optimal mean (18) with gamma = 0: theta* = V_psi / (2 q).
     inner = levels(3.0, 0.4)
     slope = critic.slope(16, 64, Observation(inner, inner))
-    cell, _ = table.lattice.locate(inner)
+    cell = table.lattice.locate(inner).cell
     q = (table.mean_q[cell] + table.mean_q[cell + 1]) / 2
     torch.testing.assert_close(slope / (2 * q), solution.speed(HIGH / 4, inner))
 
@@ -186,7 +186,7 @@ def test_multiplier_value_solves_its_bellman_equation(table):
     critic.density.base = 2 * c * torch.sqrt((table.mean_q[1:] + table.mean_q[:-1]) / 2)
     critic.gamma = -2 * c * float(table.mean_q[0]) ** 0.5
     sigma = levels(6.0, 1.0, 0.1)
-    cell, _ = table.lattice.locate(sigma)
+    cell = table.lattice.locate(sigma).cell
     q = (table.mean_q[cell] + table.mean_q[cell + 1]) / 2
     mean = (critic.slope(10, 64, Observation(sigma, sigma)) - critic.gamma) / (2 * q)
     torch.testing.assert_close(mean, c / torch.sqrt(q))  # q theta^2 constant
@@ -202,7 +202,7 @@ def test_theorem_1_the_best_mean_does_not_depend_on_lambda(table, lambda_):
     """argmax of the exploratory Hamiltonian over the mean, by quadrature: theta* for every lambda."""
     solution = TimeOnlySolution(table)
     sigma, t = levels(7.0, 1.0, 0.2), 2.0
-    cell, _ = table.lattice.locate(sigma)
+    cell = table.lattice.locate(sigma).cell
     q = (table.mean_q[cell] + table.mean_q[cell + 1]) / 2
     optimum = solution.speed(t, sigma)
     slope = 2 * q * optimum  # V_psi of the exact V

@@ -117,7 +117,7 @@ def test_nothing_reruns_without_a_reason_and_an_edit_reruns_what_depends_on_it(f
         found = jobs(run(finished, "-n"))
     finally:
         source.write_text(original)
-    assert {"closed_form_schedules", "learn_endpoint", "endpoint_schedules"} <= set(found)
+    assert {"closed_form_schedules", "learn_endpoint", "endpoint_schedules_euler"} <= set(found)
     assert not {"hand_made_schedules", "seed_blocks"} & set(found)
 
 

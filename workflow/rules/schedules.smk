@@ -87,18 +87,22 @@ rule error_moments:
         "../scripts/error_moments.py"
 
 
-rule endpoint_schedules:
-    """The convex endpoint-optimal schedules of every solver and budget (rows of Table 1)."""
-    input:
-        moments=expand("<results>/{{model}}/error_moments/{solver}.npz", solver=all_solvers()),
-        code=modules("endpoint_schedules.py"),
-    output:
-        [paths_of(["endpoint"], solver) for solver in all_solvers()],
-    log:
-        "<logs>/{model}/endpoint_schedules.log",
-    benchmark:
-        "<benchmarks>/{model}/endpoint_schedules.tsv"
-    conda:
-        "../../envs/cpu.yaml"
-    script:
-        "../scripts/endpoint_schedules.py"
+# A rule per solver, so that a model's moments are measured for the solvers of its own tables only.
+for solver in all_solvers():
+
+    rule:
+        name:
+            f"endpoint_schedules_{solver}"
+        input:
+            moments=f"<results>/{{model}}/error_moments/{solver}.npz",
+            code=modules("endpoint_schedules.py"),
+        output:
+            paths_of(["endpoint"], solver),
+        log:
+            f"<logs>/{{model}}/endpoint_schedules_{solver}.log",
+        benchmark:
+            f"<benchmarks>/{{model}}/endpoint_schedules_{solver}.tsv"
+        conda:
+            "../../envs/cpu.yaml"
+        script:
+            "../scripts/endpoint_schedules.py"

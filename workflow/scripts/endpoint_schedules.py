@@ -1,4 +1,4 @@
-"""Convex endpoint schedules of every solver and budget of one model; feeds every table."""
+"""Convex endpoint schedules of one solver at every budget; feeds every table."""
 
 from rule_job import run, schedule_key
 
@@ -6,10 +6,11 @@ from art_rl.endpoint import ErrorMoments, endpoint_schedule
 
 
 def main(snakemake):
-    moments = {m.solver: m for m in map(ErrorMoments.load, snakemake.input.moments)}
+    moments = ErrorMoments.load(snakemake.input.moments)
     for path in snakemake.output:
-        _, solver, K = schedule_key(path)
-        endpoint_schedule(moments[solver], K, model=snakemake.wildcards.model).save(path)
+        endpoint_schedule(moments, schedule_key(path)[2], model=snakemake.wildcards.model).save(
+            path
+        )
 
 
 run(main, snakemake)  # noqa: F821

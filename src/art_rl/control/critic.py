@@ -72,18 +72,19 @@ class ShapedCritic(Critic):
         size = (config.hidden, config.layers, generator)
         self.density = LogDensity(lattice, base, *size)
         features = environment.num_features if config.state == "full" else 0
-        self.modulation = Modulation(lattice, features, *size)
+        self.modulation = Modulation(features, *size)
         if not self.hard_end:
-            self.drift = TimeNet(lattice, features, *size)
+            self.drift = TimeNet(features, *size)
 
     def value(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:
         sigma, features = observation.sigma, observation.features
         left = self.lattice.sigma_max * (1 - torch.as_tensor(step, dtype=torch.float64) / steps)
-        remaining = self.lattice.evaluate(self.density()[1], sigma)
-        remaining = remaining * torch.exp(self.modulation(sigma, features))
+        place = observation.locate(self.lattice)
+        remaining = self.lattice.read(self.density()[1], place)
+        remaining = remaining * torch.exp(self.modulation(place.coordinate, features))
         if self.hard_end:
             return -(remaining**2) / left
-        drift = self.rate * (1 + self.drift(step, steps, sigma, features))
+        drift = self.rate * (1 + self.drift(step, steps, place.coordinate, features))
         return drift * left - remaining - self.gamma * sigma
 
 
@@ -100,12 +101,13 @@ class NetworkCritic(Critic):
         super().__init__()
         self.lattice, self.scale = environment.lattice, rate * environment.lattice.sigma_max
         features = environment.num_features if config.state == "full" else 0
-        self.net = TimeNet(self.lattice, features, config.hidden, config.layers, generator)
+        self.net = TimeNet(features, config.hidden, config.layers, generator)
 
     def value(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:
         sigma = observation.sigma
         left = 1 - torch.as_tensor(step, dtype=torch.float64) / steps
-        learned = self.scale * (self.net(step, steps, sigma, observation.features) - 1)
+        coordinate = observation.locate(self.lattice).coordinate
+        learned = self.scale * (self.net(step, steps, coordinate, observation.features) - 1)
         return left * (learned - self.gamma * sigma)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from art_rl.control.flow import Features, QFunction, q_by_difference, trace_flow, trace_sensitivity
-from art_rl.control.lattice import Lattice
+from art_rl.control.lattice import Lattice, Place
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
@@ -38,6 +38,7 @@ class Observation:
         features: (B, F) standardised summary of x; its last entry is log(|Q| / mean |Q|); or None.
         slope: (B, F) derivative of the features along the flow per unit psi; or None.
         integral: (B,) int_0^sigma |Q| dsigma along the trajectory, or None (tables only).
+        place: of ``sigma`` on the environment's lattice, if it is known already.
     """
 
     sigma: Tensor
@@ -45,6 +46,11 @@ class Observation:
     features: Tensor | None = None
     slope: Tensor | None = None
     integral: Tensor | None = None
+    place: Place | None = None
+
+    def locate(self, lattice: Lattice) -> Place:
+        """Place of ``sigma``: the one that is known, or computed (then ``sigma`` may carry a gradient)."""
+        return lattice.locate(self.sigma) if self.place is None else self.place
 
 
 class Rollout(Protocol):
@@ -84,10 +90,10 @@ class FeatureScale:
 
     def __call__(self, q: Tensor, raw: Tensor, sigma: Tensor) -> Tensor:
         """(B,), (B, F), (B,) -> (B, F + 1)."""
-        index, share = self.lattice.locate(sigma)
-        share = share.clamp(0, 1)[:, None]
+        _, cell, share = self.lattice.locate(sigma).inside()
+        share = share[:, None]
         rows = torch.cat([self.mean_q[:, None], self.centre, self.spread], 1)
-        mean_q, centre, spread = (rows[index] * (1 - share) + rows[index + 1] * share).split(
+        mean_q, centre, spread = (rows[cell] * (1 - share) + rows[cell + 1] * share).split(
             [1, raw.shape[1], raw.shape[1]], 1
         )
         return torch.cat([(raw - centre) / spread, log_ratio(q[:, None], mean_q)], 1)
@@ -266,17 +272,20 @@ class TableRollout:
     def observe(self, features: bool = True, slope: bool = False) -> Observation:
         """Piecewise-linear reading of the table."""
         lattice = self.table.lattice
-        cell, share = lattice.locate(self.sigma)
+        place = lattice.locate(self.sigma)
+        cell = place.cell
         rows = self.flat if features else self.table.short
-        left = rows[self.offset + cell]
-        change = rows[self.offset + cell + 1] - left
-        values = left + change * share.clamp(0, 1)[:, None]
+        row = self.offset + cell
+        left = rows.index_select(0, row)
+        change = rows.index_select(0, row + 1) - left
+        values = left + change * place.inside().share[:, None]
         return Observation(
             self.sigma,
             values[:, 1],
             values[:, 2:] if features else None,
             -change[:, 2:] / lattice.widths[cell][:, None] if slope else None,
-            left[:, 0] + change[:, 0] * share,
+            left[:, 0] + change[:, 0] * place.share,
+            place,
         )
 
     def advance(self, distance: Tensor) -> None:

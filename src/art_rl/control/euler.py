@@ -121,22 +121,23 @@ class EulerRollout:
         on_device = level.to(self.x.device, self.x.dtype)
         self._slope, total = env.q_function(env.denoiser, self.x, on_device, self.labels)
         mean_q = lattice.evaluate(env.mean_q, level)
+        place = lattice.locate(self.sigma)
         q = torch.minimum(norm(total).double().cpu(), _LARGEST_RATIO * mean_q)
         ended = self.sigma < lattice.sigma_min
         q = torch.where(ended, mean_q, q)
         shape = [-1] + [1] * (self.x.ndim - 1)
         self._slope = self._slope * (~ended).to(self.x.device, self.x.dtype).reshape(shape)
         if not features:
-            return Observation(self.sigma, q)
+            return Observation(self.sigma, q, place=place)
         seen = self._scaled(self.x, level, q)
         if not slope:
-            return Observation(self.sigma, q, seen)
+            return Observation(self.sigma, q, seen, place=place)
         # Features a little further along the flow; |Q| kept, its change is not known here.
         h = 0.01 * level
         moved = self.x - h.to(self.x.device, self.x.dtype).reshape(shape) * self._slope
         change = (self._scaled(moved, level - h, q) - seen) / h[:, None]
         change[:, -1] = 0.0
-        return Observation(self.sigma, q, seen, change)
+        return Observation(self.sigma, q, seen, change, place=place)
 
     def _scaled(self, x: Tensor, level: Tensor, q: Tensor) -> Tensor:
         env = self.environment

@@ -34,9 +34,9 @@ class TimeOnlySolution:
 
     def speed(self, t: Tensor | float, sigma: Tensor) -> Tensor:
         """theta*(t, T - sigma); sqrt(q) is that of the cell, the slope of the integral."""
-        cell, _ = self.lattice.locate(sigma)
-        root = torch.sqrt((self.q[cell + 1] + self.q[cell]) / 2)
-        remaining = self.lattice.evaluate(self.integral, sigma)
+        place = self.lattice.locate(sigma)
+        root = torch.sqrt((self.q[place.cell + 1] + self.q[place.cell]) / 2)
+        remaining = self.lattice.read(self.integral, place)
         return remaining / ((self.lattice.sigma_max - t) * root)
 
 
@@ -89,7 +89,7 @@ def exploratory_value(
             landing = torch.zeros_like(sigma)
         theta = (sigma - landing) / dt
         noise = torch.randn(samples, dtype=torch.float64, generator=generator)
-        q = cells[lattice.locate(sigma)[0]]
+        q = cells[lattice.locate(sigma).cell]
         if k < steps - 1:
             theta = theta + torch.sqrt(lambda_ / q) * torch.cat([noise, -noise])
         following = sigma - theta * dt

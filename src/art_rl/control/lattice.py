@@ -11,12 +11,25 @@ last cell: |Q| and d are extended by their last value, so no action ever has to 
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from art_rl.errors import ArtRLError
 from art_rl.schedule import check_sigma_range
+
+
+class Place(NamedTuple):
+    """Where levels lie: coordinate in [0, 1], cell (int64), share of the cell (beyond [0, 1] outside)."""
+
+    coordinate: Tensor
+    cell: Tensor
+    share: Tensor
+
+    def inside(self) -> "Place":
+        """The same with levels outside [0, sigma_max] read as the nearest end."""
+        return self._replace(share=self.share.clamp(0, 1))
 
 
 class Lattice:
@@ -45,10 +58,11 @@ class Lattice:
         inside = sigma.clamp(0.0, self.sigma_max)
         return torch.log1p(inside / self.sigma_min) / self.u_max
 
-    def locate(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Cell index (int64) and the position in the cell: in [0, 1] inside, beyond it outside."""
-        index = (self.coordinate(sigma) * self.cells).long().clamp_(max=self.cells - 1)
-        return index, (sigma - self.nodes[index]) / self.widths[index]
+    def locate(self, sigma: Tensor) -> Place:
+        """The place of levels of any shape; several tables can then be read there."""
+        coordinate = self.coordinate(sigma)
+        cell = (coordinate * self.cells).long().clamp_(max=self.cells - 1)
+        return Place(coordinate, cell, (sigma - self.nodes[cell]) / self.widths[cell])
 
     def integral(self, density: Tensor) -> Tensor:
         """Integral from 0 to every node of a density given on the cells (..., cells)."""
@@ -57,9 +71,12 @@ class Lattice:
 
     def evaluate(self, table: Tensor, sigma: Tensor) -> Tensor:
         """A node table (cells + 1,) at levels ``sigma`` of any shape, linear also beyond the ends."""
-        index, share = self.locate(sigma)
-        left = table[index]
-        return left + (table[index + 1] - left) * share
+        return self.read(table, self.locate(sigma))
+
+    def read(self, table: Tensor, place: Place) -> Tensor:
+        """A node table (cells + 1,) at a place; shape of its members."""
+        left = table[place.cell]
+        return left + (table[place.cell + 1] - left) * place.share
 
     def invert(self, table: Tensor, value: Tensor) -> Tensor:
         """The level at which an increasing node table takes ``value``; differentiable in both."""

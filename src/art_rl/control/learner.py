@@ -26,12 +26,12 @@ from art_rl.control.critic import (
     traced,
 )
 from art_rl.control.environment import Environment, Observation
+from art_rl.control.lattice import Place
 from art_rl.control.networks import base_density
 from art_rl.control.policy import (
     FeedbackActor,
     OptimalActor,
     PaperActor,
-    interpolate_end,
     log_prob,
     policy_std,
 )
@@ -141,9 +141,8 @@ class Learner:
 
     def std(self, observation: Observation) -> Tensor:
         """Standard deviation of the policy."""
-        mean_q = interpolate_end(
-            self.environment.lattice, self.environment.mean_q, observation.sigma
-        )
+        lattice = self.environment.lattice
+        mean_q = lattice.read(self.environment.mean_q, observation.locate(lattice).inside())
         config = self.config
         return policy_std(
             observation, mean_q, self.lambda_, config.q_floor, config.q_floor_relative
@@ -260,11 +259,11 @@ class Learner:
 
 def stack(observations: list[Observation]) -> Observation:
     """n observations of B trajectories as one of shape (n, B, ...)."""
-    first = observations[0]
-    return Observation(
-        torch.stack([o.sigma for o in observations]),
-        torch.stack([o.q for o in observations]),
-        None if first.features is None else torch.stack([o.features for o in observations]),
-        None if first.slope is None else torch.stack([o.slope for o in observations]),
-        None if first.integral is None else torch.stack([o.integral for o in observations]),
-    )
+    columns = {}
+    for name in ("sigma", "q", "features", "slope", "integral"):
+        values = [getattr(observation, name) for observation in observations]
+        columns[name] = None if values[0] is None else torch.stack(values)
+    places = [observation.place for observation in observations]
+    if places[0] is not None:
+        columns["place"] = Place(*map(torch.stack, zip(*places, strict=True)))
+    return Observation(**columns)

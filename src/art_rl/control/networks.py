@@ -70,21 +70,21 @@ class Modulation(nn.Module):
 
     def __init__(
         self,
-        lattice: Lattice,
         num_features: int,
         hidden: int,
         layers: int,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.lattice, self.num_features = lattice, num_features
+        self.num_features = num_features
         if num_features:
             self.net = SmallNet(_BUMPS + 1 + num_features, hidden, layers, generator)
 
-    def forward(self, sigma: Tensor, features: Tensor | None) -> Tensor:
+    def forward(self, coordinate: Tensor, features: Tensor | None) -> Tensor:
+        """Shape of ``coordinate``, the lattice's u / u_max."""
         if not self.num_features:
-            return torch.zeros_like(sigma)
-        change = self.net(torch.cat([encode(self.lattice.coordinate(sigma)), features], -1))
+            return torch.zeros_like(coordinate)
+        change = self.net(torch.cat([encode(coordinate), features], -1))
         return _LARGEST_MODULATION * torch.tanh(change / _LARGEST_MODULATION)
 
 
@@ -93,22 +93,21 @@ class TimeNet(nn.Module):
 
     def __init__(
         self,
-        lattice: Lattice,
         num_features: int,
         hidden: int,
         layers: int,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.lattice, self.num_features = lattice, num_features
+        self.num_features = num_features
         self.net = SmallNet(_BUMPS + 2 + num_features, hidden, layers, generator)
 
     def forward(
-        self, step: Tensor | int, steps: int, sigma: Tensor, features: Tensor | None
+        self, step: Tensor | int, steps: int, coordinate: Tensor, features: Tensor | None
     ) -> Tensor:
-        """Shape of ``sigma``; ``step`` a number or a column (n, 1)."""
-        time = torch.as_tensor(step / steps, dtype=sigma.dtype).expand(sigma.shape)
-        parts = [time[..., None], encode(self.lattice.coordinate(sigma))]
+        """Shape of ``coordinate``, the lattice's u / u_max; ``step`` a number or a column (n, 1)."""
+        time = torch.as_tensor(step / steps, dtype=coordinate.dtype).expand(coordinate.shape)
+        parts = [time[..., None], encode(coordinate)]
         if self.num_features:
             parts.append(features)
         return self.net(torch.cat(parts, -1))

@@ -58,7 +58,7 @@ class FeedbackActor(nn.Module):
         self.lattice = lattice
         self.density = LogDensity(lattice, base, *size)
         features = environment.num_features if config.state == "full" else 0
-        self.modulation = Modulation(lattice, features, *size)
+        self.modulation = Modulation(features, *size)
 
     def prepare(self) -> Tensor:
         """I at the nodes: once per rollout, or once per gradient."""
@@ -70,8 +70,9 @@ class FeedbackActor(nn.Module):
         """mu for clock step(s) ``step`` of ``steps``; shape of ``observation.sigma``."""
         sigma = observation.sigma
         left = torch.as_tensor(steps - step, dtype=sigma.dtype)
-        power = torch.exp(self.modulation(sigma, observation.features))
-        target = self.lattice.evaluate(prepared, sigma) * (1 - 1 / left) ** power
+        place = observation.locate(self.lattice)
+        power = torch.exp(self.modulation(place.coordinate, observation.features))
+        target = self.lattice.read(prepared, place) * (1 - 1 / left) ** power
         landing = self.lattice.invert(prepared, target)
         landing = torch.where(left > 1, landing, torch.zeros_like(landing))
         return (sigma - landing) * (steps / self.lattice.sigma_max)
@@ -90,7 +91,7 @@ class PaperActor(nn.Module):
         base = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
         self.integral = lattice.integral(base)
         features = environment.num_features if config.state == "full" else 0
-        self.net = TimeNet(lattice, features, config.hidden, config.layers, generator)
+        self.net = TimeNet(features, config.hidden, config.layers, generator)
 
     def prepare(self) -> Tensor:
         return torch.empty(0)
@@ -99,9 +100,10 @@ class PaperActor(nn.Module):
         self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
     ) -> Tensor:
         sigma, lattice = observation.sigma, self.lattice
-        target = lattice.evaluate(self.integral, sigma) - self.integral[-1] / steps
+        place = observation.locate(lattice)
+        target = lattice.read(self.integral, place) - self.integral[-1] / steps
         base = (sigma - lattice.invert(self.integral, target)) * (steps / lattice.sigma_max)
-        change = self.net(step, steps, sigma, observation.features)
+        change = self.net(step, steps, place.coordinate, observation.features)
         return base * torch.exp(_LARGEST_CHANGE * torch.tanh(change / _LARGEST_CHANGE))
 
 
@@ -127,7 +129,7 @@ class OptimalActor(nn.Module):
     ) -> Tensor:
         sigma = observation.sigma
         slope = self._critic[0].slope(step, steps, observation)
-        mean_q = interpolate_end(self.lattice, self.mean_q, sigma)
+        mean_q = self.lattice.read(self.mean_q, observation.locate(self.lattice).inside())
         q = mean_q
         if self.config.state == "full":
             q = torch.maximum(observation.q, self.config.q_floor_relative * mean_q)
@@ -136,8 +138,3 @@ class OptimalActor(nn.Module):
             return mean
         last = torch.as_tensor(step == steps - 1)
         return torch.where(last, sigma * (steps / self.lattice.sigma_max), mean)
-
-
-def interpolate_end(lattice, table: Tensor, sigma: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-    """A node table read at ``sigma``, held constant beyond the ends."""
-    return lattice.evaluate(table, sigma.clamp(0.0, lattice.sigma_max))
