@@ -54,6 +54,7 @@ def test_error_figure_draws_means_and_ratios():
     assert "data units" in w2.get_ylabel() and "data units" in rmse.get_ylabel()
     floor = [line for line in w2.get_lines() if len(set(line.get_ydata())) == 1]
     assert floor and floor[0].get_ydata()[0] == 0.01
+    assert "sampling floor" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_schedule_figure_shows_every_level_down_to_zero():

@@ -224,15 +224,13 @@ def error_figure(
                     else:
                         axis.plot(budgets, mean, **look(method))
                 if metric in floors and not relative:
-                    axis.axhline(floors[metric], color="0.6", lw=0.8, ls=(0, (1, 1)), zorder=1)
-                    axis.annotate(
-                        "sampling floor",
-                        (0.02, floors[metric]),
-                        xycoords=("axes fraction", "data"),
-                        xytext=(0, 2),
-                        textcoords="offset points",
-                        fontsize=6,
+                    axis.axhline(
+                        floors[metric],
                         color="0.4",
+                        lw=0.8,
+                        ls=(0, (1, 1)),
+                        zorder=1,
+                        label="sampling floor",
                     )
                 error_axis(axis)
                 budget_axis(axis, budgets)
