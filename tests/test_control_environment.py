@@ -43,6 +43,10 @@ def test_lattice_ends_and_inverse():
     outside = lattice.evaluate(integral, torch.tensor([-1.0, HIGH + 1.0], dtype=torch.float64))
     expected = torch.stack([-density[0], integral[-1] + density[-1]])
     torch.testing.assert_close(outside, expected)
+    # Read inside only, levels beyond the ends count as the nearest end.
+    held = lattice.read(integral, lattice.locate(sigma).inside())
+    expected = lattice.evaluate(integral, sigma.clamp(0, HIGH))
+    torch.testing.assert_close(held, expected, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("arguments", [(1.0, 2.0), (HIGH, 0.0), (HIGH, LOW, 4), (HIGH, LOW, 9.5)])

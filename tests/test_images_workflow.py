@@ -314,7 +314,8 @@ def test_digits_end_to_end(tmp_path):
     table = (folder / names[0]).read_text()
     assert "art_rl_endpoint" in table and "Reference solution, same noise" in table
     facts = json.loads((tmp_path / "results/digits/cells/euler.provenance.json").read_text())
-    assert facts["reference"]["solver"] == "rk4" and facts["reference"]["error"] < 1.0
+    assert facts["reference"]["solver"] == "rk4"
+    assert 0 < facts["reference"]["error"] < 0.03  # measured with its 8 steps: 0.014
     assert len(list((tmp_path / "results/digits/shards/euler").glob("*.npz"))) == 4
     assert "resampled from another K" in (folder / names[2]).read_text()
     assert "30 samples" in (folder / "digits_trust.md").read_text()

@@ -12,6 +12,7 @@ last Euler step from sigma_min = 0.002; on [sigma_min, sigma_max] alone they rea
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 import torch
@@ -87,11 +88,11 @@ class Reference:
             (-share * share * rest * width, self.slopes, cell + 1),
         )
         shape = (-1, *[1] * (self.states.ndim - 1))
-        result = torch.zeros((), dtype=self.states.dtype, device=self.states.device)
-        for weight, table, row in terms:
-            part = table.index_select(0, row)
-            result = part.mul_(weight.to(table.dtype).reshape(shape)).add_(result)
-        return result
+        parts = (
+            table.index_select(0, row).mul_(weight.to(table.dtype).reshape(shape))
+            for weight, table, row in terms
+        )
+        return reduce(Tensor.add_, parts)
 
 
 def reference_solution(

@@ -56,18 +56,14 @@ def main(snakemake):
     }
 
     def schedules():
-        levels = {}
+        paths = {}
         for path in snakemake.input.schedules:
             method, solver, K = schedule_key(path)
             # Schedules made for one solver are drawn for the highest order among the solvers.
-            if K in (5, 10) and method in drawn and solver in ("any", solvers[-1]):
-                levels[method, K] = Schedule.load(path).sigmas
-        if not levels:
-            K = max(budgets)
-            for path in snakemake.input.schedules:
-                method, solver, k = schedule_key(path)
-                if k == K and method in drawn and solver in ("any", solvers[-1]):
-                    levels[method, K] = Schedule.load(path).sigmas
+            if method in drawn and solver in ("any", solvers[-1]):
+                paths[method, K] = path
+        shown = {5, 10} & {K for _, K in paths} or {max(budgets)}
+        levels = {key: Schedule.load(path).sigmas for key, path in paths.items() if key[1] in shown}
         figure = schedule_figure(levels, drawn, profile.sigma_min)
         figure.suptitle(f"schedules for {SOLVER_NAMES[solvers[-1]]}", fontsize=8)
         return figure

@@ -51,19 +51,17 @@ def load_checkpoint(path: str | os.PathLike, learner: Learner) -> float:
     for name in ("actor", "critic"):
         module = getattr(learner, name)
         if module is not None:
-            prefix = f"{name}."
-            module.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
+            module.load_state_dict(_under(tensors, f"{name}."))
     for name, optimizer in learner.optimizers.items():
-        prefix = f"adam.{name}."
-        optimizer.restore(
-            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        )
+        optimizer.restore(_under(tensors, f"adam.{name}."))
     learner.generator.set_state(tensors["generator"])
     learner.iteration = head["iteration"]
     learner.gamma, learner.budget_error = head["gamma"], head["budget_error"]
     return head["seconds"]
+
+
+def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def networks(learner: Learner) -> dict[str, torch.Tensor]:

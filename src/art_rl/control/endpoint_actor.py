@@ -117,7 +117,7 @@ class EndpointActor:
         dm = moved / (CELLS * land.drop)[..., None]
         return dm * (1 / (land.m - u) + 1 / (1 - land.m))[..., None]
 
-    def _land(self, u: Tensor, k: int | Tensor, remaining: Tensor) -> "_Landing":
+    def _land(self, u: Tensor, k: int | Tensor, remaining: Tensor) -> _Landing:
         keep = 1 - 1 / (self.K - k)
         index, share = _cell(u)
         here = (1 - share) * remaining[index] + share * remaining[index + 1]
