@@ -34,7 +34,7 @@ paper: $(READY)  # a GPU, a network, and what paper-dry prints
 	snakemake --cores $(CORES) --configfile config/paper.yaml
 
 paper-dry: $(READY)  # anywhere: no GPU, no download
-	python -m art_rl.plan config/paper.yaml
+	python -m art_rl.experiments.plan config/paper.yaml
 	snakemake --dry-run --quiet rules --configfile config/paper.yaml
 
 test: $(READY)
@@ -52,7 +52,7 @@ report: $(READY)
 check-numbers: $(READY)
 	rm -rf results/check
 	snakemake --cores $(CORES) --directory results/check
-	python -m art_rl.check_numbers paper_figures/exact results/check/paper_figures/exact
+	python -m art_rl.report.check_numbers paper_figures/exact results/check/paper_figures/exact
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

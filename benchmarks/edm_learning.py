@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from edm_measurements import Benchmark, flags
 
-from art_rl.control import EulerEnvironment, LearnerConfig, TableEnvironment
-from art_rl.control.learner import Learner
-from art_rl.control.rollout_q import RolloutQ
+from art_rl.learning import EulerEnvironment, LearnerConfig, TableEnvironment
+from art_rl.learning.learner import Learner
+from art_rl.learning.rollout_q import RolloutQ
 
 ITERATIONS = 5000  # of the paper and of config/paper.yaml
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.002

@@ -21,9 +21,9 @@ from art_rl.denoisers.edm import (
     load_network,
     optimise,
 )
-from art_rl.edm_sampling import edm_sample
-from art_rl.seeds import SeedNoise, one_hot, to_uint8
-from art_rl.solvers import nfe
+from art_rl.flow.seeds import SeedNoise, one_hot, to_uint8
+from art_rl.flow.solvers import nfe
+from art_rl.sampling.official import edm_sample
 
 SMOKE_NETWORK = {
     "img_resolution": 8,

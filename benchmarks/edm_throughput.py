@@ -9,7 +9,7 @@ Heun at 18 steps (35 calls), noise and uint8 conversion included:
 
     official      eager, float32, NCHW, attention by tensor operations, PyTorch's default flags (TF32 in
                   convolutions), as the official script runs it, without its unused per-step noise
-    configured    the `speed` of config/paper.yaml: what `make paper` samples with (art_rl.plan uses it)
+    configured    the `speed` of config/paper.yaml: what `make paper` samples with (the plan uses it)
     one switch    each of channels_last, fused attention, bf16, fp16, compile, CUDA graphs, cuDNN
                   autotuning alone, at one batch size
     all_*         all of them together; configured and these at every batch size
@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from art_rl.denoisers.edm import RELEASED
 from art_rl.files import write_json
-from art_rl.solvers import nfe
+from art_rl.flow.solvers import nfe
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

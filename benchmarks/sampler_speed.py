@@ -18,9 +18,9 @@ import torch
 from networks import SHIPPED, shipped
 from torch import Tensor
 
-from art_rl.baselines import baseline_schedule
 from art_rl.denoisers.unet import UNetDenoiser, load_model, parameter_count
-from art_rl.solvers import solve
+from art_rl.flow.solvers import solve
+from art_rl.schedules.hand_made import baseline_schedule
 
 
 def variant_call(model: UNetDenoiser, name: str) -> Callable[..., Tensor]:

@@ -16,8 +16,8 @@ from networks import SHIPPED, shipped
 from art_rl.denoisers.unet import UNetDenoiser, load_model
 from art_rl.metrics.features import lenet_features
 from art_rl.metrics.lenet import LeNet
-from art_rl.sampling import measure_seeds
-from art_rl.schedule import Schedule
+from art_rl.sampling.shards import measure_seeds
+from art_rl.schedules.schedule import Schedule
 
 
 def peak() -> float:

@@ -37,8 +37,8 @@ FIGURES = Path(os.environ.get("ART_RL_FIGURES", ROOT / "paper_figures" / "exact"
 import matplotlib.pyplot as plt
 import numpy as np
 
-from art_rl.methods import METHODS
-from art_rl.schedule import Schedule
+from art_rl.registry import METHODS
+from art_rl.schedules.schedule import Schedule
 
 # %% [markdown]
 # ## One file

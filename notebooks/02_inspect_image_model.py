@@ -35,7 +35,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from art_rl.files import read_json, read_npz
-from art_rl.profile_data import Profile
+from art_rl.schedules.profile import Profile
 
 # %% [markdown]
 # ## The network

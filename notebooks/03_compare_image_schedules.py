@@ -34,10 +34,10 @@ RESULTS = Path(os.environ.get("ART_RL_RESULTS", ROOT / "results"))
 import matplotlib.pyplot as plt
 import numpy as np
 
-from art_rl.image_comparison import compare
-from art_rl.methods import HAND_MADE, LEARNED, METHODS
-from art_rl.schedule import Schedule
-from art_rl.tables import read_rows
+from art_rl.registry import HAND_MADE, LEARNED, METHODS
+from art_rl.report.comparison import compare
+from art_rl.report.tables import read_rows
+from art_rl.schedules.schedule import Schedule
 
 # %%
 model = sorted(path.parent.name for path in RESULTS.glob("*/network.json"))[0]

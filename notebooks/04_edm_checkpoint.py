@@ -36,9 +36,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from art_rl.files import read_json, read_npz
-from art_rl.methods import METHODS
-from art_rl.schedule import Schedule
-from art_rl.tables import read_rows
+from art_rl.registry import METHODS
+from art_rl.report.tables import read_rows
+from art_rl.schedules.schedule import Schedule
 
 # %% [markdown]
 # ## What is in the file
@@ -132,11 +132,11 @@ for name in names:
 # %% [markdown]
 # ## Doing it by hand
 #
-#     from art_rl.checkpoints import convert_snapshot
+#     from art_rl.denoisers.snapshots import convert_snapshot
 #     from art_rl.denoisers.edm import load_network
-#     from art_rl.sampling import sample_batches
-#     from art_rl.schedule import Schedule
-#     from art_rl.seeds import to_uint8
+#     from art_rl.sampling.shards import sample_batches
+#     from art_rl.schedules.schedule import Schedule
+#     from art_rl.flow.seeds import to_uint8
 #
 #     convert_snapshot("edm-cifar10-32x32-cond-vp.pkl", "network.safetensors", "network.json")
 #     denoiser = load_network("network.safetensors", "network.json", device="cuda")

@@ -14,7 +14,7 @@ import torch
 from snapshot_writer import write_snapshot
 
 from art_rl.denoisers.edm import build_network
-from art_rl.fidelity_compat import import_torch_fidelity
+from art_rl.metrics.fidelity_compat import import_torch_fidelity
 
 NETWORK = {
     "img_resolution": 32,

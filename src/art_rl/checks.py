@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from art_rl.errors import ArtRLError
 
 
@@ -22,3 +24,10 @@ def check_whole(name: str, value: Any, least: int) -> None:
     """ArtRLError unless ``value`` is a whole number of at least ``least``."""
     if not is_whole(value, least):
         raise ArtRLError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def check_budget(K: int) -> int:
+    """Return K if it is a whole number of at least 1, else raise ArtRLError."""
+    if isinstance(K, bool) or not isinstance(K, int | np.integer) or K < 1:
+        raise ArtRLError(f"K (number of steps) must be a whole number of at least 1, got {K!r}")
+    return int(K)

@@ -126,7 +126,7 @@ rule beside_paper:
     """Our FID beside the paper's: minimum over seed blocks, mean, spread, difference."""
     input:
         table="<figures>/{name}/{table}_fid.csv",
-        paper=from_cwd(ROOT / "src/art_rl/paper_tables.json"),
+        paper=from_cwd(ROOT / "src/art_rl/report/paper_tables.json"),
         code=modules("checkpoint_beside_paper.py"),
     output:
         csv=report(

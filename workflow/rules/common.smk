@@ -14,10 +14,10 @@ sys.path.insert(0, str(SOURCE))
 
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
-from art_rl.machine import check_machine
-from art_rl.methods import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, method
-from art_rl.plan import make_plan
-from art_rl.settings import check_experiment_settings, methods_of_table, wanted_cells
+from art_rl.experiments.machine import check_machine
+from art_rl.registry import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, method
+from art_rl.experiments.plan import make_plan
+from art_rl.settings.experiment import check_experiment_settings, methods_of_table, wanted_cells
 
 # Idle OpenMP threads that spin slow every neighbour down; jobs get their thread number from the rule.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -116,7 +116,7 @@ def modules(script):
     Exact models depend on no network, although one loader serves all kinds of models.
     """
     paths = imported_modules(script)
-    networks = ("denoisers/unet", "denoisers/edm/", "art_rl/checkpoints/")
+    networks = ("denoisers/unet", "denoisers/edm/", "art_rl/denoisers/snapshots/")
 
     def code(wildcards):
         model = MODELS.get(wildcards.get("model"), {})

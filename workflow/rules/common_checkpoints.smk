@@ -3,7 +3,7 @@
 
 def asset_path(name):
     """Where an asset of the catalogue or of the configuration lies."""
-    known = json.loads((SOURCE / "art_rl/catalogue.json").read_text())["assets"]
+    known = json.loads((SOURCE / "art_rl/assets/catalogue.json").read_text())["assets"]
     asset = {**known, **config["assets"]}[name]
     return f"<resources>/{asset['group']}/{asset['file']}"
 
@@ -57,7 +57,8 @@ def checkpoint_threads(wildcards):
 
 def checkpoint_modules():
     """Modules that decide what a checkpoint's samples and their features are."""
-    names = "solvers seeds sampling denoisers/base metrics/features metrics/frechet fidelity_compat"
+    names = "flow/solvers flow/seeds sampling/shards denoisers/base metrics/features"
+    names += " metrics/frechet metrics/fidelity_compat"
     paths = [SOURCE / f"art_rl/{name}.py" for name in names.split()]
     return [from_cwd(path) for path in paths + sorted(SOURCE.glob("art_rl/denoisers/edm/*.py"))]
 

@@ -21,7 +21,7 @@ def models_of_kind(kind):
 
 def sampling_modules():
     """Modules that decide what a network's samples and their features are."""
-    names = "solvers seeds sampling schedule denoisers/unet denoisers/base"
+    names = "flow/solvers flow/seeds sampling/shards schedules/schedule denoisers/unet denoisers/base"
     names += " metrics/features metrics/lenet metrics/frechet"
     return [from_cwd(SOURCE / f"art_rl/{name}.py") for name in names.split()]
 
@@ -51,7 +51,7 @@ def network_files(wildcards):
 
 def mnist_files():
     """The files of MNIST."""
-    assets = json.loads((SOURCE / "art_rl/catalogue.json").read_text())["assets"].values()
+    assets = json.loads((SOURCE / "art_rl/assets/catalogue.json").read_text())["assets"].values()
     return [f"<resources>/mnist/{asset['file']}" for asset in assets if asset["group"] == "mnist"]
 
 

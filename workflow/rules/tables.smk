@@ -6,7 +6,7 @@ rule render_table:
     input:
         cells=table_cells,
         provenance=table_provenance,
-        paper=from_cwd(ROOT / "src/art_rl/paper_tables.json"),
+        paper=from_cwd(ROOT / "src/art_rl/report/paper_tables.json"),
         code=modules("render_table.py"),
     output:
         csv=report(

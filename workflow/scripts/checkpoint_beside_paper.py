@@ -4,8 +4,8 @@ from rule_job import run
 
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json, write_text
-from art_rl.paper_comparison import NOTE, beside_paper, shown
-from art_rl.tables import plain_latex, plain_markdown, read_rows, write_rows
+from art_rl.report.paper_comparison import NOTE, beside_paper, shown
+from art_rl.report.tables import plain_latex, plain_markdown, read_rows, write_rows
 
 
 def main(snakemake):

@@ -9,10 +9,10 @@ from tqdm import tqdm
 from art_rl.errors import ArtRLError
 from art_rl.files import digest, read_json, sha256_file, write_json, write_npz
 from art_rl.metrics.frechet import Target, load_reference
-from art_rl.provenance import versions
-from art_rl.sampling import CellPart, merge_parts
-from art_rl.schedule import Schedule
-from art_rl.tables import write_rows
+from art_rl.records import versions
+from art_rl.report.tables import write_rows
+from art_rl.sampling.shards import CellPart, merge_parts
+from art_rl.schedules.schedule import Schedule
 
 NOTE = "the same checkpoint, data and features unless the configuration says otherwise"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rule_job import run
 
-from art_rl.checkpoints import convert_snapshot
 from art_rl.denoisers.edm import load_network
+from art_rl.denoisers.snapshots import convert_snapshot
 
 
 def main(snakemake):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rule_job import run
 
-from art_rl.assets import LOCK_NAME, Asset, fetch_asset, find_asset
+from art_rl.assets.fetch import LOCK_NAME, Asset, fetch_asset, find_asset
 
 
 def main(snakemake):

@@ -6,12 +6,12 @@ import torch
 from rule_job import run, schedule_key
 from tqdm import tqdm
 
-from art_rl.experiments import fast_network
 from art_rl.files import digest, sha256_file, write_json
-from art_rl.image_evaluation import check_schedule, measure_cells, shard_seeds
 from art_rl.metrics.features import inception_features
-from art_rl.png import PngShard
-from art_rl.schedule import Schedule
+from art_rl.sampling.experiment import fast_network
+from art_rl.sampling.image_cells import check_schedule, measure_cells, shard_seeds
+from art_rl.sampling.png import PngShard
+from art_rl.schedules.schedule import Schedule
 
 
 def main(snakemake):

@@ -3,10 +3,10 @@
 import numpy as np
 from rule_job import run, schedule_key
 
-from art_rl.profile_data import Profile
-from art_rl.quadrature import quadrature_schedule
-from art_rl.solvers import ORDERS
-from art_rl.tables import write_rows
+from art_rl.flow.solvers import ORDERS
+from art_rl.report.tables import write_rows
+from art_rl.schedules.closed_form import quadrature_schedule
+from art_rl.schedules.profile import Profile
 
 CLOCK_STEPS = 512
 

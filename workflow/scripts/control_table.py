@@ -2,9 +2,9 @@
 
 from rule_job import run
 
-from art_rl.control import TableEnvironment
-from art_rl.control.trust import trusted_table
-from art_rl.experiments import build_experiment
+from art_rl.learning import TableEnvironment
+from art_rl.learning.trust import trusted_table
+from art_rl.sampling.experiment import build_experiment
 
 
 def main(snakemake):

@@ -2,7 +2,8 @@
 
 from rule_job import run, schedule_key
 
-from art_rl.endpoint import ErrorMoments, endpoint_schedule
+from art_rl.schedules.endpoint import endpoint_schedule
+from art_rl.schedules.error_moments import ErrorMoments
 
 
 def main(snakemake):

@@ -2,8 +2,8 @@
 
 from rule_job import run
 
-from art_rl.endpoint import measure_error_moments
-from art_rl.experiments import build_experiment
+from art_rl.flow.measure_errors import measure_error_moments
+from art_rl.sampling.experiment import build_experiment
 
 
 def main(snakemake):

@@ -3,12 +3,12 @@
 import torch
 from rule_job import run
 
-from art_rl.evaluation import Block, evaluate_cells
-from art_rl.experiments import build_experiment
 from art_rl.files import digest, read_json, read_npz, write_json
-from art_rl.provenance import versions
-from art_rl.schedule import Schedule
-from art_rl.tables import write_rows
+from art_rl.records import versions
+from art_rl.report.tables import write_rows
+from art_rl.sampling.exact_cells import Block, evaluate_cells
+from art_rl.sampling.experiment import build_experiment
+from art_rl.schedules.schedule import Schedule
 
 
 def main(snakemake):

@@ -2,9 +2,9 @@
 
 from rule_job import run, schedule_key
 
-from art_rl.baselines import baseline_schedule
-from art_rl.experiments import build_experiment
 from art_rl.files import digest
+from art_rl.sampling.experiment import build_experiment
+from art_rl.schedules.hand_made import baseline_schedule
 
 
 def main(snakemake):

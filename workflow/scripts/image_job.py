@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from art_rl.data import load_data
-from art_rl.device import check_device
+from art_rl.denoisers.device import check_device
+from art_rl.training.datasets import load_data
 
 
 def image_data(snakemake):

@@ -4,14 +4,14 @@ import numpy as np
 from rule_job import run, schedule_key
 
 from art_rl.files import digest, read_json, write_json, write_npz
-from art_rl.image_evaluation import cell_rows, load_parts
+from art_rl.flow.seeds import to_uint8
 from art_rl.metrics.features import lenet_features
 from art_rl.metrics.frechet import Moments, frechet_between, merge
-from art_rl.provenance import versions
-from art_rl.sampling import load_shard
-from art_rl.schedule import Schedule
-from art_rl.seeds import to_uint8
-from art_rl.tables import write_rows
+from art_rl.records import versions
+from art_rl.report.tables import write_rows
+from art_rl.sampling.image_cells import cell_rows, load_parts
+from art_rl.sampling.shards import load_shard
+from art_rl.schedules.schedule import Schedule
 
 
 def main(snakemake):

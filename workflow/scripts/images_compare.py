@@ -3,9 +3,9 @@
 from rule_job import run
 
 from art_rl.files import write_text
-from art_rl.image_comparison import compare, comparison_markdown
-from art_rl.methods import HAND_MADE, LEARNED, METHODS
-from art_rl.tables import read_rows, write_rows
+from art_rl.registry import HAND_MADE, LEARNED, METHODS
+from art_rl.report.comparison import compare, comparison_markdown
+from art_rl.report.tables import read_rows, write_rows
 
 
 def main(snakemake):

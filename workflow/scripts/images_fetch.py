@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rule_job import run
 
-from art_rl.assets import catalogue, fetch
+from art_rl.assets.fetch import catalogue, fetch
 
 
 def main(snakemake):

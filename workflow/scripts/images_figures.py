@@ -6,7 +6,9 @@ from network_figures import learning_curves, sampled_cells, save_figures, thetas
 from rule_job import run, schedule_key
 
 from art_rl.files import read_json, read_npz
-from art_rl.image_plots import (
+from art_rl.registry import METHODS, ORDERS
+from art_rl.report.figures import SOLVER_NAMES, schedule_figure, theta_figure
+from art_rl.report.image_figures import (
     learning_curves_figure,
     loss_figure,
     network_profile_figure,
@@ -14,12 +16,9 @@ from art_rl.image_plots import (
     sample_figure,
     spread,
 )
-from art_rl.methods import METHODS
-from art_rl.plots import SOLVER_NAMES, schedule_figure, theta_figure
-from art_rl.profile_data import Profile
-from art_rl.schedule import Schedule
-from art_rl.solver_costs import ORDERS
-from art_rl.tables import read_rows
+from art_rl.report.tables import read_rows
+from art_rl.schedules.profile import Profile
+from art_rl.schedules.schedule import Schedule
 
 # Drawn if a table has them: more lines than this cannot be told apart.
 DRAWN = (

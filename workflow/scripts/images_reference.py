@@ -3,12 +3,12 @@
 from image_job import device_of, image_experiment
 from rule_job import run
 
-from art_rl.experiments import build_experiment
 from art_rl.files import write_json
-from art_rl.image_evaluation import reference_grid, shard_seeds
-from art_rl.reference import reference_solution
-from art_rl.sampling import reference_shard
-from art_rl.seeds import latents
+from art_rl.flow.reference import reference_solution
+from art_rl.flow.seeds import latents
+from art_rl.sampling.experiment import build_experiment
+from art_rl.sampling.image_cells import reference_grid, shard_seeds
+from art_rl.sampling.shards import reference_shard
 
 # Seeds on which the reference's own error is measured by step doubling.
 CHECKED = 32

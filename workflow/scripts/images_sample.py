@@ -5,12 +5,12 @@ from pathlib import Path
 from image_job import device_of, image_experiment
 from rule_job import run, schedule_key
 
-from art_rl.experiments import build_experiment
 from art_rl.files import digest, sha256_file
-from art_rl.image_evaluation import check_schedule, measure_shard, save_parts, shard_seeds
 from art_rl.metrics.features import lenet_features
-from art_rl.sampling import Endpoints
-from art_rl.schedule import Schedule
+from art_rl.sampling.experiment import build_experiment
+from art_rl.sampling.image_cells import check_schedule, measure_shard, save_parts, shard_seeds
+from art_rl.sampling.shards import Endpoints
+from art_rl.schedules.schedule import Schedule
 
 
 def main(snakemake):

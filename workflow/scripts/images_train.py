@@ -6,8 +6,8 @@ from rule_job import resumable, run
 
 from art_rl.denoisers.unet import UNetConfig, save_model
 from art_rl.files import write_json
-from art_rl.provenance import versions
-from art_rl.score_training import TrainSettings, loss_by_sigma, train
+from art_rl.records import versions
+from art_rl.training.score import TrainSettings, loss_by_sigma, train
 
 # Images of each split, and noise levels, of the loss against sigma.
 IMAGES, LEVELS = 300, 16

@@ -2,7 +2,7 @@
 
 from rule_job import run, schedule_key
 
-from art_rl.schedule import Schedule
+from art_rl.schedules.schedule import Schedule
 
 
 def main(snakemake):

@@ -5,16 +5,16 @@ from pathlib import Path
 from image_job import device_of, image_experiment
 from rule_job import run
 
-from art_rl.experiments import build_experiment
 from art_rl.files import digest, sha256_file, write_text
-from art_rl.image_comparison import trust_markdown
-from art_rl.image_evaluation import measure_shard
 from art_rl.metrics.features import lenet_features
 from art_rl.metrics.frechet import Moments, frechet_between
-from art_rl.profile_data import Profile
-from art_rl.quadrature import quadrature_schedule
-from art_rl.sampling import Endpoints
-from art_rl.tables import write_rows
+from art_rl.report.comparison import trust_markdown
+from art_rl.report.tables import write_rows
+from art_rl.sampling.experiment import build_experiment
+from art_rl.sampling.image_cells import measure_shard
+from art_rl.sampling.shards import Endpoints
+from art_rl.schedules.closed_form import quadrature_schedule
+from art_rl.schedules.profile import Profile
 
 # "auto": the levels the network is trained on, 0.020 to 4.5.
 RANGES = {

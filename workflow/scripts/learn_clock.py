@@ -4,8 +4,8 @@ import shutil
 
 from rule_job import resumable, run
 
-from art_rl.control import LearnerConfig, TableEnvironment, distill, train
-from art_rl.tables import write_rows
+from art_rl.learning import LearnerConfig, TableEnvironment, distill, train
+from art_rl.report.tables import write_rows
 
 
 def main(snakemake):

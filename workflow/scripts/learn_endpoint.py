@@ -4,12 +4,12 @@ import shutil
 
 from rule_job import resumable, run
 
-from art_rl.control.endpoint_reward import EndpointConfig, train_endpoint
-from art_rl.experiments import build_experiment
 from art_rl.files import write_json
-from art_rl.profile_data import Profile
-from art_rl.quadrature import node_density
-from art_rl.solvers import ORDERS
+from art_rl.flow.solvers import ORDERS
+from art_rl.learning.endpoint_reward import EndpointConfig, train_endpoint
+from art_rl.sampling.experiment import build_experiment
+from art_rl.schedules.closed_form import node_density
+from art_rl.schedules.profile import Profile
 
 
 def main(snakemake):

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from rule_job import run
 
-from art_rl.experiments import build_experiment
-from art_rl.profile import measure_profile
-from art_rl.tables import write_rows
+from art_rl.flow.measure_profile import measure_profile
+from art_rl.report.tables import write_rows
+from art_rl.sampling.experiment import build_experiment
 
 
 def curves(profile, dim):

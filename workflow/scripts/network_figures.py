@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from art_rl.files import read_json, read_json_lines
-from art_rl.methods import METHODS
-from art_rl.plots import save
-from art_rl.tables import read_rows
+from art_rl.registry import METHODS
+from art_rl.report.figures import save
+from art_rl.report.tables import read_rows
 
 
 def learner_label(path):

@@ -3,7 +3,7 @@
 from rule_job import run
 
 from art_rl.files import read_json, write_text
-from art_rl.tables import plain_latex, plain_markdown, write_rows
+from art_rl.report.tables import plain_latex, plain_markdown, write_rows
 
 NOTE = (
     "ART's objective E int |Q| theta^2 dt (lower is better) of the learned policy and of the one list "

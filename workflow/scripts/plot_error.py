@@ -3,8 +3,8 @@
 from rule_job import run
 
 from art_rl.files import read_json
-from art_rl.plots import error_figure, save
-from art_rl.tables import read_rows
+from art_rl.report.figures import error_figure, save
+from art_rl.report.tables import read_rows
 
 
 def main(snakemake):

@@ -4,7 +4,7 @@ from network_figures import evaluated
 from rule_job import run
 
 from art_rl.files import read_json
-from art_rl.plots import learning_figure, save
+from art_rl.report.figures import learning_figure, save
 
 
 def main(snakemake):

@@ -2,8 +2,8 @@
 
 from rule_job import run
 
-from art_rl.plots import profile_figure, save
-from art_rl.tables import read_rows
+from art_rl.report.figures import profile_figure, save
+from art_rl.report.tables import read_rows
 
 
 def main(snakemake):

@@ -2,8 +2,8 @@
 
 from rule_job import run, schedule_key
 
-from art_rl.plots import save, schedule_figure
-from art_rl.schedule import Schedule
+from art_rl.report.figures import save, schedule_figure
+from art_rl.schedules.schedule import Schedule
 
 
 def main(snakemake):

@@ -3,7 +3,7 @@
 from rule_job import run
 
 from art_rl.files import read_json, write_text
-from art_rl.tables import (
+from art_rl.report.tables import (
     build_table,
     paper_block,
     read_rows,

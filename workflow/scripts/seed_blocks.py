@@ -2,9 +2,9 @@
 
 from rule_job import run
 
-from art_rl.evaluation import make_blocks
-from art_rl.experiments import build_experiment
 from art_rl.files import write_json, write_npz
+from art_rl.sampling.exact_cells import make_blocks
+from art_rl.sampling.experiment import build_experiment
 
 
 def main(snakemake):

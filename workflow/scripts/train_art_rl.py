@@ -7,12 +7,12 @@ imported where they are used.
 from rule_job import resumable, run
 
 from art_rl.files import digest, read_json
-from art_rl.schedule import Schedule
+from art_rl.schedules.schedule import Schedule
 
 
 def from_clock(snakemake, K):
     """Mode fine: the learned clock read at K + 1 equidistant times."""
-    from art_rl.clock import read_clock
+    from art_rl.schedules.clock import read_clock
 
     clock = Schedule.load(snakemake.input.learned[0])
     return Schedule(tuple(read_clock(clock.numpy(), K)), {**clock.provenance, "budget": K})
@@ -25,9 +25,9 @@ def from_list(snakemake, K):
 
 def per_budget(snakemake, K):
     """The paper's Algorithm 1: actual Euler rollouts on a clock of K steps."""
-    from art_rl.control import EulerEnvironment, LearnerConfig, TableEnvironment, distill, train
-    from art_rl.control.rollout_q import RolloutQ
-    from art_rl.experiments import build_experiment
+    from art_rl.learning import EulerEnvironment, LearnerConfig, TableEnvironment, distill, train
+    from art_rl.learning.rollout_q import RolloutQ
+    from art_rl.sampling.experiment import build_experiment
 
     control, learner = snakemake.params.control, snakemake.params.learner
     experiment = build_experiment(

@@ -23,9 +23,9 @@ from torch.nn import functional
 
 from art_rl.checks import check_whole, is_whole
 from art_rl.denoisers.base import expand_sigma
+from art_rl.denoisers.weights import load_weights
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
-from art_rl.weights import load_weights
 
 FORMAT = "art_rl.unet"
 FORMAT_VERSION = 1

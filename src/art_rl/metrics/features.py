@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from art_rl.errors import ArtRLError
-from art_rl.fidelity_compat import import_torch_fidelity, safe_weight_loading
 from art_rl.files import sha256_file
+from art_rl.flow.seeds import to_uint8
+from art_rl.metrics.fidelity_compat import import_torch_fidelity, safe_weight_loading
 from art_rl.metrics.frechet import Moments
 from art_rl.metrics.lenet import FEATURES, LeNet, load_lenet
-from art_rl.seeds import to_uint8
 
 LENET_NAME = "art-rl-lenet"
 INCEPTION_SIZE = 2048

@@ -16,10 +16,10 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from art_rl.checks import check_whole, is_number
+from art_rl.denoisers.weights import load_weights
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
-from art_rl.seeds import to_uint8
-from art_rl.weights import load_weights
+from art_rl.flow.seeds import to_uint8
 
 FORMAT = "art_rl.lenet"
 FEATURES = 84

@@ -8,7 +8,7 @@ square are the mixture's partial moments between quantiles, known in closed form
 import numpy as np
 from scipy.special import ndtr
 
-from art_rl.denoisers.analytic import GaussianMixture
+from art_rl.denoisers.exact import GaussianMixture
 from art_rl.errors import ArtRLError
 
 

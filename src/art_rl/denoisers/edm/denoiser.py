@@ -52,7 +52,7 @@ class EDMDenoiser:
         if class_labels is not None and tuple(class_labels.shape) != (len(x), self.label_dim):
             raise ArtRLError(
                 f"class_labels must be one-hot of shape ({len(x)}, {self.label_dim}), "
-                f"got {tuple(class_labels.shape)}; see art_rl.seeds.one_hot"
+                f"got {tuple(class_labels.shape)}; see art_rl.flow.seeds.one_hot"
             )
         return self._forward(x, sigma, class_labels)
 

@@ -10,11 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from art_rl.checkpoints.snapshot import FORMAT, FORMAT_VERSION
 from art_rl.denoisers.edm.arguments import check_arguments, is_number
 from art_rl.denoisers.edm.denoiser import EDMDenoiser, optimise
 from art_rl.denoisers.edm.layers import Conv2d
 from art_rl.denoisers.edm.preconditioning import PRECONDITIONINGS, Preconditioned
+from art_rl.denoisers.snapshots.snapshot import FORMAT, FORMAT_VERSION
 from art_rl.errors import ArtRLError
 from art_rl.files import digest, read_json, sha256_file
 

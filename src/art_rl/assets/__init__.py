@@ -1,0 +1,1 @@
+"""Files from outside: what there is, fetched and checked by digest."""

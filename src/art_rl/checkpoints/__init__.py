@@ -1,5 +1,0 @@
-"""Safe reading of official EDM snapshot pickles; nothing stored in a file is ever executed."""
-
-from art_rl.checkpoints.snapshot import Snapshot, convert_snapshot, read_snapshot
-
-__all__ = ["Snapshot", "convert_snapshot", "read_snapshot"]

@@ -1,0 +1,1 @@
+"""What a configuration runs, what it costs and what machine it needs."""

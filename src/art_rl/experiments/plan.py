@@ -1,0 +1,343 @@
+"""What a run on official checkpoints will cost, before it starts: cells, images, NFE, hours, disk, memory.
+
+    python -m art_rl.experiments.plan config/paper.yaml
+
+needs no GPU and downloads nothing.  Hours come from a file that benchmarks/edm_throughput.py wrote on the
+GPU in question; without one there is no estimate:
+
+    sampling   network calls / calls per second of the benchmark's variant `configured` (the `speed` of
+               config/paper.yaml), at the measured batch size nearest to `sampling.batch`; a model with
+               another `speed` has no estimate.  For another network scaled by FLOPs per call.
+    features   11.4 GFLOP per image through Inception in float32 without TF32, here at half the measured
+               float32 matrix rate; a guess, and said so.
+    learning   of the paper's form: iterations x measured seconds per iteration, summed over the budgets,
+               a budget taking K / (measured K) as long; another batch than the measured one has no
+               estimate.  The other measurements on the network are short beside these and are left out.
+"""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from art_rl.errors import ArtRLError
+from art_rl.experiments.machine import machine_needs
+from art_rl.files import read_json
+from art_rl.registry import nfe
+from art_rl.settings.experiment import check_experiment_settings, methods_of_table, wanted_cells
+
+ROOT = Path(__file__).parents[3]
+THROUGHPUT = ROOT / "benchmarks/results"
+
+# 10^9 FLOPs of one call on one image (a multiply-add counts two), by torch's counter.
+GFLOP = {
+    "edm-cifar10-32x32-uncond-vp": 42.38,
+    "edm-cifar10-32x32-cond-vp": 42.38,
+    "edm-cifar10-32x32-uncond-ve": 42.79,
+    "edm-cifar10-32x32-cond-ve": 42.79,
+    "edm-ffhq-64x64-uncond-vp": 83.72,
+    "edm-afhqv2-64x64-uncond-vp": 83.72,
+    "edm-ffhq-64x64-uncond-ve": 84.86,
+    "edm-afhqv2-64x64-uncond-ve": 84.86,
+    "edm-imagenet-64x64-cond-adm": 219.32,
+}
+INCEPTION_GFLOP = 11.4
+INCEPTION_SHARE = 0.5  # of the measured float32 matrix rate
+
+
+def make_plan(
+    settings: Mapping[str, Any], throughput: str | os.PathLike = THROUGHPUT
+) -> dict[str, Any]:
+    """The plan of a checked configuration, JSON-like.
+
+    Args:
+        settings: with defaults filled (`art_rl.settings.experiment.check_experiment_settings`).
+        throughput: folder with the files of benchmarks/edm_throughput.py.
+
+    Returns:
+        {"models": [{model, checkpoint, solver, cells, budgets, blocks, images, nfe, calls,
+        calls_per_second, sampling_hours, feature_hours}], "totals": {...}, "learning": [{model, learner,
+        evaluations, hours (of the paper's form only)}], "needs": {disk_gib, memory_gib, gpu,
+        gpu_memory_gib}}; hours are None without a measured throughput.
+
+    Raises:
+        ArtRLError: the configuration has no checkpoints.
+    """
+    used = {table["model"] for table in settings["tables"].values()}
+    used |= _learned_elsewhere(settings)
+    checkpoints = {
+        name: model
+        for name, model in settings["models"].items()
+        if model.get("kind") == "edm" and name in used
+    }
+    if not checkpoints:
+        raise ArtRLError("the configuration has no checkpoints (models of kind edm): no plan")
+    measured = read_throughput(throughput)
+    rows = []
+    for name, model in checkpoints.items():
+        solvers = [t["solver"] for t in settings["tables"].values() if t["model"] == name]
+        for solver in dict.fromkeys(solvers):
+            pairs = wanted_cells(settings, name, solver)
+            rows.append(_row(name, model, solver, pairs, measured))
+    learning = _learning(settings, checkpoints, measured)
+    hours = [row[key] for row in rows for key in ("sampling_hours", "feature_hours")]
+    hours += [row["hours"] for row in learning if "hours" in row]
+    return {
+        "models": rows,
+        "totals": {
+            "cells": sum(row["cells"] for row in rows),
+            "images": sum(row["images"] for row in rows),
+            "calls": sum(row["calls"] for row in rows),
+            "gpu_hours": None if None in hours else sum(hours),
+        },
+        "learning": learning,
+        "measured": [{"network": m["network"], "device": m["device"]} for m in measured.values()],
+        "needs": machine_needs(settings, checkpoints, rows),
+    }
+
+
+def _row(
+    name: str,
+    model: Mapping[str, Any],
+    solver: str,
+    pairs: Sequence[tuple[str, int]],
+    measured: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    sampling = model["sampling"]
+    blocks, samples = sampling["seed_blocks"], sampling["samples"]
+    per_image = sum(nfe(solver, K) for _, K in pairs)
+    images = len(pairs) * blocks * samples
+    calls = per_image * blocks * samples
+    rate, features = _rates(model, measured)
+    return {
+        "model": name,
+        "checkpoint": model["checkpoint"],
+        "solver": solver,
+        "cells": len(pairs),
+        "budgets": sorted({K for _, K in pairs}),
+        "blocks": blocks,
+        "images": images,
+        "nfe": per_image,
+        "calls": calls,
+        "calls_per_second": rate,
+        "sampling_hours": None if rate is None else calls / rate / 3600,
+        "feature_hours": None if features is None else images / features / 3600,
+    }
+
+
+def _learned_elsewhere(settings: Mapping[str, Any]) -> set[str]:
+    """The model whose schedules transfer_data carries over, if it has to be learned on."""
+    transfer = settings.get("transfer", {})
+    asked = any(
+        "transfer_data" in methods_of_table(settings, table) for table in settings["tables"]
+    )
+    return {transfer["data"]} if asked and "folder" not in transfer else set()
+
+
+def _learned(settings: Mapping[str, Any], model: str, method: str | None) -> set[tuple[str, int]]:
+    """(solver, K) of the schedules of ``method`` learned on ``model``, for its tables or to carry over."""
+    transfer = settings.get("transfer", {})
+    found = set()
+    for table, entry in settings["tables"].items():
+        rows, own = methods_of_table(settings, table), entry["model"] == model
+        budgets = set()
+        if own and method in rows:
+            budgets |= {*entry["budgets"]}
+        if method == transfer.get("method"):
+            if own and "transfer_budget" in rows:
+                budgets.add(transfer["budget"])
+            if "transfer_data" in rows and model in _learned_elsewhere(settings):
+                budgets |= {*entry["budgets"]}
+        found |= {(entry["solver"], K) for K in budgets}
+    return found
+
+
+def _learning(
+    settings: Mapping[str, Any],
+    checkpoints: Mapping[str, Any],
+    measured: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Network evaluations (one image, one call) of learners that call the network, at most so many, and
+    the hours of those in the paper's form."""
+    rows = []
+    for name, model in checkpoints.items():
+        for label, learner in settings.get("learners", {}).items():
+            own = {**learner["settings"], **model.get("learners", {}).get(label, {})}
+            mine = _learned(settings, name, learner.get("method"))
+            row = {"model": name, "learner": label}
+            if learner.get("kind") == "endpoint":
+                size = [own.get(key) for key in ("iterations", "draws", "points")]
+                per_iteration = sum(nfe(solver, K) for solver, K in mine)
+            elif own.get("mode") == "per_budget":
+                size = [own.get(key) for key in ("iterations", "batch")]
+                per_iteration = sum({K for _, K in mine})
+                row["hours"] = _learning_hours(model["checkpoint"], *size, per_iteration, measured)
+            else:
+                continue
+            if mine and None not in size:
+                rows.append({**row, "evaluations": math.prod(size) * per_iteration})
+    return rows
+
+
+def _learning_hours(
+    checkpoint: str,
+    iterations: int | None,
+    batch: int | None,
+    steps: int,
+    measured: Mapping[str, Mapping[str, Any]],
+) -> float | None:
+    """Hours of the paper's learners; ``steps``: the clock steps of one iteration of every budget."""
+    near, scale = _nearest_network(checkpoint, measured)
+    if scale is None or iterations is None or batch != near["learning"]["batch"]:
+        return None
+    learned = near["learning"]
+    seconds = iterations * steps / learned["budget"] * learned["seconds_per_iteration"]
+    return scale * seconds / 3600
+
+
+def read_throughput(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
+    """Measurements on GPUs by network: {network, device, speed, calls_per_second by batch size,
+    float32_rate, learning}."""
+    found = {}
+    for path in sorted(Path(folder).glob("edm_throughput-*-cuda*.json")):
+        value = read_json(path)
+        try:
+            found[value["network"]] = {
+                "network": value["network"],
+                "device": value["environment"]["device"],
+                "speed": value["configured_speed"],
+                "calls_per_second": {
+                    row["batch"]: row["images_per_second"] * value["nfe"]
+                    for row in value["speed"]
+                    if row["variant"] == "configured"
+                },
+                "float32_rate": value["matrix_flops_per_second"]["float32"],
+                "learning": {
+                    key: value["learning"][key]
+                    for key in ("budget", "batch", "seconds_per_iteration")
+                },
+            }
+        except (KeyError, TypeError) as error:
+            raise ArtRLError(
+                f"{path}: not a file of benchmarks/edm_throughput.py ({error})"
+            ) from None
+    return found
+
+
+def _nearest_network(
+    checkpoint: str, measured: Mapping[str, Mapping[str, Any]]
+) -> tuple[Mapping[str, Any] | None, float | None]:
+    """(a measurement, how many times longer a call of ``checkpoint`` takes); None if not known."""
+    if not measured:
+        return None, None
+    near = measured.get(checkpoint, next(iter(measured.values())))
+    if near["network"] == checkpoint:
+        return near, 1.0
+    if checkpoint not in GFLOP or near["network"] not in GFLOP:
+        return near, None
+    return near, GFLOP[checkpoint] / GFLOP[near["network"]]
+
+
+def _rates(
+    model: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]
+) -> tuple[float | None, float | None]:
+    """(network calls, Inception images) per second, None if not known."""
+    near, scale = _nearest_network(model["checkpoint"], measured)
+    if near is None:
+        return None, None
+    features = INCEPTION_SHARE * near["float32_rate"] / (INCEPTION_GFLOP * 1e9)
+    rates = near["calls_per_second"]
+    if scale is None or not rates or model.get("speed", {}) != near["speed"]:
+        return None, features
+    batch = min(rates, key=lambda size: abs(size - model["sampling"]["batch"]))
+    return rates[batch] / scale, features
+
+
+def report(plan: Mapping[str, Any]) -> str:
+    """The plan as text."""
+
+    def hours(value: float | None) -> str:
+        return "?" if value is None else f"{value:.1f}"
+
+    head = ("model", "solver", "cells", "blocks", "images", "NFE/image", "calls", "GPU-hours")
+    table = [head]
+    for row in plan["models"]:
+        parts = (row["sampling_hours"], row["feature_hours"])
+        total = None if None in parts else sum(parts)
+        table.append(
+            (
+                row["model"],
+                row["solver"],
+                str(row["cells"]),
+                str(row["blocks"]),
+                f"{row['images']:,}",
+                str(row["nfe"]),
+                f"{row['calls']:,}",
+                hours(total),
+            )
+        )
+    totals, needs = plan["totals"], plan["needs"]
+    table.append(
+        (
+            "all",
+            "",
+            str(totals["cells"]),
+            "",
+            f"{totals['images']:,}",
+            "",
+            f"{totals['calls']:,}",
+            hours(totals["gpu_hours"]),
+        )
+    )
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
+    lines.append("")
+    lines.append("cells: method and budget; NFE/image: summed over the cells.")
+    lines.append("Learning comes on top (in the GPU-hours of all where hours are named):")
+    for row in plan["learning"]:
+        line = f"  {row['model']}, {row['learner']}: {row['evaluations']:,} network evaluations at most"
+        if "hours" in row:
+            line += f", {hours(row['hours'])} GPU-hours"
+        lines.append(line)
+    if plan["measured"]:
+        names = ", ".join(f"{m['network']} on {m['device']}" for m in plan["measured"])
+        lines.append(f"GPU-hours from the measured throughput of {names};")
+        lines.append("scaled by FLOPs for other networks, Inception features at a guess.")
+    else:
+        lines.append("GPU-hours: no measured throughput; run python benchmarks/edm_throughput.py")
+    lines.append(f"disk: {needs['disk_gib']} GiB   memory: {needs['memory_gib']} GiB")
+    if needs["gpu"]:
+        lines.append(f"GPU memory: about {needs['gpu_memory_gib']} GiB")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--throughput", type=Path, default=THROUGHPUT)
+    options = parser.parse_args(arguments)
+    schema = ROOT / "workflow/schemas/config.schema.yaml"
+    try:
+        settings = yaml.safe_load(options.config.read_text())
+        checked = check_experiment_settings(settings, yaml.safe_load(schema.read_text()))
+        print(report(make_plan(checked, options.throughput)))
+    except (ArtRLError, OSError, yaml.YAMLError) as error:
+        print(f"art_rl: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The probability-flow ODE of a denoiser: solvers, trajectories, what is measured along them."""

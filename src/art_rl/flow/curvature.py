@@ -1,0 +1,129 @@
+"""|Q| along trajectories: three estimators, tested against each other.
+
+Along the probability-flow ODE dx/dsigma = (x - D)/sigma the total derivative of the field is
+
+    Q = d2x/dsigma2 = -(1/sigma) dD/dsigma      (D = D(x(sigma); sigma), along the trajectory)
+
+which is 2601.18681's Q = dF/dx F + dF/dpsi in EDM coordinates (psi = sigma_max - sigma).  Estimators:
+
+    jvp          dD/dsigma by forward-mode differentiation with tangent (dx/dsigma, 1): exact
+    difference   one extra call a step eps * sigma further along the flow: bias of order eps
+    rollout      centred differences of the D already computed at successive levels: free, of order
+                 ``points - 1`` in the lattice step
+
+Gaussian data of standard deviation c has |Q| = c^2 (c^2 + sigma^2)^(-3/2) |x_T| / sqrt(c^2 + sigma_max^2).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from art_rl.denoisers.base import Denoiser
+from art_rl.errors import ArtRLError
+from art_rl.flow.trajectory import Walk
+
+ESTIMATORS = ("rollout", "difference", "jvp")
+
+
+def jvp(denoiser: Denoiser, x: Tensor, sigma: float, class_labels: Tensor | None = None) -> Tensor:
+    """Q at (x, sigma) by forward-mode differentiation, (B, *shape) float64.
+
+    Raises RuntimeError for networks with operations that have no forward-mode rule.
+    """
+    level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+
+    def along(state: Tensor, s: Tensor) -> Tensor:
+        return denoiser(state, s, class_labels).to(x.dtype)
+
+    with torch.no_grad():
+        slope = (x - along(x, level)) / level
+        _, change = torch.func.jvp(along, (x, level), (slope, torch.ones_like(level)))
+    return (-change / level).double()
+
+
+@torch.no_grad()
+def difference(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigma: float,
+    class_labels: Tensor | None = None,
+    denoised: Tensor | None = None,
+    step: float | None = None,
+) -> Tensor:
+    """Q at (x, sigma) from one extra call at sigma (1 - step), (B, *shape) float64.
+
+    Args:
+        denoised: D(x; sigma) if it is already known.
+        step: relative step, in (0, 1); default 1e-4 for denoisers in float64 and 0.02 below (the
+            rounding of D is divided by the step, the bias is proportional to it).
+    """
+    level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    if denoised is None:
+        denoised = denoiser(x, level, class_labels)
+    if step is None:
+        step = 1e-4 if denoised.dtype == torch.float64 else 0.02
+    if not 0 < step < 1:
+        raise ArtRLError(f"step (relative step of the difference) must be in (0, 1), got {step}")
+    denoised = denoised.double()
+    h = -step * float(sigma)
+    ahead = x + h * (x - denoised) / level
+    change = denoiser(ahead, level + h, class_labels).double() - denoised
+    return -change / (h * float(sigma))
+
+
+def rollout(levels: np.ndarray, denoised: Tensor, points: int = 7) -> Tensor:
+    """Q at every level of a trajectory from the D computed there: no network call.
+
+    Args:
+        levels: (M,) positive, strictly decreasing, M >= points.
+        denoised: (M, ...) D at those levels along one set of trajectories.
+        points: neighbours used per level (one-sided near both ends, where the bias is largest).
+
+    Returns:
+        (M, ...) float64.
+    """
+    slopes = apply(derivative_matrix(levels, 1, points), denoised.double())
+    scale = torch.as_tensor(np.array(levels), dtype=torch.float64, device=denoised.device)
+    return -slopes / scale.reshape((-1,) + (1,) * (denoised.ndim - 1))
+
+
+def derivative_matrix(levels: np.ndarray, order: int, points: int) -> np.ndarray:
+    """(M, M) matrix of finite-difference weights: row k differentiates at levels[k].
+
+    Each row uses the ``points`` nearest nodes (one-sided near the ends) and is exact for polynomials
+    of degree < points.
+    """
+    M, half = len(levels), points // 2
+    if points <= order or points > M:
+        raise ArtRLError(f"points must be in {order + 1}..{M}, got {points}")
+    matrix = np.zeros((M, M))
+    for k in range(M):
+        first = min(max(k - half, 0), M - points)
+        offsets = levels[first : first + points] - levels[k]
+        scale = np.abs(offsets).max()
+        powers = np.vander(offsets / scale, points, increasing=True).T
+        target = np.zeros(points)
+        target[order] = float(np.prod(np.arange(1, order + 1)))
+        matrix[k, first : first + points] = np.linalg.solve(powers, target) / scale**order
+    return matrix
+
+
+def apply(matrix: np.ndarray, values: Tensor) -> Tensor:
+    """matrix @ values along the first axis."""
+    return torch.tensordot(torch.as_tensor(matrix, device=values.device), values, dims=1)
+
+
+def second_derivatives(denoiser: Denoiser, path: Walk, estimator: str) -> Tensor:
+    """Q at every node of a walk by one of ESTIMATORS, (M, B, *shape) float64."""
+    if estimator not in ESTIMATORS:
+        raise ArtRLError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
+    if estimator == "rollout":
+        return rollout(path.levels, path.denoised)
+    single: Callable[..., Tensor] = jvp if estimator == "jvp" else difference
+    rows = []
+    for k, level in enumerate(path.levels):
+        known = {} if estimator == "jvp" else {"denoised": path.denoised[k]}
+        rows.append(single(denoiser, path.states[k], float(level), path.class_labels, **known))
+    return torch.stack(rows)

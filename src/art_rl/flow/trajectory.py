@@ -1,0 +1,219 @@
+"""Reference trajectories on a log-sigma lattice, and errors carried along them to sigma = 0.
+
+A `Walk` holds the states of the probability-flow ODE at M log-spaced levels from sigma_max to
+sigma_min and at 0 (the last leg is an Euler step, as in every solver here).  `carry` starts perturbed
+copies at lattice nodes, runs them to 0 with the same steps and returns where they end: the difference
+to the walk's own end is the propagated error Phi(0, sigma) e, Phi being the flow's linearisation.
+The same steps on both sides make the lattice's own error cancel to first order.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from art_rl.denoisers.base import Denoiser
+from art_rl.errors import ArtRLError
+from art_rl.flow.solvers import SOLVERS, check_solver
+from art_rl.schedules.schedule import check_sigma_range
+
+
+@dataclass(frozen=True)
+class Walk:
+    """States of B trajectories on a lattice.
+
+    Attributes:
+        levels: (M,) float64, strictly decreasing, first sigma_max, last sigma_min > 0.
+        states: (M, B, *shape) float64, state at each level.
+        denoised: (M, B, *shape), D(state; level), in the denoiser's dtype.
+        end: (B, *shape) float64, state at sigma = 0.
+        exact: whether the denoiser computes in float64 (exact models do, networks do not).
+        solver: solver of the steps between levels.
+        class_labels: None or one-hot (B, label_dim).
+    """
+
+    levels: np.ndarray
+    states: Tensor
+    denoised: Tensor
+    end: Tensor
+    exact: bool
+    solver: str
+    class_labels: Tensor | None = None
+
+    def slope(self, k: int) -> Tensor:
+        """dx/dsigma at node k, (B, *shape) float64."""
+        return (self.states[k] - self.denoised[k].double()) / float(self.levels[k])
+
+
+def log_lattice(sigma_max: float, sigma_min: float, count: int) -> np.ndarray:
+    """``count`` log-spaced levels from sigma_max down to sigma_min > 0, ends exact; float64 (count,)."""
+    check_sigma_range(sigma_min, sigma_max)
+    if sigma_min <= 0:
+        raise ArtRLError(f"a log-spaced lattice needs sigma_min > 0, got {sigma_min}")
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 8:
+        raise ArtRLError(f"levels must be a whole number of at least 8, got {count!r}")
+    levels = np.geomspace(sigma_max, sigma_min, count)
+    levels[0], levels[-1] = sigma_max, sigma_min
+    return levels
+
+
+def check_states(denoiser: Denoiser, x: Tensor, class_labels: Tensor | None) -> Tensor:
+    """Return ``x`` as float64 if it is a finite (B, *shape) batch with matching labels."""
+    if x.ndim < 1 or len(x) < 1 or tuple(x.shape[1:]) != tuple(denoiser.shape):
+        raise ArtRLError(
+            f"x_start must have shape (B, {', '.join(map(str, denoiser.shape))}) with B >= 1, "
+            f"got {tuple(x.shape)}"
+        )
+    if not torch.isfinite(x).all():
+        raise ArtRLError(
+            f"x_start must be finite, {int((~torch.isfinite(x)).sum())} values are not"
+        )
+    if class_labels is not None and len(class_labels) != len(x):
+        raise ArtRLError(
+            f"class_labels must have {len(x)} rows like x_start, got {len(class_labels)}"
+        )
+    return x.to(torch.float64)
+
+
+@torch.no_grad()
+def walk(
+    denoiser: Denoiser,
+    x_start: Tensor,
+    levels: np.ndarray,
+    class_labels: Tensor | None = None,
+    solver: str = "heun",
+    progress: bool = False,
+) -> Walk:
+    """Integrate ``x_start`` (B, *shape) at levels[0] through every level and on to 0.
+
+    Cost in network calls of batch B: 2M for heun (the slope at each node is evaluated once more for
+    ``denoised``; Heun's first stage reuses it), 4M for rk4, M for euler.
+
+    Raises:
+        ArtRLError: bad states or labels, unknown solver, a denoiser that returns NaN or infinity.
+    """
+    check_solver(solver)
+    x = check_states(denoiser, x_start, class_labels)
+    sigmas = torch.tensor(levels, dtype=torch.float64, device=x.device)
+    states, denoised = [], []
+    for k in tqdm(range(len(levels)), desc="trajectories", disable=not progress, leave=False):
+        states.append(x)
+        denoised.append(denoiser(x, sigmas[k], class_labels))
+        if not torch.isfinite(denoised[-1]).all():
+            raise ArtRLError(f"the denoiser returned NaN or infinity at sigma = {levels[k]:.6g}")
+        if k + 1 == len(levels):
+            x = denoised[-1].double()
+        else:
+            first = _Remembered(denoiser, denoised[-1])
+            x = SOLVERS[solver](first, x, sigmas[k], sigmas[k + 1], class_labels)
+    return Walk(
+        np.asarray(levels, dtype=np.float64),
+        torch.stack(states),
+        torch.stack(denoised),
+        x,
+        denoised[0].dtype == torch.float64,
+        solver,
+        class_labels,
+    )
+
+
+class _Remembered:
+    """A denoiser whose first call is answered from memory: a step's first stage costs nothing."""
+
+    def __init__(self, denoiser: Denoiser, value: Tensor) -> None:
+        self.denoiser, self.value = denoiser, value
+
+    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        if self.value is not None:
+            value, self.value = self.value, None
+            return value
+        return self.denoiser(x, sigma, class_labels)
+
+
+@torch.no_grad()
+def carry(
+    denoiser: Denoiser,
+    path: Walk,
+    nodes: np.ndarray,
+    starts: Tensor,
+    batch_size: int = 4096,
+    progress: bool = False,
+) -> Tensor:
+    """Run perturbed copies of a walk's states to sigma = 0 with the walk's own steps.
+
+    Args:
+        denoiser: the model.
+        path: the unperturbed trajectories, M levels.
+        nodes: (N,) ascending lattice indices; copy n starts at path.levels[nodes[n]].  The index M
+            (one past the last) means sigma = 0: nothing is left to run.
+        starts: (N, B, *shape) float64, state of copy n at its node.
+        batch_size: samples per network call.
+
+    Returns:
+        (N, B, *shape) float64 states at sigma = 0.  Cost: about N M B network samples for heun.
+    """
+    M, (N, B) = len(path.levels), starts.shape[:2]
+    nodes = np.asarray(nodes)
+    if len(nodes) != N or (np.diff(nodes) < 0).any() or nodes[0] < 0 or nodes[-1] > M:
+        raise ArtRLError(
+            f"nodes must be {N} ascending indices in 0..{M}, got {nodes.tolist()!r:.80}"
+        )
+    step = SOLVERS[path.solver]
+    sigmas = torch.tensor(path.levels, dtype=torch.float64, device=starts.device)
+    labels = None if path.class_labels is None else path.class_labels.repeat(N, 1)
+    x = starts.reshape(N * B, *starts.shape[2:]).clone()
+    for k in tqdm(range(int(nodes[0]), M), desc="errors to 0", disable=not progress, leave=False):
+        under_way = int((nodes <= k).sum()) * B  # copies are ordered: the first ones have started
+        for low in range(0, under_way, batch_size):
+            part = slice(low, min(low + batch_size, under_way))
+            own = None if labels is None else labels[part]
+            if k == M - 1:
+                x[part] = denoiser(x[part], sigmas[k], own).double()
+            else:
+                x[part] = step(denoiser, x[part], sigmas[k], sigmas[k + 1], own)
+    return x.reshape(starts.shape)
+
+
+def norms(vectors: Tensor, leading: int = 2) -> Tensor:
+    """Euclidean norms over all but the first ``leading`` axes."""
+    return vectors.flatten(leading).norm(dim=-1) if vectors.ndim > leading else vectors.abs()
+
+
+def perturbation_size(path: Walk) -> float:
+    """Relative size of a small perturbation: well above the model's rounding, within linearity."""
+    return 1e-5 if path.exact else 1e-2
+
+
+def perturbation(denoiser: Denoiser, path: Walk, levels: np.ndarray, vectors: Tensor) -> Tensor:
+    """Factors that scale ``vectors`` (N, B, *shape) into the flow's linear range at ``levels`` (N,).
+
+    The scaled vectors have the root-mean-square size eps sqrt(sigma^2 + sigma_data^2) per coordinate,
+    eps = 1e-5 in float64 and 1e-2 for networks (whose rounding is divided by eps).
+
+    Returns:
+        (N, B, 1, ...) float64, finite; a zero vector stays zero.
+    """
+    eps = perturbation_size(path)
+    level = torch.as_tensor(levels, device=vectors.device)[:, None]
+    rms = norms(vectors) / np.sqrt(max(1, int(np.prod(vectors.shape[2:]))))
+    scale = eps * torch.sqrt(level**2 + denoiser.sigma_data**2) / rms.clamp_min(1e-150)
+    return scale.reshape(*scale.shape, *[1] * (vectors.ndim - 2))
+
+
+def propagate(
+    denoiser: Denoiser, path: Walk, vectors: Tensor, batch_size: int = 4096, progress: bool = False
+) -> Tensor:
+    """Phi(0, levels[k]) vectors[k] for every node k of a walk, by finite differences.
+
+    Args:
+        vectors: (M, B, *shape) float64, one per node and trajectory.
+
+    Returns:
+        (M, B, *shape) float64.
+    """
+    scale = perturbation(denoiser, path, path.levels, vectors)
+    moved = path.states + scale * vectors
+    ends = carry(denoiser, path, np.arange(len(path.levels)), moved, batch_size, progress)
+    return (ends - path.end) / scale

@@ -1,0 +1,293 @@
+"""What the learner needs of a model, and the table of exact trajectories that supplies it at no cost.
+
+Environment protocol
+    lattice, mean_q (nodes,), num_features, can_integrate, digest, model, model_digest
+    start(count, generator, held_out) -> Rollout
+
+    rollout.observe(features, slope) -> Observation at the current level; what is not asked for is None
+    rollout.advance(distance)      moves psi by theta dt, i.e. sigma by minus that
+
+Along the exact flow the state is a function of its starting point and sigma, so a table of
+trajectories on a lattice is the whole environment in mode "fine": only psi is rolled out.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from art_rl.denoisers.base import Denoiser
+from art_rl.errors import ArtRLError
+from art_rl.files import digest
+from art_rl.learning.flow import Features, QFunction, q_by_difference, trace_flow, trace_sensitivity
+from art_rl.learning.lattice import Lattice, Place
+
+# |Q| below this share of its mean at the level is not told apart in the feature log(|Q| / mean).
+_SMALLEST_LOG = 0.1
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What policy and critic see of B trajectories at one clock time; float64.
+
+    Attributes:
+        sigma: (B,) level T - psi; may lie outside [0, T], then the rest is extended from the end.
+        q: (B,) |Q|, or the weighted |Q| of the propagated cost.
+        features: (B, F) standardised summary of x; its last entry is log(|Q| / mean |Q|); or None.
+        slope: (B, F) derivative of the features along the flow per unit psi; or None.
+        integral: (B,) int_0^sigma |Q| dsigma along the trajectory, or None (tables only).
+        place: of ``sigma`` on the environment's lattice, if it is known already.
+    """
+
+    sigma: Tensor
+    q: Tensor
+    features: Tensor | None = None
+    slope: Tensor | None = None
+    integral: Tensor | None = None
+    place: Place | None = None
+
+    def locate(self, lattice: Lattice) -> Place:
+        """Place of ``sigma``: the one that is known, or computed (then ``sigma`` may carry a gradient)."""
+        return lattice.locate(self.sigma) if self.place is None else self.place
+
+
+class Rollout(Protocol):
+    """B trajectories under way."""
+
+    sigma: Tensor
+
+    def observe(self, features: bool = True, slope: bool = False) -> Observation: ...
+
+    def advance(self, distance: Tensor) -> None: ...
+
+
+class Environment(Protocol):
+    """See the module's docstring."""
+
+    lattice: Lattice
+    mean_q: Tensor
+    num_features: int
+    can_integrate: bool
+    model: str
+    model_digest: str
+    digest: str
+    cost: str
+
+    @property
+    def table(self) -> "TableEnvironment": ...
+
+    def start(self, count: int, generator: torch.Generator, held_out: bool = False) -> Rollout: ...
+
+
+class FeatureScale:
+    """Raw features and |Q| to what the networks see: standardised per level, |Q| added last."""
+
+    def __init__(self, lattice: Lattice, q: Tensor, raw: Tensor) -> None:
+        self.lattice, self.mean_q = lattice, q.mean(0)
+        self.centre, self.spread = raw.mean(0), raw.std(0) + 1e-6
+
+    def __call__(self, q: Tensor, raw: Tensor, sigma: Tensor) -> Tensor:
+        """(B,), (B, F), (B,) -> (B, F + 1)."""
+        _, cell, share = self.lattice.locate(sigma).inside()
+        share = share[:, None]
+        rows = torch.cat([self.mean_q[:, None], self.centre, self.spread], 1)
+        mean_q, centre, spread = (rows[cell] * (1 - share) + rows[cell + 1] * share).split(
+            [1, raw.shape[1], raw.shape[1]], 1
+        )
+        return torch.cat([(raw - centre) / spread, log_ratio(q[:, None], mean_q)], 1)
+
+
+def log_ratio(q: Tensor, mean_q: Tensor) -> Tensor:
+    """log(|Q| / mean |Q|), bounded below where |Q| passes through zero."""
+    return torch.log((q / mean_q.clamp_min(1e-300)).clamp_min(_SMALLEST_LOG))
+
+
+class TableEnvironment:
+    """Exact trajectories on a lattice.
+
+    Args:
+        lattice: the levels.
+        q: (B, nodes) |Q| (times the weight, for the propagated cost), >= 0, float64.
+        features: (B, nodes, F) raw features.
+        held_out: number of trajectories, taken from the end, kept for evaluation only.
+        model, model_digest: provenance.
+        cost: "q" or "propagated", what ``q`` holds.
+
+    Raises:
+        ArtRLError: shapes disagree, q negative or not finite, fewer than 2 trajectories in a part.
+    """
+
+    can_integrate = True
+
+    def __init__(
+        self,
+        lattice: Lattice,
+        q: Tensor,
+        features: Tensor,
+        held_out: int,
+        model: str = "",
+        model_digest: str = "",
+        cost: str = "q",
+    ) -> None:
+        nodes = lattice.cells + 1
+        if q.ndim != 2 or q.shape[1] != nodes or features.shape[:2] != q.shape:
+            raise ArtRLError(
+                f"q must be (B, {nodes}) and features (B, {nodes}, F), "
+                f"got {tuple(q.shape)} and {tuple(features.shape)}"
+            )
+        if not (torch.isfinite(q).all() and (q >= 0).all() and torch.isfinite(features).all()):
+            raise ArtRLError("q must be finite and >= 0 and features finite, but are not")
+        if held_out < 2 or len(q) - held_out < 2:
+            raise ArtRLError(
+                f"at least 2 trajectories to learn from and 2 to evaluate on are needed, "
+                f"got {len(q) - held_out} and {held_out}"
+            )
+        self.lattice, self.model, self.model_digest, self.cost = lattice, model, model_digest, cost
+        self.q, self.raw_features, self.held_out = q.double(), features.double(), held_out
+        self.learning = len(q) - held_out
+        train_q, train_raw = self.q[: self.learning], self.raw_features[: self.learning]
+        self.scale = FeatureScale(lattice, train_q, train_raw)
+        self.mean_q = self.scale.mean_q
+        self.num_features = features.shape[2] + 1
+        scaled = (self.raw_features - self.scale.centre) / self.scale.spread
+        scaled = torch.cat([scaled, log_ratio(self.q, self.mean_q)[..., None]], 2)
+        cells = (self.q[:, 1:] + self.q[:, :-1]) / 2
+        integral = lattice.integral(cells)
+        # Integral extended linearly, |Q| and features by their last value: see TableRollout.
+        self.flat = torch.cat([integral[..., None], self.q[..., None], scaled], 2).flatten(0, 1)
+        self.short = self.flat[:, :2].contiguous()
+        self.digest = digest(
+            {
+                "q": [float(self.q.sum()), float((self.q**2).sum())],
+                "features": [float(self.raw_features.sum()), float((self.raw_features**2).sum())],
+                "nodes": [lattice.sigma_max, lattice.sigma_min, lattice.cells],
+                "held_out": held_out,
+                "model": model_digest,
+                "cost": cost,
+            }
+        )
+
+    @property
+    def table(self) -> "TableEnvironment":
+        """Itself: the common evaluation grid."""
+        return self
+
+    @classmethod
+    def from_denoiser(
+        cls,
+        denoiser: Denoiser,
+        x_start: Tensor,
+        sigma_max: float,
+        sigma_min: float,
+        *,
+        held_out: int | None = None,
+        cost: str = "q",
+        cells: int = 192,
+        model: str = "",
+        q_function: QFunction = q_by_difference,
+        features: Features | None = None,
+        class_labels: Tensor | None = None,
+        sensitivity_size: float = 1e-4,
+        progress: bool = False,
+    ) -> "TableEnvironment":
+        """Integrate ``x_start`` (B, *shape), states at sigma_max, down the flow once.
+
+        Args:
+            held_out: trajectories kept for evaluation, from the end; half of them if None.
+            cost: "q" or "propagated" (see config.LearnerConfig.cost).
+            features: hook (x, sigma) -> (B, F).
+            q_function: `flow.q_by_difference`, or `flow.q_by_jvp` for the paper's exact product.
+
+        Costs about 4 denoiser calls per cell on the batch (and about cells / 2 more batches for
+        the propagated cost).
+        """
+        lattice = Lattice(sigma_max, sigma_min, cells)
+        options = {"q_function": q_function, "class_labels": class_labels, "progress": progress}
+        with torch.no_grad():
+            q, raw = trace_flow(denoiser, x_start, lattice, features=features, **options)
+            if cost == "propagated":
+                q = q * trace_sensitivity(
+                    denoiser, x_start, lattice, size=sensitivity_size, **options
+                )
+            elif cost != "q":
+                raise ArtRLError(f"cost must be one of q, propagated, got {cost!r}")
+        count = len(x_start) // 2 if held_out is None else held_out
+        return cls(lattice, q, raw, count, model, denoiser.digest, cost)
+
+    def start(
+        self, count: int, generator: torch.Generator, held_out: bool = False
+    ) -> "TableRollout":
+        """``count`` trajectories drawn with replacement, or all held-out ones in order."""
+        if held_out:
+            return TableRollout(self, torch.arange(self.learning, len(self.q)))
+        return TableRollout(self, torch.randint(self.learning, (count,), generator=generator))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the table as safetensors, atomically; one upstream job can serve every budget."""
+        from art_rl.learning.storage import write_tensors
+
+        lattice = self.lattice
+        write_tensors(
+            path,
+            {"q": self.q, "features": self.raw_features},
+            {
+                "format": "art_rl.control.table",
+                "lattice": [lattice.sigma_max, lattice.sigma_min, lattice.cells],
+                "held_out": self.held_out,
+                "model": self.model,
+                "model_digest": self.model_digest,
+                "cost": self.cost,
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "TableEnvironment":
+        """Read a table written by `save`."""
+        from art_rl.learning.storage import read_tensors
+
+        tensors, head = read_tensors(path, "art_rl.control.table")
+        lattice = Lattice(*head["lattice"])
+        return cls(
+            lattice,
+            tensors["q"],
+            tensors["features"],
+            head["held_out"],
+            head["model"],
+            head["model_digest"],
+            head["cost"],
+        )
+
+
+class TableRollout:
+    """Trajectories of a table by index; ``sigma`` (B,) is all that moves."""
+
+    def __init__(self, table: TableEnvironment, index: Tensor) -> None:
+        self.table = table
+        self.offset = index * (table.lattice.cells + 1)
+        self.flat = table.flat
+        self.sigma = torch.full(index.shape, table.lattice.sigma_max, dtype=torch.float64)
+
+    def observe(self, features: bool = True, slope: bool = False) -> Observation:
+        """Piecewise-linear reading of the table."""
+        lattice = self.table.lattice
+        place = lattice.locate(self.sigma)
+        cell = place.cell
+        rows = self.flat if features else self.table.short
+        row = self.offset + cell
+        left = rows.index_select(0, row)
+        change = rows.index_select(0, row + 1) - left
+        values = left + change * place.inside().share[:, None]
+        return Observation(
+            self.sigma,
+            values[:, 1],
+            values[:, 2:] if features else None,
+            -change[:, 2:] / lattice.widths[cell][:, None] if slope else None,
+            left[:, 0] + change[:, 0] * place.share,
+            place,
+        )
+
+    def advance(self, distance: Tensor) -> None:
+        """psi += distance."""
+        self.sigma = self.sigma - distance

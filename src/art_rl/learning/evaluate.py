@@ -1,0 +1,128 @@
+"""Objectives on one fine grid: closed form, per-trajectory bound, clocks, and the mean policy.
+
+All are the ART objective int |Q| theta^2 dt without its multiplier, averaged over the *held-out*
+trajectories of a table, with |Q| integrated exactly on the table's lattice:
+
+    closed form            (int sqrt(mean |Q|) dsigma)^2 / T       best time-only clock
+    per-trajectory bound   mean (int sqrt|Q| dsigma)^2 / T         best clock for each trajectory
+    clock                  sum_k theta_k int_k |Q| dsigma          theta constant between its levels
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from art_rl.errors import ArtRLError
+from art_rl.learning.environment import Environment, TableEnvironment
+
+# Steps on which a learned or closed-form clock is evaluated.
+GRID_STEPS = 1024
+# A mean speed below this share of the average is raised to it, so that levels strictly decrease.
+_LEAST_SPEED = 1e-4
+
+
+def held_out_q(table: TableEnvironment) -> Tensor:
+    """|Q| of the held-out trajectories at the nodes, (B, nodes)."""
+    return table.q[table.learning :]
+
+
+def sqrt_integral(table: TableEnvironment, q: Tensor) -> Tensor:
+    """int_0^sigma sqrt(q) at the nodes, (..., nodes): trapezoid of |Q| per cell, as the costs are."""
+    return table.lattice.integral(torch.sqrt((q[..., 1:] + q[..., :-1]) / 2))
+
+
+def closed_form_objective(table: TableEnvironment) -> float:
+    """(int sqrt(mean |Q|))^2 / T."""
+    return float(sqrt_integral(table, held_out_q(table).mean(0))[-1] ** 2 / table.lattice.sigma_max)
+
+
+def per_trajectory_bound(table: TableEnvironment) -> float:
+    """mean of (int sqrt|Q|)^2 / T."""
+    total = sqrt_integral(table, held_out_q(table))[:, -1]
+    return float((total**2).mean() / table.lattice.sigma_max)
+
+
+def closed_form_levels(table: TableEnvironment, K: int, held_out: bool = True) -> np.ndarray:
+    """K + 1 levels of the time-only closed form, descending, ends exact."""
+    q = held_out_q(table).mean(0) if held_out else table.mean_q
+    integral = sqrt_integral(table, q)
+    shares = integral[-1] * torch.linspace(1, 0, K + 1, dtype=torch.float64)
+    levels = table.lattice.invert(integral, shares).numpy()
+    levels[0], levels[-1] = table.lattice.sigma_max, 0.0
+    return levels
+
+
+def clock_objective(table: TableEnvironment, levels: np.ndarray) -> float:
+    """Objective of the clock that takes equal times between ``levels`` (descending, to 0)."""
+    mean_q = held_out_q(table).mean(0)
+    integral = table.lattice.integral((mean_q[1:] + mean_q[:-1]) / 2)
+    sigma = torch.as_tensor(np.ascontiguousarray(levels), dtype=torch.float64)
+    distance = -sigma.diff()
+    spent = -table.lattice.evaluate(integral, sigma).diff()
+    return float((distance * spent).sum() * (len(levels) - 1) / table.lattice.sigma_max)
+
+
+def levels_from_speed(theta: np.ndarray, sigma_max: float) -> tuple[np.ndarray, bool]:
+    """Mean speeds (n,) as n + 1 levels: increments normalised to sum to T (2607.02137, distillation).
+
+    Returns the levels and whether a speed had to be raised because it was not positive.
+
+    Raises:
+        ArtRLError: speeds not finite or not positive in sum.
+    """
+    theta = np.asarray(theta, dtype=np.float64)
+    if not np.isfinite(theta).all() or not theta.sum() > 0:
+        raise ArtRLError("mean speeds must be finite with a positive sum; the learner diverged")
+    raised = np.maximum(theta, _LEAST_SPEED * theta.mean())
+    to_go = np.cumsum(raised[::-1])[::-1]
+    levels = np.append(to_go / to_go[0] * sigma_max, 0.0)
+    levels[0] = sigma_max
+    return levels, bool((raised != theta).any())
+
+
+@dataclass(frozen=True)
+class MeanRollout:
+    """The mean policy on the held-out trajectories.
+
+    theta (n, B); sigma_end (B,); objective: the policy's own, mean over the trajectories (the left-end
+    sum if the environment cannot integrate |Q|).
+    """
+
+    theta: Tensor
+    sigma_end: Tensor
+    objective: float
+
+
+def run_mean_policy(
+    actor: nn.Module, environment: Environment, steps: int, full: bool = True
+) -> MeanRollout:
+    """Roll the mean out on a clock of ``steps`` steps from the held-out starting points.
+
+    ``full`` False spares the features of x, which an actor of (t, psi) does not read.
+    """
+    generator = torch.Generator().manual_seed(0)
+    rollout = environment.start(0, generator, held_out=True)
+    dt = environment.lattice.sigma_max / steps
+    thetas, cost = [], torch.zeros_like(rollout.sigma)
+    with torch.no_grad():
+        prepared = actor.prepare()
+        seen = rollout.observe(full, full)
+        for k in range(steps):
+            theta = actor.mean(prepared, k, steps, seen)
+            thetas.append(theta)
+            rollout.advance(theta * dt)
+            if not torch.isfinite(rollout.sigma).all():
+                raise ArtRLError(
+                    "the learner diverged: its mean policy gives a level that is not finite"
+                )
+            before = seen
+            if environment.can_integrate:
+                seen = rollout.observe(full, full)
+                cost = cost + theta * (before.integral - seen.integral)
+            else:
+                cost = cost + before.q * theta**2 * dt
+                if k < steps - 1:
+                    seen = rollout.observe(full, full)
+    return MeanRollout(torch.stack(thetas), rollout.sigma, float(cost.mean()))

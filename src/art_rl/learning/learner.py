@@ -1,0 +1,269 @@
+"""Algorithm 1 of 2601.18681 / 2607.02137: roll out, fit the critic, improve the actor, move gamma.
+
+    theta_k ~ N(mu(t_k, x_k, psi_k), lambda / |Q_k|),   psi_(k+1) = psi_k + theta_k dt
+    delta_k = J(k+1) - J(k) + r_k
+    critic += a_c sum_k dJ(k) A_k                                     (29a)
+    actor  += a_a sum_k d log pi(theta_k) A_k                         (29b)
+    gamma  += a_n (psi(T) - T)                                        (30), paper's form only
+
+with A_k = delta_k for trace = 0.  Ours: batches of trajectories instead of one, Adam in place of plain
+steps, advantages divided by their spread per step, lambda decaying during the run.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from art_rl.errors import ArtRLError
+from art_rl.learning.adam import Adam
+from art_rl.learning.config import LearnerConfig
+from art_rl.learning.critic import (
+    NetworkCritic,
+    ShapedCritic,
+    least_squares_values,
+    td_errors,
+    traced,
+)
+from art_rl.learning.environment import Environment, Observation
+from art_rl.learning.lattice import Place
+from art_rl.learning.networks import base_density
+from art_rl.learning.policy import (
+    FeedbackActor,
+    OptimalActor,
+    PaperActor,
+    log_prob,
+    policy_std,
+)
+
+
+def base_cost_rates(
+    environment: Environment, config: LearnerConfig, rule: str
+) -> tuple[float, float]:
+    """Cost rates |Q| theta^2 of the base clock, the scales of J and gamma, and of lambda.
+
+    Fine clock: both are int mean|Q| theta dsigma / T.  K steps: the first is the mean over the steps by
+    ``rule``; the second the smallest left-end value, so that noise of variance lambda / |Q|
+    is at most its nominal share of any step (a share of the long first step would span the range).
+    """
+    lattice = environment.lattice
+    density = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
+    if config.mode == "fine":
+        q = (environment.mean_q[1:] + environment.mean_q[:-1]) / 2
+        total = (density * lattice.widths).sum()
+        rate = float((q / density * lattice.widths).sum() * total) / lattice.sigma_max**2
+        return rate, rate
+    integral = lattice.integral(density)
+    shares = integral[-1] * torch.linspace(1, 0, config.steps + 1, dtype=torch.float64)
+    levels = lattice.invert(integral, shares)
+    q = lattice.evaluate(environment.mean_q, levels.clamp(0.0, lattice.sigma_max))
+    speed = -levels.diff() * config.steps / lattice.sigma_max
+    left = q[:-1] * speed**2
+    seen = left if rule == "left" else (q[:-1] + q[1:]) / 2 * speed**2
+    return float(seen.mean()), float(left.min())
+
+
+class Learner:
+    """State of a run and one update of it.
+
+    Args:
+        environment: see environment.Environment.
+        config: settings.
+
+    Raises:
+        ArtRLError: settings that do not fit the environment.
+    """
+
+    def __init__(self, environment: Environment, config: LearnerConfig) -> None:
+        if environment.cost != config.cost:
+            raise ArtRLError(
+                f"cost is {config.cost!r} but the environment was made with "
+                f"cost={environment.cost!r}; make it anew"
+            )
+        self.rule = config.quadrature
+        if self.rule == "auto":
+            self.rule = "step" if environment.can_integrate else "trapezoid"
+        if self.rule == "step" and not environment.can_integrate:
+            raise ArtRLError(
+                "quadrature 'step' needs a table of trajectories; use 'left' or 'trapezoid'"
+            )
+        self.environment, self.config = environment, config
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.T = environment.lattice.sigma_max
+        self.steps, self.dt = config.steps, environment.lattice.sigma_max / config.steps
+        self.rate, self.noise_rate = base_cost_rates(environment, config, self.rule)
+        feedback = config.form == "feedback"
+        kind = config.critic
+        critics = {"shaped": ShapedCritic, "network": NetworkCritic}
+        self.critic = (
+            None
+            if kind == "least_squares"
+            else critics[kind](environment, config, self.rate, self.generator)
+        )
+        if config.mean == "optimal":
+            self.actor = OptimalActor(environment, config, self.critic)
+        else:
+            actors = {"feedback": FeedbackActor, "paper": PaperActor}
+            self.actor = actors[config.form](environment, config, self.generator)
+        # Speed at the data end on an equidistributed clock; sets the scales of gamma and its error.
+        end_q = float(environment.mean_q[0])
+        self.end_speed = math.sqrt(self.rate / end_q)
+        self.gamma = 0.0
+        if not feedback:
+            start = config.gamma_start
+            self.gamma = -2 * end_q * self.end_speed if start is None else start
+        self.gamma_scale = 2 * end_q * self.end_speed
+        self.budget_error = 0.0
+        self.optimizers = {
+            name: Adam(module.parameters())
+            for name, module in (("actor", self.actor), ("critic", self.critic))
+            if module is not None and any(True for _ in module.parameters())
+        }
+        self.iteration = 0
+
+    @property
+    def lambda_(self) -> float:
+        """Temperature of the current iteration."""
+        if self.config.lambda_ is not None:
+            return self.config.lambda_
+        done = self.iteration / max(self.config.iterations - 1, 1)
+        first, last = self.config.noise, self.config.noise_final
+        if last is None:
+            last = first / 3 if self.config.form == "feedback" else first
+        return (first * (last / first) ** done) ** 2 * self.noise_rate
+
+    @property
+    def effective_gamma(self) -> float:
+        """gamma with the proportional term (ours)."""
+        extra = self.config.gamma_proportional * self.gamma_scale * self.budget_error
+        return self.gamma + extra
+
+    def std(self, observation: Observation) -> Tensor:
+        """Standard deviation of the policy."""
+        lattice = self.environment.lattice
+        mean_q = lattice.read(self.environment.mean_q, observation.locate(lattice).inside())
+        config = self.config
+        return policy_std(
+            observation, mean_q, self.lambda_, config.q_floor, config.q_floor_relative
+        )
+
+    def roll_out(self) -> tuple[Observation, Tensor, Tensor, Tensor]:
+        """One batch under the sampled policy.
+
+        Returns:
+            observations stacked to (n, B, ...), theta (n, B), cost (n, B), sigma at T (B,).
+        """
+        config, steps, full = self.config, self.steps, self.config.state == "full"
+        rollout = self.environment.start(config.batch, self.generator)
+        seen: list[Observation] = []
+        thetas: list[Tensor] = []
+        with torch.no_grad():
+            prepared = self.actor.prepare()
+            for k in range(steps):
+                now = rollout.observe(full, full and config.mean == "optimal")
+                theta = self.actor.mean(prepared, k, steps, now)
+                if not (self.actor.lands and k == steps - 1):
+                    noise = torch.randn(theta.shape, dtype=torch.float64, generator=self.generator)
+                    theta = theta + self.std(now) * noise
+                rollout.advance(theta * self.dt)
+                if not torch.isfinite(rollout.sigma).all():
+                    raise self._diverged("a level")
+                seen.append(now)
+                thetas.append(theta)
+            end = rollout.observe(False) if self.rule != "left" else None
+        theta = torch.stack(thetas)
+        stacked = stack(seen)
+        if self.rule == "step":
+            integral = torch.cat([stacked.integral, end.integral[None]])
+            cost = theta * (integral[:-1] - integral[1:])
+        else:
+            q = stacked.q
+            if self.rule == "trapezoid":
+                q = (q + torch.cat([q[1:], end.q[None]])) / 2
+            cost = q * theta**2 * self.dt
+        return stacked, theta, cost, rollout.sigma
+
+    def update(self) -> dict[str, Any]:
+        """One iteration of Algorithm 1; returns its metrics (docs/art_rl_metrics.md)."""
+        config, steps = self.config, self.steps
+        lambda_, gamma = self.lambda_, self.effective_gamma
+        for module in (self.actor, self.critic):
+            if module is not None:
+                module.gamma = gamma
+        seen, theta, cost, sigma_end = self.roll_out()
+        rewards = -cost - gamma * theta * self.dt
+        index = torch.arange(steps, dtype=torch.float64)[:, None]
+        terminal = torch.full_like(sigma_end, lambda_ * self.T)
+        if self.critic is None:
+            returns = traced(rewards, 1.0) + terminal
+            values = least_squares_values(seen, returns, config.state == "full")
+        else:
+            values = self.critic.total(index, steps, seen, lambda_)
+        deltas = td_errors(values.detach(), terminal, rewards)
+        advantages = traced(deltas, config.trace_used)
+        scale = self.rate * self.T
+        metrics: dict[str, Any] = {
+            "iteration": self.iteration,
+            "surrogate": float(cost.sum(0).mean()),
+            "psi_error": float(-sigma_end.mean()),
+            "psi_error_spread": float(sigma_end.std()),
+            "gamma": gamma,
+            "lambda": lambda_,
+            "critic_error": float(advantages.square().mean().sqrt()) / scale,
+            "td_error": float(deltas.square().mean().sqrt()) / scale,
+        }
+        if self.critic is not None:
+            loss = -(values * advantages).sum(0).mean() / scale**2
+            metrics["critic_gradient"] = self._descend("critic", loss)
+        if "actor" in self.optimizers:
+            if config.normalise:
+                centred = advantages - advantages.mean(1, keepdim=True)
+                weight = centred / (advantages.std(1, keepdim=True) + 1e-12 * scale)
+            else:
+                weight = advantages / scale
+            mean = self.actor.mean(self.actor.prepare(), index, steps, seen)
+            scores = log_prob(theta, mean, self.std(seen))
+            if self.actor.lands:
+                scores, weight = scores[:-1], weight[:-1]
+            metrics["actor_gradient"] = self._descend("actor", -(weight * scores).mean())
+        if config.form == "paper":
+            self.budget_error = float(-sigma_end.mean()) / (self.end_speed * self.T)
+            rate = config.gamma_rate * self._decay()
+            self.gamma += rate * self.gamma_scale * self.budget_error
+        if not all(math.isfinite(v) for v in metrics.values()):
+            raise self._diverged("a metric")
+        self.iteration += 1
+        return metrics
+
+    def _diverged(self, what: str) -> ArtRLError:
+        return ArtRLError(
+            f"the learner diverged at iteration {self.iteration} ({what} is not finite); "
+            f"lower actor_rate, critic_rate, noise or lambda_"
+        )
+
+    def _decay(self) -> float:
+        """Cosine decay of all step sizes to 1 %."""
+        done = self.iteration / self.config.iterations
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _descend(self, name: str, loss: Tensor) -> float:
+        """One Adam step on a module; returns the gradient norm before clipping."""
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad()
+        loss.backward()
+        size = torch.nn.utils.clip_grad_norm_(optimizer.parameters, self.config.clip)
+        optimizer.step(self._decay() * getattr(self.config, f"{name}_rate"))
+        return float(size)
+
+
+def stack(observations: list[Observation]) -> Observation:
+    """n observations of B trajectories as one of shape (n, B, ...)."""
+    columns = {}
+    for name in ("sigma", "q", "features", "slope", "integral"):
+        values = [getattr(observation, name) for observation in observations]
+        columns[name] = None if values[0] is None else torch.stack(values)
+    places = [observation.place for observation in observations]
+    if places[0] is not None:
+        columns["place"] = Place(*map(torch.stack, zip(*places, strict=True)))
+    return Observation(**columns)

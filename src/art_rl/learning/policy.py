@@ -1,0 +1,140 @@
+"""The Gaussian policy and the two forms of its mean.
+
+    pi(. | t, x, psi) = N(mu(t, x, psi), lambda / max(|Q(x, psi)|, eps))                       (11)
+
+feedback   mu = (psi(sigma') - psi) / dt, where sigma' is the level at which a share of the remaining
+           integral I(sigma) = int_0^sigma d is spent,
+               I(sigma') = I(sigma) (1 - 1/m)^exp(c(psi, x)),        m steps left;
+           for many steps this is mu = exp(c) I / ((T - t) d), the shape of the exact optimum.  The last
+           step (m = 1) lands on sigma = 0 and is not sampled, so the budget (6) is met exactly.
+paper      mu = mu_base(psi) exp(net(t, psi, x)), an open theta; the multiplier gamma meets the budget on
+           average (9), (30).  mu_base is one step of the base clock from wherever psi is.
+optimal    mu = (dV/dpsi along the flow - gamma) / (2 |Q|) from the critic (18), in either form.
+
+Actions are never clamped: a sampled theta may be negative or overshoot psi = T, |Q| goes on with its
+last value there, and log pi is that of the action which was taken.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from art_rl.learning.config import LearnerConfig
+from art_rl.learning.environment import Environment, Observation
+from art_rl.learning.networks import LogDensity, Modulation, TimeNet, base_density
+
+# The open actor may change the base clock's log-speed by at most this: far more than any optimum needs,
+# and a run whose gamma was once wrong can come back.
+_LARGEST_CHANGE = 5.0
+
+
+def policy_std(
+    observation: Observation, mean_q: Tensor, lambda_: float, eps: float, eps_relative: float
+) -> Tensor:
+    """Standard deviation of eq. 11 with both floors on |Q|; shape of ``observation.q``."""
+    floor = (eps_relative * mean_q).clamp_min(eps)
+    return torch.sqrt(lambda_ / torch.maximum(observation.q, floor))
+
+
+def log_prob(theta: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """log N(theta; mean, std^2), elementwise."""
+    return -0.5 * ((theta - mean) / std) ** 2 - torch.log(std) - 0.5 * math.log(2 * math.pi)
+
+
+class FeedbackActor(nn.Module):
+    """mu by the remaining integral; see the module's docstring."""
+
+    lands = True
+
+    def __init__(
+        self, environment: Environment, config: LearnerConfig, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        lattice = environment.lattice
+        base = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
+        base = base / (base * lattice.widths).sum()
+        size = (config.hidden, config.layers, generator)
+        self.lattice = lattice
+        self.density = LogDensity(lattice, base, *size)
+        features = environment.num_features if config.state == "full" else 0
+        self.modulation = Modulation(features, *size)
+
+    def prepare(self) -> Tensor:
+        """I at the nodes: once per rollout, or once per gradient."""
+        return self.density()[1]
+
+    def mean(
+        self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
+    ) -> Tensor:
+        """mu for clock step(s) ``step`` of ``steps``; shape of ``observation.sigma``."""
+        sigma = observation.sigma
+        left = torch.as_tensor(steps - step, dtype=sigma.dtype)
+        place = observation.locate(self.lattice)
+        power = torch.exp(self.modulation(place.coordinate, observation.features))
+        target = self.lattice.read(prepared, place) * (1 - 1 / left) ** power
+        landing = self.lattice.invert(prepared, target)
+        landing = torch.where(left > 1, landing, torch.zeros_like(landing))
+        return (sigma - landing) * (steps / self.lattice.sigma_max)
+
+
+class PaperActor(nn.Module):
+    """mu as an open network of (t, psi[, x]) relative to one step of the base clock."""
+
+    lands = False
+
+    def __init__(
+        self, environment: Environment, config: LearnerConfig, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        lattice = self.lattice = environment.lattice
+        base = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
+        self.integral = lattice.integral(base)
+        features = environment.num_features if config.state == "full" else 0
+        self.net = TimeNet(features, config.hidden, config.layers, generator)
+
+    def prepare(self) -> Tensor:
+        return torch.empty(0)
+
+    def mean(
+        self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
+    ) -> Tensor:
+        sigma, lattice = observation.sigma, self.lattice
+        place = observation.locate(lattice)
+        target = lattice.read(self.integral, place) - self.integral[-1] / steps
+        base = (sigma - lattice.invert(self.integral, target)) * (steps / lattice.sigma_max)
+        change = self.net(step, steps, place.coordinate, observation.features)
+        return base * torch.exp(_LARGEST_CHANGE * torch.tanh(change / _LARGEST_CHANGE))
+
+
+class OptimalActor(nn.Module):
+    """mu of eq. 18 from the critic's slope along the flow; has no parameters of its own.
+
+    With the feedback form gamma is 0 (the critic knows the hard end point) and the last step lands.
+    """
+
+    def __init__(self, environment: Environment, config: LearnerConfig, critic: nn.Module) -> None:
+        super().__init__()
+        self.lattice, self.config, self.mean_q = environment.lattice, config, environment.mean_q
+        self.lands = config.form == "feedback"
+        # In a tuple: the critic's parameters belong to the critic, not to this module.
+        self._critic = (critic,)
+        self.gamma = 0.0
+
+    def prepare(self) -> Tensor:
+        return torch.empty(0)
+
+    def mean(
+        self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
+    ) -> Tensor:
+        sigma = observation.sigma
+        slope = self._critic[0].slope(step, steps, observation)
+        mean_q = self.lattice.read(self.mean_q, observation.locate(self.lattice).inside())
+        q = mean_q
+        if self.config.state == "full":
+            q = torch.maximum(observation.q, self.config.q_floor_relative * mean_q)
+        mean = (slope - self.gamma) / (2 * q.clamp_min(self.config.q_floor))
+        if not self.lands:
+            return mean
+        last = torch.as_tensor(step == steps - 1)
+        return torch.where(last, sigma * (steps / self.lattice.sigma_max), mean)

@@ -1,0 +1,429 @@
+"""Figures for a paper: one style, one colour per method everywhere, files that repeat byte for byte.
+
+Every function takes tidy rows (as read from CSV) and returns a matplotlib Figure; `save` writes it.
+Colours are Okabe and Ito's, safe for colour-blind readers; hand-made schedules are grey, markers differ.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
+
+from art_rl.files import atomic_path
+from art_rl.registry import METHODS
+
+Row = Mapping[str, Any]
+
+# Widths of a text column and of a page, inches.
+COLUMN, PAGE = 3.4, 7.0
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.3,
+    "grid.color": "0.85",
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+}
+
+# id: (colour, line style, marker)
+LOOKS: dict[str, tuple[str, Any, str]] = {
+    "uniform": ("#a0a0a0", ":", "o"),
+    "dpm": ("#7a7a7a", "--", "s"),
+    "edm": ("#000000", "-.", "^"),
+    "dpm_no_sigma_min": ("#7a7a7a", ":", "s"),
+    "edm_no_sigma_min": ("#000000", ":", "^"),
+    "arctan": ("#b8a000", "--", "<"),
+    "cosine": ("#b8a000", ":", ">"),
+    "gaussian": ("#cc79a7", "-", "D"),
+    "quadrature": ("#56b4e9", "-", "v"),
+    "quadrature_order": ("#56b4e9", "--", "v"),
+    "propagated": ("#0072b2", "-", "P"),
+    "endpoint": ("#009e73", "-", "X"),
+    "art_rl_paper": ("#8c510a", "--", "p"),
+    "art_rl_feedback": ("#e69f00", "-", "h"),
+    "art_rl_endpoint": ("#d55e00", "-", "*"),
+    "transfer_budget": ("#d55e00", "--", "o"),
+    "transfer_data": ("#d55e00", ":", "s"),
+}
+
+METRIC_AXES = {"w2": "Wasserstein-2 (data units)", "rmse": "endpoint RMSE (data units)"}
+SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "rk4": "RK4"}
+# Learners drawn side by side, in order.
+LEARNER_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#8c510a")
+# Ratios above this leave their panel: schedules that far off need no reading.
+LARGEST_RATIO = 3
+
+
+def look(method: str) -> dict[str, Any]:
+    """Line properties and label of a method."""
+    colour, line, marker = LOOKS[method]
+    learned = METHODS[method].group == "ART-RL"
+    return {
+        "color": colour,
+        "linestyle": line,
+        "marker": marker,
+        "label": METHODS[method]
+        .label.replace("sigma_min", r"$\sigma_{\min}$")
+        .replace("rho = 7", r"$\rho = 7$"),
+        "linewidth": 1.6 if learned else 1.1,
+        "markersize": 6 if marker == "*" else 3.5,
+        "zorder": 3 if learned else 2,
+    }
+
+
+def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
+    """Write the figure to every path (.pdf, .png) atomically and without dates, and close it."""
+    for path in paths:
+        metadata = {"CreationDate": None} if str(path).endswith(".pdf") else {"Software": None}
+        with plt.rc_context(STYLE), atomic_path(path) as temporary:
+            figure.savefig(temporary, metadata=metadata)
+    plt.close(figure)
+
+
+def new_figure(rows: int, columns: int, height: float, width: float = PAGE, **kw: Any) -> Any:
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **kw
+        )
+    return figure, axes
+
+
+def plain_numbers(axis: Axis, locator: Locator) -> None:
+    """Ticks where ``locator`` puts them, as plain numbers, none between."""
+    axis.set_major_locator(locator)
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def error_axis(axis: Axes) -> None:
+    """Logarithmic, with plain numbers where the range is short."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    if high / low < 100:
+        subs = (1, 2, 5) if high / low > 10 else (1, 2, 3, 5, 7)
+        plain_numbers(axis.yaxis, LogLocator(subs=subs))
+
+
+def ratio_axis(axis: Axes, lowest: float) -> None:
+    """Logarithmic from below ``lowest`` (and 1) to LARGEST_RATIO."""
+    low = 0.85 * min(lowest, 1.0)
+    ticks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3]
+    if low > 0.4:
+        ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3]
+    axis.set_yscale("log")
+    axis.set_ylim(low, LARGEST_RATIO)
+    plain_numbers(axis.yaxis, FixedLocator(ticks))
+
+
+def budget_axis(axis: Axes, budgets: Sequence[int]) -> None:
+    """Logarithmic, with a tick at every budget."""
+    axis.set_xscale("log")
+    plain_numbers(axis.xaxis, FixedLocator(list(budgets)))
+
+
+def legend_below(
+    figure: Figure, axes: Iterable[Axes], columns: int, more: Sequence[Artist] = ()
+) -> None:
+    """One legend for all panels, below them; ``more`` are handles that no panel holds."""
+    entries: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    entries |= {str(handle.get_label()): handle for handle in more}
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside lower center",
+        ncols=columns,
+        columnspacing=1.2,
+        handlelength=1.8,
+    )
+
+
+def panel_legend(axis: Axes, columns: int = 2, more: Sequence[Artist] = ()) -> None:
+    """The legend of one panel, below it: for panels whose lines mean different things."""
+    handles = [*axis.get_legend_handles_labels()[0], *more]
+    axis.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=columns,
+        columnspacing=1.0,
+        handlelength=1.8,
+    )
+
+
+def error_figure(
+    rows: Sequence[Row],
+    solvers: Sequence[str],
+    metrics: Sequence[str],
+    methods: Sequence[str],
+    floors: Mapping[str, float],
+    versus: str = "gaussian",
+) -> Figure:
+    """Each metric against K, one column per solver; last row: RMSE relative to ``versus``.
+
+    Args:
+        rows: tidy cells (model, method, solver, K, block and the metrics).
+        floors: metric -> value drawn as a grey line, e.g. the sampling floor of w2.
+    """
+    lines = [(metric, False) for metric in metrics]
+    if versus in methods and "rmse" in metrics:
+        lines.append(("rmse", True))
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(len(lines), len(solvers), 0.75 + 1.9 * len(lines), sharex="col")
+        for column, solver in enumerate(solvers):
+            own = [row for row in rows if row["solver"] == solver]
+            budgets = sorted({row["K"] for row in own})
+            for line, (metric, relative) in enumerate(lines):
+                axis = axes[line, column]
+                base = _curve(own, versus, metric, budgets) if relative else None
+                lowest = 1.0
+                for method in methods:
+                    mean = _curve(own, method, metric, budgets)
+                    if not np.isfinite(mean).any():
+                        continue
+                    if base is not None:
+                        axis.plot(budgets, mean / base, **look(method))
+                        lowest = min(lowest, float(np.nanmin(mean / base)))
+                    else:
+                        axis.plot(budgets, mean, **look(method))
+                if metric in floors and not relative:
+                    axis.axhline(
+                        floors[metric],
+                        color="0.4",
+                        lw=0.8,
+                        ls=(0, (1, 1)),
+                        zorder=1,
+                        label="sampling floor",
+                    )
+                error_axis(axis)
+                budget_axis(axis, budgets)
+                axis.set_visible(axis.has_data())
+                if relative:
+                    # Far worse curves leave the panel at the top; the panels above hold them.
+                    ratio_axis(axis, lowest)
+                if line == 0:
+                    axis.set_title(SOLVER_NAMES[solver])
+                if column == 0:
+                    axis.set_ylabel(ratio_label(versus) if relative else METRIC_AXES[metric])
+                if line == len(lines) - 1:
+                    axis.set_xlabel("steps K")
+        legend_below(figure, axes.ravel(), 4)
+    return figure
+
+
+def ratio_label(versus: str) -> str:
+    """Of the axis of RMSE relative to the method ``versus``."""
+    return f"RMSE / RMSE of\n{look(versus)['label']}"
+
+
+def _curve(rows: Sequence[Row], method: str, metric: str, budgets: Sequence[int]) -> np.ndarray:
+    """Mean over blocks at each budget; nan where there is no cell."""
+    mean = np.full(len(budgets), np.nan)
+    for i, K in enumerate(budgets):
+        runs = [row[metric] for row in rows if row["method"] == method and row["K"] == K]
+        if runs:
+            mean[i] = np.mean(runs)
+    return mean
+
+
+def schedule_figure(
+    schedules: Mapping[tuple[str, int], Sequence[float]], methods: Sequence[str], sigma_min: float
+) -> Figure:
+    """sigma_k against k, one panel per budget.
+
+    Args:
+        schedules: (method, K) -> the K + 1 levels.
+        sigma_min: below it the axis is linear, so that the last level, 0, is on it.
+    """
+    budgets = sorted({K for _, K in schedules})
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(1, len(budgets), 3.1, sharey=True)
+        for axis, K in zip(axes[0], budgets, strict=True):
+            for method in methods:
+                if (method, K) in schedules:
+                    every = max(1, K // 10)
+                    axis.plot(range(K + 1), schedules[method, K], markevery=every, **look(method))
+            axis.set_yscale("symlog", linthresh=sigma_min, linscale=0.4)
+            axis.set_title(f"K = {K}")
+            axis.set_xlabel("step k")
+            axis.set_xlim(-0.02 * K, 1.02 * K)
+            axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axis.yaxis.set_minor_locator(NullLocator())
+        axes[0, 0].set_ylabel(r"noise level $\sigma_k$ (data units)")
+        axes[0, 0].set_ylim(0, None)
+        legend_below(figure, axes.ravel(), 4)
+    return figure
+
+
+def theta_figure(clocks: Mapping[str, Sequence[Row]], optimum: Sequence[Row]) -> Figure:
+    """The clock's speed theta(t): mean over trajectories and 99 % band, beside the closed form.
+
+    Args:
+        clocks: label -> rows {t, mean, low, high} of one learner.
+        optimum: rows {t, theta} of the time-only closed form.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(1, 1, 2.7, COLUMN)
+        axis = axes[0, 0]
+        span = max(row["t"] for row in optimum)
+        banded = []
+        for colour, (label, rows) in zip(cycle(LEARNER_COLOURS), clocks.items(), strict=False):
+            # The feedback form's last step lands on sigma = 0 from wherever the clock is: its speed is
+            # the distance left, not one that was learned, and would be drawn as a spike.
+            rows = rows[:-1]
+            t = np.array([row["t"] for row in rows]) / span
+            mean, low, high = (np.array([row[k] for row in rows]) for k in ("mean", "low", "high"))
+            if (high > low * (1 + 1e-6)).any():
+                low = np.maximum(low, mean.max() * 1e-6)
+                axis.fill_between(t, low, high, color=colour, alpha=0.25, lw=0)
+                banded.append(colour)
+            axis.plot(t, mean, color=colour, label=label.replace("_", " "))
+        t = np.array([row["t"] for row in optimum]) / span
+        axis.plot(t, [row["theta"] for row in optimum], "k--", lw=0.9, label="closed form")
+        axis.set_yscale("log")
+        axis.set_xlim(0, 1)
+        axis.set_xlabel("clock time t / T")
+        axis.set_ylabel(r"speed $\theta = d\psi/dt$")
+        colour = banded[0] if len(banded) == 1 else "0.6"
+        band = Patch(color=colour, alpha=0.25, lw=0, label="99 % of trajectories")
+        legend_below(figure, [axis], 2, [band] if banded else [])
+    return figure
+
+
+def draw_profile(
+    curves: Mapping[str, np.ndarray], gaussian: str = "Gaussian data"
+) -> tuple[Figure, Axes, Axes]:
+    """Panels of |Q| and of the flow's sensitivity, still without legends.
+
+    Args:
+        curves: the columns of `profile_figure`.
+        gaussian: label of the curve ``gaussian`` on the left.
+    """
+    sigma, q, q_error = curves["sigma"], curves["q"], curves["q_error"]
+    blue, sky = "#0072b2", "#56b4e9"
+    errors = "± 2 standard errors"
+    with plt.rc_context(STYLE):
+        figure, ((left, right),) = new_figure(1, 2, 3.1)
+        tiny = q.max() * 1e-9
+        left.fill_between(
+            sigma,
+            np.maximum(curves["q_low"], tiny),
+            curves["q_high"],
+            color=sky,
+            alpha=0.35,
+            lw=0,
+            label="5 % to 95 % of trajectories",
+        )
+        low = np.maximum(q - 2 * q_error, tiny)
+        left.fill_between(sigma, low, q + 2 * q_error, color=blue, alpha=0.5, lw=0, label=errors)
+        left.plot(sigma, q, color=blue, label="mean over trajectories")
+        left.plot(sigma, curves["gaussian"], "k:", lw=1.1, label=gaussian)
+        left.set_yscale("log")
+        left.set_ylim(q.min() / 20, curves["q_high"].max() * 2)
+        left.set_ylabel(r"$|Q| = |d^2x/d\sigma^2|$ (1 / data units)")
+        share, error = curves["sensitivity"], curves["sensitivity_error"]
+        right.fill_between(
+            sigma, share - 2 * error, share + 2 * error, color=blue, alpha=0.3, lw=0, label=errors
+        )
+        right.plot(sigma, share, color=blue, label="share, mean over trajectories")
+        right.plot(sigma, curves["gaussian_sensitivity"], "k:", lw=1.1, label="Gaussian data")
+        right.set_ylim(0, None)
+        right.set_ylabel("share of a local error\nthat reaches the end")
+        for axis in (left, right):
+            axis.set_xscale("log")
+            axis.set_xlabel(r"noise level $\sigma$ (data units)")
+    return figure, left, right
+
+
+def profile_figure(rows: Sequence[Row]) -> Figure:
+    """|Q| along trajectories against sigma, and the share of a local error that reaches the end.
+
+    Args:
+        rows: {sigma, q, q_error, q_low, q_high, gaussian, sensitivity, sensitivity_error,
+            gaussian_sensitivity}; errors are standard errors, low and high the 5 % and 95 % points.
+    """
+    figure, left, right = draw_profile(
+        {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    )
+    with plt.rc_context(STYLE):
+        panel_legend(left)
+        panel_legend(right)
+    return figure
+
+
+def converged_band(axis: Axes, criterion: float) -> None:
+    """Grey where a time-only learner counts as converged: up to ``criterion`` above the closed form."""
+    label = f"converged: within {100 * criterion:g} %"
+    axis.axhspan(1, 1 + criterion, color="0.85", lw=0, zorder=0, label=label)
+
+
+def learning_figure(
+    curves: Mapping[str, Mapping[int, Sequence[Row]]], bound: float | None, criterion: float
+) -> Figure:
+    """Objective over closed form against iterations, one colour per learner, one line per seed.
+
+    Args:
+        curves: learner label -> seed -> rows {iteration, ratio}.
+        bound: per-trajectory bound over the closed form, if known.
+        criterion: ratio up to which a time-only learner counts as converged.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(1, 1, 2.7, COLUMN)
+        axis = axes[0, 0]
+        top = 0.0
+        for colour, (label, seeds) in zip(cycle(LEARNER_COLOURS), curves.items(), strict=False):
+            for index, rows in enumerate(seeds.values()):
+                x = [row["iteration"] + 1 for row in rows]
+                y = np.array([row["ratio"] for row in rows])
+                top = max(top, float(np.median(y)))
+                text = (
+                    f"{label.replace('_', ' ')} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
+                )
+                axis.plot(x, y, color=colour, lw=0.9, alpha=0.9, label=text if index == 0 else None)
+        converged_band(axis, criterion)
+        axis.axhline(1, color="k", lw=0.9, ls="--", label="closed form")
+        if bound is not None:
+            axis.axhline(bound, color="k", lw=0.9, ls=":", label="per-trajectory bound")
+        low = min(bound or 1.0, 1.0) - 0.04
+        axis.set_ylim(low, max(1.3, 1.15 * top))
+        axis.set_xlabel("iteration")
+        axis.set_ylabel("objective / closed form")
+        legend_below(figure, axes.ravel(), 2)
+    return figure

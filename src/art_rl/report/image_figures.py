@@ -1,0 +1,372 @@
+"""Figures of image models, in the style of plots.py: errors against NFE, samples, |Q|, losses."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from art_rl.errors import ArtRLError
+from art_rl.report.figures import (
+    COLUMN,
+    LEARNER_COLOURS,
+    PAGE,
+    SOLVER_NAMES,
+    STYLE,
+    Row,
+    budget_axis,
+    converged_band,
+    draw_profile,
+    error_axis,
+    legend_below,
+    look,
+    new_figure,
+    panel_legend,
+    plt,
+    ratio_axis,
+    ratio_label,
+)
+from art_rl.schedules.closed_form import TRAINED_RANGE, node_density
+from art_rl.schedules.profile import Profile
+
+METRIC_AXES = {"fid": "LeNet-FID", "rmse": "endpoint RMSE (data units)"}
+# An error panel ends at this multiple of its best schedule's largest error, so that the good ones fill it.
+HEADROOM = 4
+# Learning curves on the endpoint error are drawn as means of so many iterations.
+SMOOTHED = 5
+_NOTE = {"fontsize": 6, "color": "0.35", "ha": "right", "va": "top"}
+_BLUE, _ORANGE = "#0072b2", "#d55e00"
+
+
+def _means(rows: Sequence[Row], metric: str) -> dict[int, tuple[float, float]]:
+    """NFE -> mean and standard deviation over seed blocks (0 of one block), ascending."""
+    runs: dict[int, list[float]] = {}
+    for row in rows:
+        runs.setdefault(row["nfe"], []).append(row[metric])
+    return {
+        nfe: (
+            float(np.mean(runs[nfe])),
+            float(np.std(runs[nfe], ddof=1)) if len(runs[nfe]) > 1 else 0.0,
+        )
+        for nfe in sorted(runs)
+    }
+
+
+def _floor_lines(axis: Axes, floors: Mapping[str, float]) -> None:
+    for style, (name, value) in zip(
+        cycle([(0, (1, 1)), (0, (4, 2))]), floors.items(), strict=False
+    ):
+        axis.axhline(value, color="0.45", lw=0.8, ls=style, zorder=1, label=name)
+
+
+def nfe_figure(
+    rows: Sequence[Row],
+    solvers: Sequence[str],
+    metric: str,
+    methods: Sequence[str],
+    floors: Mapping[str, float] | None = None,
+    label: str | None = None,
+    versus: str = "gaussian",
+) -> Figure:
+    """One metric against network calls per image, one column per solver, each with its own range.
+
+    Below RMSE stands its ratio to that of ``versus``, as in plots.error_figure.  Curves far above the
+    best one leave their panel at the top.
+
+    Args:
+        rows: tidy cells {method, solver, K, nfe, block, metric}.
+        metric: "fid" or "rmse".
+        floors: label -> value drawn as grey lines.
+        label: of the vertical axis; default: LeNet-FID or endpoint RMSE.
+
+    Raises:
+        ArtRLError: no cell of any of ``methods`` with one of ``solvers``.
+    """
+    floors = floors or {}
+    lines = 1 + (metric == "rmse" and versus in methods)
+    with plt.rc_context(STYLE):
+        width = PAGE if len(solvers) > 1 else COLUMN
+        figure, axes = new_figure(lines, len(solvers), 1.0 + 2.1 * lines, width, sharex="col")
+        bands, hidden = [], {}
+        for column, solver in enumerate(solvers):
+            own = [row for row in rows if row["solver"] == solver]
+            curves = {
+                name: _means([r for r in own if r["method"] == name], metric) for name in methods
+            }
+            curves = {name: curve for name, curve in curves.items() if curve}
+            if not curves:
+                raise ArtRLError(
+                    f"no cell of the methods drawn with solver {solver!r}: found "
+                    f"{len(rows)} cells; draw a method and a solver that were sampled"
+                )
+            axis = axes[0, column]
+            for name, curve in curves.items():
+                mean, sd = np.array(list(curve.values())).T
+                axis.plot(list(curve), mean, **look(name))
+                if sd.any():
+                    low = np.maximum(mean - sd, mean * 0.05)
+                    colour = look(name)["color"]
+                    axis.fill_between(list(curve), low, mean + sd, color=colour, alpha=0.15, lw=0)
+                    bands = [
+                        Patch(
+                            color="0.6",
+                            alpha=0.4,
+                            lw=0,
+                            label="± 1 standard deviation of seed blocks",
+                        )
+                    ]
+            calls = sorted({nfe for curve in curves.values() for nfe in curve})
+            best = [
+                min(curve[nfe][0] for curve in curves.values() if nfe in curve) for nfe in calls
+            ]
+            # A floor far below every curve would squeeze them into the top of the panel.
+            near = {
+                text: value for text, value in floors.items() if value > min(best) / HEADROOM**2
+            }
+            _floor_lines(axis, near)
+            shown = [*best, *near.values()]
+            axis.set_ylim(0.8 * min(shown), HEADROOM * max(shown))
+            error_axis(axis)
+            hidden |= {text: value for text, value in floors.items() if text not in near}
+            top = axis.get_ylim()[1]
+            unseen = [name for name in curves if min(curves[name].values())[0] > top]
+            if unseen:
+                names = ", ".join(look(name)["label"] for name in unseen)
+                axis.text(1, 0.99, f"above the panel: {names}", _NOTE, transform=axis.transAxes)
+            axis.set_title(SOLVER_NAMES[solver])
+            if lines == 2:
+                base, below, lowest = curves.get(versus, {}), axes[1, column], 1.0
+                for name, curve in curves.items():
+                    ratio = {nfe: curve[nfe][0] / base[nfe][0] for nfe in curve if nfe in base}
+                    below.plot(list(ratio), list(ratio.values()), **look(name))
+                    lowest = min([lowest, *ratio.values()])
+                ratio_axis(below, lowest)
+            for row in axes[:, column]:
+                budget_axis(row, calls)
+            axes[-1, column].set_xlabel("network calls per image (NFE)")
+        axes[0, 0].set_ylabel(label or METRIC_AXES[metric])
+        if lines == 2:
+            axes[1, 0].set_ylabel(ratio_label(versus))
+        notes = [
+            Line2D([], [], ls="none", label=f"{text}: {value:.2g}, below")
+            for text, value in hidden.items()
+        ]
+        legend_below(figure, axes.ravel(), 4 if len(solvers) > 1 else 2, bands + notes)
+    return figure
+
+
+def spread(budgets: Sequence[int], count: int) -> list[int]:
+    """At most ``count`` of the budgets, the ends among them, evenly over their ranks."""
+    ranks = np.linspace(0, len(budgets) - 1, min(count, len(budgets)))
+    return [budgets[int(rank + 0.5)] for rank in ranks]
+
+
+def _montage(images: np.ndarray, columns: int) -> np.ndarray:
+    """(n, C, H, W) as (H', W') or (H', W', 3): ``columns`` images in a row, white lines between."""
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), 255, np.uint8)
+    for index, image in enumerate(images):
+        y, x = (height + 1) * (index // columns), (width + 1) * (index % columns)
+        sheet[:, y : y + height, x : x + width] = image
+    return np.moveaxis(sheet, 0, -1) if channels == 3 else sheet[0]
+
+
+def sample_figure(
+    previews: Mapping[str, np.ndarray],
+    methods: Sequence[str],
+    budgets: Sequence[int],
+    nfe: Mapping[int, int],
+    solver: str,
+    images: int = 8,
+    columns: int = 4,
+) -> Figure:
+    """Samples from the same noise: one row per method, one block of images per budget.
+
+    Args:
+        previews: "<method>_K<K>" and, if there is one, "reference" -> uint8 (n, 1 or 3, H, W).
+        nfe: K -> network calls per image.
+        images: images per block (all there are, if fewer).
+        columns: images in a row of a block.
+
+    Raises:
+        ArtRLError: no method or budget to draw, or a preview is missing.
+    """
+    if not methods or not budgets:
+        raise ArtRLError(
+            f"samples need a method and a budget, got {list(methods)}, {list(budgets)}"
+        )
+    missing = [f"{m}_K{K}" for m in methods for K in budgets if f"{m}_K{K}" not in previews]
+    if missing:
+        raise ArtRLError(f"no preview images of {', '.join(missing)}; sample these cells first")
+    groups = [f"K = {K}, NFE {nfe[K]}" for K in budgets]
+    groups += ["fine solution"] * ("reference" in previews)
+    height, width = _montage(previews[f"{methods[0]}_K{budgets[0]}"][:images], columns).shape[:2]
+    cell = (PAGE - 1.2) / len(groups)
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(
+            len(methods), len(groups), 0.5 + len(methods) * (cell * height / width + 0.05)
+        )
+        figure.get_layout_engine().set(w_pad=0.04, h_pad=0.03, wspace=0.01, hspace=0.01)
+        for row, method in enumerate(methods):
+            for column, group in enumerate(groups):
+                axis = axes[row, column]
+                last = column == len(budgets)
+                key = "reference" if last else f"{method}_K{budgets[column]}"
+                sheet = _montage(previews[key][:images], columns)
+                axis.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                axis.set_xticks([])
+                axis.set_yticks([])
+                axis.grid(False)
+                for side in axis.spines.values():
+                    side.set_visible(False)
+                if row == 0:
+                    axis.set_title(group, fontsize=7)
+                if column == 0:
+                    name = look(method)["label"].replace(" (", "\n(")
+                    axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7)
+        figure.suptitle(f"{SOLVER_NAMES[solver]}, same noise in every block", fontsize=8)
+    return figure
+
+
+def _trained_band(axis: Axes) -> None:
+    """Grey over the noise levels that training draws."""
+    axis.axvspan(*TRAINED_RANGE, color="0.93", lw=0, zorder=0, label="levels trained on")
+
+
+def network_profile_figure(profile: Profile) -> Figure:
+    """|Q| of a trained network against sigma, what closed forms use of it, and the sensitivity."""
+    sigma, mean, c = profile.levels, profile.mean[1], profile.sigma_data
+    low, high = np.quantile(profile.table.astype(np.float64), [0.05, 0.95], axis=0)
+    used = node_density(profile)(sigma) ** 2
+    gaussian = (c**2 + sigma**2) ** -1.5
+    middle = np.argmin(np.abs(sigma - c))
+    curves = {
+        "sigma": sigma,
+        "q": mean,
+        "q_error": profile.standard_error[1],
+        "q_low": low,
+        "q_high": high,
+        "gaussian": gaussian * mean[middle] / gaussian[middle],
+        "sensitivity": profile.sensitivity,
+        "sensitivity_error": profile.sensitivity_error,
+        "gaussian_sensitivity": c / np.sqrt(c**2 + sigma**2),
+    }
+    figure, left, right = draw_profile(curves, "Gaussian data, scaled")
+    with plt.rc_context(STYLE):
+        left.plot(sigma, used, color=_ORANGE, ls="--", label="what the closed form uses")
+        left.set_ylim(min(used.min(), mean.min()) / 3, 3 * high.max())
+        for axis in (left, right):
+            _trained_band(axis)
+            panel_legend(axis)
+    return figure
+
+
+def loss_figure(losses: Mapping[str, Any]) -> Figure:
+    """Training loss against iterations, and the loss on training and held-out images against sigma.
+
+    Args:
+        losses: network_losses.json {training, sigma, by_sigma, standard_error}.
+
+    Raises:
+        ArtRLError: no iteration was recorded.
+    """
+    curve = np.array(losses["training"])
+    if not len(curve):
+        raise ArtRLError("losses hold no training iteration; train the network first")
+    window = max(1, len(curve) // 40)
+    smooth = np.convolve(curve, np.ones(window) / window, mode="valid")
+    with plt.rc_context(STYLE):
+        figure, ((left, right),) = new_figure(1, 2, 3.1)
+        left.plot(np.arange(1, len(curve) + 1), curve, color="0.75", lw=0.4, label="one batch")
+        left.plot(
+            np.arange(len(smooth)) + window,
+            smooth,
+            color=_BLUE,
+            label=f"mean of the last {window} batches",
+        )
+        left.set_ylim(0.8 * np.min(smooth), 2.5 * np.median(smooth))
+        left.set_xlabel("iteration")
+        left.set_ylabel("EDM loss in training\n(about 1 if untrained)")
+        sigma = np.array(losses["sigma"])
+        names = {"train": ("training images", _BLUE), "held_out": ("held-out images", _ORANGE)}
+        for key, (label, colour) in names.items():
+            mean, error = (np.array(losses[k][key]) for k in ("by_sigma", "standard_error"))
+            right.plot(sigma, mean, color=colour, marker="o", label=label)
+            low, high = mean - 2 * error, mean + 2 * error
+            right.fill_between(sigma, low, high, color=colour, alpha=0.25, lw=0)
+        _trained_band(right)
+        right.set_xscale("log")
+        error_axis(right)
+        right.set_xlabel(r"noise level $\sigma$ (data units)")
+        right.set_ylabel("EDM loss at one level\n(about 1 if untrained)")
+        panel_legend(left)
+        panel_legend(right, 2, [Patch(color="0.6", alpha=0.5, lw=0, label="± 2 standard errors")])
+    return figure
+
+
+def _longest_trial(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the start that was learned from to the end: iterations begin anew with each trial."""
+    runs: list[list[Row]] = []
+    for row in rows:
+        if not runs or row["iteration"] <= runs[-1][-1]["iteration"]:
+            runs.append([])
+        runs[-1].append(row)
+    return max(runs, key=len)
+
+
+def learning_curves_figure(
+    clocks: Mapping[str, Sequence[Row]],
+    endpoint: Mapping[str, Sequence[Row]],
+    criterion: float | None = None,
+) -> Figure:
+    """Learning on |Q| (first panel) and on the measured endpoint error, one panel per solver.
+
+    Args:
+        clocks: label -> rows {iteration, ratio} with a ratio.
+        endpoint: solver -> rows {budget, iteration, rmse_draws}.
+        criterion: ratio - 1 up to which a clock counts as converged, if any.
+    """
+    budgets = sorted({row["budget"] for rows in endpoint.values() for row in rows})
+    # Sequential and readable without colour; its end is too bright for lines on white.
+    colours = dict(
+        zip(budgets, plt.get_cmap("viridis")(np.linspace(0, 0.88, len(budgets))), strict=True)
+    )
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(1, 1 + len(endpoint), 3.1, PAGE if endpoint else COLUMN)
+        left, *right = axes[0]
+        for colour, (label, rows) in zip(cycle(LEARNER_COLOURS), clocks.items(), strict=False):
+            x = [row["iteration"] + 1 for row in rows]
+            left.plot(x, [row["ratio"] for row in rows], color=colour, label=label)
+        left.axhline(1, color="k", ls="--", lw=0.9, label="closed form")
+        if criterion is not None:
+            converged_band(left, criterion)
+        first = [rows[0]["ratio"] for rows in clocks.values() if rows]
+        left.set_ylim(0.9, min(max([1.1, *first]) + 0.1, 2.0))
+        left.set_title(r"learning on $|Q|$")
+        left.set_ylabel("objective / closed form")
+        for axis, (solver, rows) in zip(right, endpoint.items(), strict=True):
+            for K in sorted({row["budget"] for row in rows}):
+                mine = _longest_trial([row for row in rows if row["budget"] == K])
+                y = np.pad([row["rmse_draws"] for row in mine], SMOOTHED // 2, mode="edge")
+                y = np.convolve(y, np.ones(SMOOTHED) / SMOOTHED, mode="valid")
+                axis.plot(
+                    np.arange(1, len(y) + 1), y / y[0], color=colours[K], lw=1.1, label=f"K = {K}"
+                )
+            axis.axhline(1, color="k", lw=0.6)
+            axis.set_title(f"endpoint reward, {SOLVER_NAMES[solver]}")
+        for axis in axes[0]:
+            axis.set_xlabel("iteration")
+            axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        if right:
+            right[0].set_ylabel(
+                f"RMSE of drawn schedules / at\nthe start (mean of {SMOOTHED} iterations)"
+            )
+        # A column of learners, then K in threes.
+        legend_below(figure, axes[0], 1 + -(-len(budgets) // 3))
+    return figure

@@ -1,0 +1,380 @@
+"""From cells to tables: mean over seed blocks, paired ties, and the CSV, Markdown and LaTeX forms.
+
+A row of a cells file is one cell (model, method, solver, K, seed block) with its metrics.  A table
+shows one metric of one model and solver, methods down, budgets K across:
+
+    mean, sd   over seed blocks (sd with n - 1)
+    best       the lowest mean of a budget
+    tied       not best, but its paired excess over the best, block by block, has a mean no larger than
+               its own standard deviation: the blocks do not tell the two apart
+
+The numbers of the paper stand in a block of their own: other targets, not comparable cell by cell.
+"""
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+import numpy as np
+
+from art_rl.errors import ArtRLError
+from art_rl.files import write_text
+from art_rl.registry import METHODS
+
+METRIC_LABELS = {"w2": "Wasserstein-2 distance", "rmse": "Endpoint RMSE", "fid": "LeNet-FID"}
+PAPER_METRICS = {"Wasserstein-2": "w2", "LeNet-FID": "fid", "FID": "fid"}
+# Why the paper's numbers are not comparable cell by cell, by its metric.
+PAPER_NOTES = {
+    "Wasserstein-2": "its target and noise range are not known, compare ratios",
+    "LeNet-FID": "another network, classifier and number of samples, compare ratios",
+    "FID": "other data and features, compare ratios",
+}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method at one budget: ``runs`` holds the metric of each seed block."""
+
+    mean: float
+    sd: float
+    runs: tuple[float, ...]
+    nfe: int
+    best: bool
+    tied: bool
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """One metric of one model and solver.
+
+    Attributes:
+        entries: (method id, K) -> Entry; a method without a schedule for some K has no entry there.
+        floors: label -> value, lines that no schedule can be expected to beat.
+        paper: None, or {"source", "note", "budgets", "rows": {label: [values]}}.
+        label: name of the metric, if not the one of METRIC_LABELS.
+    """
+
+    model: str
+    solver: str
+    metric: str
+    methods: tuple[str, ...]
+    budgets: tuple[int, ...]
+    entries: Mapping[tuple[str, int], Entry]
+    floors: Mapping[str, float]
+    paper: Mapping[str, Any] | None = None
+    label: str | None = None
+
+
+def write_rows(path: str | os.PathLike, rows: Sequence[Row]) -> None:
+    """Write rows as CSV, floats with every digit; the columns are the keys in order of appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def read_rows(path: str | os.PathLike) -> list[Row]:
+    """Rows of a CSV file with numbers and booleans as such; empty fields are left out."""
+
+    def value(text: str) -> Any:
+        if text in ("True", "False"):
+            return text == "True"
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+        return text
+
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{k: value(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        raise ArtRLError(f"{path}: no such file") from None
+
+
+def build_table(
+    rows: Iterable[Row],
+    model: str,
+    solver: str,
+    metric: str,
+    methods: Sequence[str],
+    budgets: Sequence[int],
+    floors: Mapping[str, float] | None = None,
+    paper: Mapping[str, Any] | None = None,
+    label: str | None = None,
+) -> Table:
+    """Collect cells into a table.
+
+    Raises:
+        ArtRLError: a cell is missing, has another number of blocks than the rest, or is not finite.
+    """
+    runs: dict[tuple[str, int], dict[int, Row]] = {}
+    for row in rows:
+        if row["model"] == model and row["solver"] == solver:
+            runs.setdefault((row["method"], row["K"]), {})[row["block"]] = row
+    wanted = [(name, K) for name in methods for K in budgets]
+    values: dict[tuple[str, int], np.ndarray] = {}
+    for key in wanted:
+        where = f"{model}, {solver}, {key[0]}, K = {key[1]}"
+        if key not in runs:
+            raise ArtRLError(f"no cell for {where}")
+        blocks = runs[key]
+        if sorted(blocks) != sorted(runs[wanted[0]]):
+            raise ArtRLError(f"{where} has seed blocks {sorted(blocks)}, other cells differ")
+        values[key] = np.array([blocks[b].get(metric, np.nan) for b in sorted(blocks)])
+        if not np.isfinite(values[key]).all():
+            raise ArtRLError(f"{metric} of {where} is missing or not finite")
+    entries = {}
+    for K in budgets:
+        best = min(methods, key=lambda name: values[name, K].mean())
+        for name in methods:
+            cell = values[name, K]
+            first = next(iter(runs[name, K].values()))
+            excess = cell - values[best, K]
+            several = len(cell) > 1
+            entries[name, K] = Entry(
+                mean=float(cell.mean()),
+                sd=float(cell.std(ddof=1)) if several else 0.0,
+                runs=tuple(float(v) for v in cell),
+                nfe=first["nfe"],
+                best=name == best,
+                tied=several and name != best and bool(excess.mean() <= excess.std(ddof=1)),
+                converged=bool(first.get("converged", True)),
+            )
+    return Table(
+        model,
+        solver,
+        metric,
+        tuple(methods),
+        tuple(budgets),
+        entries,
+        dict(floors or {}),
+        paper,
+        label,
+    )
+
+
+def paper_block(
+    numbers: Mapping[str, Any], name: str, metric: str, note: str | None = None
+) -> dict[str, Any] | None:
+    """The block ``Table.paper`` from paper_tables.json, or None if that table shows another metric.
+
+    Args:
+        note: what sets the paper's numbers apart from ours, instead of PAPER_NOTES.
+
+    Raises:
+        ArtRLError: no table of that name.
+    """
+    if name not in numbers["tables"]:
+        raise ArtRLError(f"no paper table {name!r}; known: {', '.join(numbers['tables'])}")
+    table = numbers["tables"][name]
+    if PAPER_METRICS.get(table["metric"]) != metric:
+        return None
+    return {
+        "source": f"Reported in {numbers['source'].split(',')[0]}, {name.replace('_', ' ').title()}",
+        "note": f"{table['data']}; {note or PAPER_NOTES[table['metric']]}",
+        "budgets": table["K"],
+        "rows": table["rows"],
+    }
+
+
+def table_rows(table: Table) -> list[Row]:
+    """The table as tidy rows (one per method and budget, floors and paper after), for CSV."""
+    common = {"model": table.model, "solver": table.solver, "metric": table.metric}
+    rows: list[Row] = []
+    for name in table.methods:
+        for K in table.budgets:
+            entry = table.entries[name, K]
+            rows.append(
+                {
+                    **common,
+                    "source": "ours",
+                    "method": name,
+                    "label": METHODS[name].label,
+                    "K": K,
+                    "nfe": entry.nfe,
+                    "mean": entry.mean,
+                    "sd": entry.sd,
+                    "best": entry.best,
+                    "tied": entry.tied,
+                    "converged": entry.converged,
+                    **{f"block_{b}": value for b, value in enumerate(entry.runs)},
+                }
+            )
+    for label, value in table.floors.items():
+        rows.append({**common, "source": "floor", "label": label, "mean": value})
+    if table.paper:
+        for label, values in table.paper["rows"].items():
+            for K, value in zip(table.paper["budgets"], values, strict=True):
+                rows.append(
+                    {
+                        **common,
+                        "model": "paper",
+                        "source": "paper",
+                        "label": label,
+                        "K": K,
+                        "mean": value,
+                    }
+                )
+    return rows
+
+
+def number(value: float, digits: int = 3) -> str:
+    """``value`` with ``digits`` significant digits, no exponent unless below 1e-6 or above 1e5."""
+    if value == 0:
+        return "0"
+    if not 1e-6 <= abs(value) < 1e5:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
+
+
+def _spread(entry: Entry) -> str:
+    decimals = len(number(entry.mean).partition(".")[2])
+    return f"{entry.sd:.{decimals}f}" if entry.sd >= 0.5 * 10.0**-decimals else number(entry.sd, 1)
+
+
+def _notes(table: Table) -> list[str]:
+    blocks = max(len(entry.runs) for entry in table.entries.values())
+    notes = ["One seed block, the same noise in every cell: no spread. Bold: lowest."]
+    if blocks > 1:
+        notes = [
+            f"Mean ± standard deviation over {blocks} seed blocks with common noise.",
+            "Bold: lowest mean. ≈: not told apart from it (paired excess within its spread).",
+        ]
+    if not all(entry.converged for entry in table.entries.values()):
+        notes.append("‡: the learner reports that it has not converged.")
+    return notes
+
+
+def caption(table: Table) -> str:
+    """One line that says what the table shows."""
+    metric = table.label or METRIC_LABELS.get(table.metric, table.metric)
+    return f"{metric}, model {table.model}, solver {table.solver}"
+
+
+def to_markdown(table: Table) -> str:
+    """The table in GitHub Markdown, with notes below and the paper's numbers in a second table."""
+    head = ["Method", *(f"K = {K}" for K in table.budgets)]
+    first = table.methods[0]
+    lines = [f"**{caption(table)}**", "", _md(head), _md(["---"] + ["---:"] * len(table.budgets))]
+    lines.append(_md(["NFE", *(str(table.entries[first, K].nfe) for K in table.budgets)]))
+    for name in table.methods:
+        cells = []
+        for K in table.budgets:
+            entry = table.entries[name, K]
+            text = number(entry.mean)
+            text = f"**{text}**" if entry.best else text
+            text += f" ± {_spread(entry)}" if len(entry.runs) > 1 else ""
+            text += " ≈" if entry.tied else ""
+            text += "" if entry.converged else " ‡"
+            cells.append(text)
+        lines.append(_md([METHODS[name].label, *cells]))
+    for label, value in table.floors.items():
+        lines.append(_md([f"*{label}*", *[number(value)] * len(table.budgets)]))
+    lines += ["", *(f"- {note}" for note in _notes(table))]
+    if table.paper:
+        paper = table.paper
+        lines += ["", f"**{paper['source']}** ({paper['note']})", ""]
+        lines.append(_md(["Method", *(f"K = {K}" for K in paper["budgets"])]))
+        lines.append(_md(["---"] + ["---:"] * len(paper["budgets"])))
+        for label, values in paper["rows"].items():
+            lines.append(_md([label, *(number(value) for value in values)]))
+    return "\n".join(lines) + "\n"
+
+
+def _md(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _tex(text: str) -> str:
+    for plain, tex in (
+        ("sigma_min", r"$\sigma_{\min}$"),
+        ("rho = 7", r"$\rho = 7$"),
+        ("order p", r"order $p$"),
+        ("_", r"\_"),
+        ("%", r"\%"),
+        ("±", r"$\pm$"),
+        ("≈", r"$\approx$"),
+        ("‡", r"$\ddagger$"),
+    ):
+        # Underscores inside the formulas just made stay as they are.
+        if plain != "_" or "$" not in text:
+            text = text.replace(plain, tex)
+    return text
+
+
+def to_latex(table: Table) -> str:
+    """The table as a LaTeX tabular with booktabs rules (``\\usepackage{booktabs}``)."""
+    width = len(table.budgets)
+    lines = [
+        f"% {caption(table)}",
+        rf"\begin{{tabular}}{{l{'r' * width}}}",
+        r"\toprule",
+        " & ".join(["Method", *(f"$K = {K}$" for K in table.budgets)]) + r" \\",
+    ]
+    group = None
+    for name in table.methods:
+        if METHODS[name].group != group:
+            group = METHODS[name].group
+            lines.append(r"\midrule")
+        cells = []
+        for K in table.budgets:
+            entry = table.entries[name, K]
+            text = number(entry.mean)
+            text = rf"\textbf{{{text}}}" if entry.best else text
+            if len(entry.runs) > 1:
+                text += rf"\,{{\tiny$\pm${_spread(entry)}}}"
+            text += r"$^{\approx}$" if entry.tied else ""
+            text += "" if entry.converged else r"$^{\ddagger}$"
+            cells.append(text)
+        lines.append(" & ".join([_tex(METHODS[name].label), *cells]) + r" \\")
+    if table.floors:
+        lines.append(r"\midrule")
+        for label, value in table.floors.items():
+            cells = [number(value)] * width
+            lines.append(" & ".join([rf"\emph{{{_tex(label)}}}", *cells]) + r" \\")
+    if table.paper:
+        paper = table.paper
+        lines.append(r"\midrule")
+        title = _tex(f"{paper['source']} ({paper['note']})")
+        lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{title}}}}} \\")
+        for label, values in paper["rows"].items():
+            shown = dict(zip(paper["budgets"], values, strict=True))
+            cells = [number(shown[K]) if K in shown else "" for K in table.budgets]
+            lines.append(" & ".join([_tex(label), *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [f"% {note}" for note in _notes(table)]
+    return "\n".join(lines) + "\n"
+
+
+def plain_markdown(rows: Sequence[Row], note: str) -> str:
+    """Rows as a Markdown table, floats with four significant digits."""
+    columns = list(rows[0])
+    lines = [_md(columns), _md(["---"] * len(columns))]
+    lines += [_md([_plain(row[column]) for column in columns]) for row in rows]
+    return "\n".join([*lines, "", note]) + "\n"
+
+
+def plain_latex(rows: Sequence[Row], note: str) -> str:
+    """Rows as a LaTeX tabular with booktabs rules."""
+    columns = list(rows[0])
+    lines = [f"% {note}", rf"\begin{{tabular}}{{{'l' * len(columns)}}}", r"\toprule"]
+    lines.append(" & ".join(_tex(column) for column in columns) + r" \\")
+    lines.append(r"\midrule")
+    for row in rows:
+        lines.append(" & ".join(_tex(_plain(row[column])) for column in columns) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _plain(value: Any) -> str:
+    return number(value, 4) if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Experiments and their cells: starting noise by seed, shards, samples, measured errors."""

@@ -1,0 +1,1 @@
+"""Timestep schedules and everything that gives one without a network; numpy only."""

@@ -1,0 +1,297 @@
+"""Closed-form ART: schedules and objective values from a measured |Q| profile, without learning.
+
+If |Q| depends on sigma only, minimising int |Q| theta dpsi under int dpsi/theta = T gives |Q| theta^2
+constant: node density |Q|^(1/2) and optimum (int |Q|^(1/2) dsigma)^2 / T (2601.18681, eq. 9; for a
+clock that sees the time only, |Q| is its mean over trajectories).  Relatives of the same argument:
+
+    order p      local errors h^(p+1) |x^(p+1)|: density |x^(p+1)|^(1/(p+1))  (Heun p = 2, RK4 p = 4)
+    propagated   each local error weighted with the share that arrives at sigma = 0:
+                 density (s |x^(p+1)|)^(1/(p+1)).  Gaussian data: 1/(c^2 + sigma^2), the arctan schedule
+
+The profile is smoothed in log-log before use (Whittaker smoother, strength by generalised
+cross-validation), so noise moves nodes a little but never makes a bad grid.  For a trained network
+|Q| is network error where it was not trained: outside ``trust`` the Gaussian's power laws continue it.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+
+from art_rl.checks import check_budget
+from art_rl.errors import ArtRLError
+from art_rl.records import versions
+from art_rl.schedules.hand_made import grid_from_density
+from art_rl.schedules.profile import Profile
+from art_rl.schedules.schedule import Schedule, validate_sigmas
+
+# Levels a network sees in training: ln sigma ~ N(-1.2, 1.2^2) (Karras et al. 2022, table 1), here
+# within 2.25 standard deviations of the centre (98 % of the training samples).
+TRAINED_RANGE = (float(np.exp(-1.2 - 2.25 * 1.2)), float(np.exp(-1.2 + 2.25 * 1.2)))
+
+Trust = tuple[float, float] | str | None
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
+
+
+@lru_cache(maxsize=8)
+def _smoothness(M: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and vectors of |second differences|^2 on M nodes (uniform in log sigma)."""
+    second = np.diff(np.eye(M), 2, axis=0)
+    curvature, basis = np.linalg.eigh(second.T @ second)
+    return np.maximum(curvature, 0.0), basis
+
+
+def smooth_log(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``values`` >= 0 on log-spaced ``levels``, smoothed in log-log; power laws pass unchanged.
+
+    Whittaker smoother: minimises |y - log values|^2 + strength |second differences of y|^2 with the
+    strength of least generalised cross-validation error.  Zeros are filled from their neighbours.
+
+    Raises:
+        ArtRLError: all values are zero.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    good = values > 1e-12 * values.max()
+    if not values.max() > 0:
+        raise ArtRLError("the profile is zero everywhere: the trajectories are straight lines")
+    position = -np.log(levels)
+    y = np.interp(position, position[good], np.log(values[good]))
+    M = len(y)
+    curvature, basis = _smoothness(M)
+    rotated = basis.T @ y
+    best, result = np.inf, y
+    for strength in np.logspace(-4, 8, 97):
+        gain = 1 / (1 + strength * curvature)
+        residual = np.sum(((1 - gain) * rotated) ** 2) / M
+        score = residual / (1 - gain.sum() / M) ** 2
+        if score < best:
+            best, result = score, basis @ (gain * rotated)
+    return np.exp(result)
+
+
+def _interpolate(levels: np.ndarray, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Positive values as a function of sigma: monotone cubic in log-log, constant outside."""
+    ascending = np.log(levels[::-1])
+    curve = PchipInterpolator(ascending, np.log(np.maximum(values[::-1], 1e-300)))
+
+    def evaluate(sigma: np.ndarray) -> np.ndarray:
+        position = np.log(np.clip(sigma, levels[-1], levels[0]))
+        return np.exp(curve(np.clip(position, ascending[0], ascending[-1])))
+
+    return evaluate
+
+
+def _check_trust(profile: Profile, trust: Trust) -> tuple[float, float] | None:
+    if trust is None:
+        return None
+    if isinstance(trust, str):
+        if trust != "auto":
+            raise ArtRLError(f'trust must be "auto", None or (low, high), got {trust!r}')
+        return None if profile.exact else TRAINED_RANGE
+    low, high = (float(value) for value in trust)
+    inside = (profile.levels >= low) & (profile.levels <= high)
+    if not low < high or inside.sum() < 3:
+        raise ArtRLError(
+            f"trust = ({low}, {high}) must hold at least 3 levels of the profile, "
+            f"which runs from {profile.sigma_min} to {profile.sigma_max}"
+        )
+    return low, high
+
+
+def node_density(
+    profile: Profile,
+    order: int = 1,
+    propagated: bool = False,
+    trust: Trust = "auto",
+    smooth: bool = True,
+    mean: np.ndarray | None = None,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The node density r(sigma) of a closed-form schedule, for float64 levels in [0, sigma_max].
+
+    Args:
+        profile: measured |Q| and relatives.
+        order: order p of the solver, a key of profile.mean (1, 2, 4).
+        propagated: weight local errors with profile.sensitivity.
+        trust: (low, high): |x^(p+1)| is used in this range only; below it is constant, above it falls
+            like sigma^-(p+2), which is what Gaussian data does.  "auto": the levels networks are
+            trained on (0.020 to 4.5) for networks, everywhere for exact models.  None: everywhere.
+        smooth: smooth the profile first.
+        mean: (M,) replaces profile.mean[order], e.g. a bootstrap mean.
+
+    Raises:
+        ArtRLError: the profile lacks the order, a bad range, or it is zero everywhere.
+    """
+    if order not in profile.mean:
+        raise ArtRLError(f"order must be one of {sorted(profile.mean)}, got {order!r}")
+    levels = profile.levels
+    values = profile.mean[order] if mean is None else mean
+    limits = _check_trust(profile, trust)
+    inside = np.ones(len(levels), bool)
+    if limits is not None:
+        inside = (levels >= limits[0]) & (levels <= limits[1])
+        if inside.sum() < 3:  # only "auto" can get here: the model lives on another range
+            inside[:] = True
+    if smooth:
+        trusted = smooth_log(levels[inside], values[inside])
+    else:
+        trusted = np.maximum(values[inside], 1e-12 * values.max())
+    core = _interpolate(levels[inside], trusted)
+    top = levels[inside][0]
+    weight = None
+    if propagated:
+        carried = smooth_log(levels, profile.sensitivity) if smooth else profile.sensitivity
+        weight = _interpolate(levels, carried)
+
+    def density(sigma: np.ndarray) -> np.ndarray:
+        error = core(sigma) * np.minimum(top / np.maximum(sigma, 1e-300), 1.0) ** (order + 2)
+        if weight is not None:
+            error = error * weight(sigma)
+        return error ** (1 / (order + 1))
+
+    return density
+
+
+def quadrature_schedule(
+    profile: Profile,
+    K: int,
+    order: int = 1,
+    propagated: bool = False,
+    trust: Trust = "auto",
+    smooth: bool = True,
+    model: str | None = None,
+) -> Schedule:
+    """The closed-form schedule with K steps; see `node_density` for the arguments.
+
+    Its method is "quadrature" (order 1), "quadrature_order" (order p > 1) or "propagated".
+
+    Raises:
+        ArtRLError: as `node_density`; K < 1.
+    """
+    density = node_density(profile, order, propagated, trust, smooth)
+    sigmas = grid_from_density(density, check_budget(K), profile.sigma_max)
+    limits = _check_trust(profile, trust)
+    provenance = {
+        "method": "propagated"
+        if propagated
+        else "quadrature"
+        if order == 1
+        else "quadrature_order",
+        "model_digest": profile.model_digest,
+        "budget": int(K),
+        "solver": {1: "any", 2: "heun", 4: "rk4"}[order],
+        "versions": versions(),
+        "details": {
+            "order": order,
+            "propagated": propagated,
+            "trust": None if limits is None else list(limits),
+            "smooth": smooth,
+            "profile": dict(profile.settings),
+        },
+    }
+    if model is not None:
+        provenance["model"] = model
+    return Schedule(tuple(sigmas), provenance)
+
+
+def quadrature_band(
+    profile: Profile,
+    K: int,
+    repeats: int = 64,
+    seed: int = 0,
+    propagated: bool = False,
+    trust: Trust = "auto",
+    smooth: bool = True,
+) -> np.ndarray:
+    """95 % band of the order-1 levels over the choice of trajectories, by the bootstrap.
+
+    Trajectories are redrawn with replacement from profile.table; with ``propagated`` the sensitivity is
+    redrawn within its standard error, by one common normal factor per repeat.
+
+    Returns:
+        (2, K + 1) float64: lower and upper level (2.5 % and 97.5 % points); ends exact.
+    """
+    rng = np.random.default_rng(seed)
+    B = len(profile.table)
+    grids = []
+    for _ in range(repeats):
+        mean = profile.table[rng.integers(B, size=B)].astype(np.float64).mean(0)
+        shift = rng.standard_normal()
+        if propagated:
+            factor = 1 + shift * profile.sensitivity_error / np.maximum(profile.sensitivity, 1e-12)
+            mean = mean * np.maximum(factor, 0.1)
+        density = node_density(profile, 1, propagated, trust, smooth, mean)
+        grids.append(grid_from_density(density, K, profile.sigma_max))
+    return np.quantile(np.array(grids), [0.025, 0.975], axis=0)
+
+
+def _integral(function: Callable[[np.ndarray], np.ndarray], edges: np.ndarray) -> np.ndarray:
+    """Gauss-Legendre integrals over successive cells of ascending ``edges``; (len(edges) - 1,)."""
+    half, middle = np.diff(edges) / 2, (edges[1:] + edges[:-1]) / 2
+    points = middle[:, None] + half[:, None] * _NODES
+    return (function(points.ravel()).reshape(points.shape) * _WEIGHTS).sum(1) * half
+
+
+def _ascending(profile: Profile) -> np.ndarray:
+    return np.concatenate([[0.0], profile.levels[::-1]])
+
+
+def art_objective(
+    schedule: Schedule | Sequence[float], profile: Profile, clock: str = "gaussian"
+) -> float:
+    """ART's objective E int_0^T |Q| theta^2 dt of a schedule's clock (2601.18681, eq. 9; a cost, >= 0).
+
+    The levels are the clock's values at t = k T/K, T = sigma_max.  Between them the clock is linear in
+
+        "gaussian"   w(sigma) = int_0^sigma (s^2 + sigma_data^2)^(-3/4) ds, a coordinate in which
+                     sensible clocks are nearly linear (default): theta = (K/T) dw_k / w'(sigma)
+        "linear"     sigma: theta = (K/T) (sigma_k - sigma_{k+1}), constant on each interval
+
+    Both exceed the optimum by a term of order K^-2 for the optimal clock; use K >= 64 to compare
+    clocks, not grids.
+
+    Raises:
+        ArtRLError: bad levels, another sigma_max than the profile's, or an unknown clock.
+    """
+    levels = schedule.sigmas if isinstance(schedule, Schedule) else schedule
+    sigmas = np.array(validate_sigmas(levels))[::-1]
+    if not np.isclose(sigmas[-1], profile.sigma_max, rtol=1e-9):
+        raise ArtRLError(
+            f"schedule starts at sigma = {sigmas[-1]}, the profile at {profile.sigma_max}"
+        )
+    c = profile.sigma_data
+    speeds = {"gaussian": lambda s: (s**2 + c**2) ** -0.75, "linear": np.ones_like}
+    if clock not in speeds:
+        raise ArtRLError(f"clock must be one of {', '.join(speeds)}, got {clock!r}")
+    rate = speeds[clock]
+    q = _interpolate(profile.levels, profile.mean[1])
+    edges = np.union1d(_ascending(profile), sigmas)
+    cell = np.clip(np.searchsorted(sigmas, edges[1:], side="left") - 1, 0, len(sigmas) - 2)
+    K = len(sigmas) - 1
+    steps = np.bincount(cell, _integral(rate, edges), minlength=K)
+    costs = np.bincount(cell, _integral(lambda s: q(s) / rate(s), edges), minlength=K)
+    return float(K / profile.sigma_max * np.sum(steps * costs))
+
+
+def closed_form_objective(profile: Profile) -> float:
+    """The least ART objective of a clock that sees the time only: (int |Q|^(1/2) dsigma)^2 / T.
+
+    A cost, in the units of `art_objective`; the paper's J is minus it.
+    """
+    q = _interpolate(profile.levels, profile.mean[1])
+    total = _integral(lambda s: np.sqrt(q(s)), _ascending(profile)).sum()
+    return float(total**2 / profile.sigma_max)
+
+
+def per_trajectory_bound(profile: Profile) -> tuple[float, float]:
+    """Mean over trajectories of (int |Q_i|^(1/2) dsigma)^2 / T, and its standard error.
+
+    What a clock could reach that knows each trajectory's own |Q| (theta ~ |Q(x, psi)|^(-1/2)); at most
+    the closed form.  Trapezoidal rule in log sigma, which suits single trajectories whose |Q| has zeros.
+    """
+    levels = profile.levels
+    root = np.sqrt(profile.table.astype(np.float64))
+    integrals = np.trapezoid(root[:, ::-1] * levels[::-1], np.log(levels[::-1]), axis=1)
+    costs = (integrals + root[:, -1] * levels[-1]) ** 2 / profile.sigma_max
+    return float(costs.mean()), float(costs.std(ddof=1) / np.sqrt(len(costs)))

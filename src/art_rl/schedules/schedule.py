@@ -1,0 +1,186 @@
+"""Schedule: the K+1 noise levels a sampler visits, immutable, validated, with provenance.
+
+sigma_0 = sigma_max > sigma_1 > ... > sigma_K = 0 exactly.  K is the number of solver steps.
+The JSON file is the artifact users take away: Python prints the shortest decimal that reads back to
+the same float64, so saving and loading is exact to the last bit.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from art_rl.checks import check_budget
+from art_rl.errors import ArtRLError
+from art_rl.files import read_json, write_json
+
+FORMAT = "art_rl.schedule"
+FORMAT_VERSION = 1
+
+# What a provenance may hold.  All optional: a list of levels typed by hand is a valid schedule.
+PROVENANCE_FIELDS = frozenset(
+    {
+        "method",  # how the levels were found: "edm", "quadrature", "art_rl_feedback", ...
+        "model",  # name of the model they were found on
+        "model_digest",  # SHA-256 of that model
+        "budget",  # K the levels were made for (differs from K after resampling)
+        "solver",  # solver the levels were made for, or "any"
+        "seed",  # random seed of the learner
+        "config_digest",  # SHA-256 of the settings that produced the levels
+        "versions",  # {"art_rl": ..., "torch": ..., ...}
+        "details",  # anything else, JSON-like, e.g. {"converged": true}
+    }
+)
+
+
+def validate_sigmas(sigmas: Sequence[float], name: str = "sigmas") -> tuple[float, ...]:
+    """Return ``sigmas`` as a tuple of floats, or raise ArtRLError naming the index and the value.
+
+    Rules: one-dimensional, at least two levels, all finite, strictly decreasing, last exactly 0.
+    """
+    try:
+        array = np.asarray(sigmas, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ArtRLError(f"{name} must be a list of numbers, got {sigmas!r:.120}") from None
+    if array.ndim != 1 or array.size < 2:
+        raise ArtRLError(
+            f"{name} must be a flat list of at least 2 noise levels, got shape {array.shape}"
+        )
+    for index, value in enumerate(array):
+        if not math.isfinite(value):
+            raise ArtRLError(f"{name}[{index}] must be finite, got {value}")
+    if array[-1] != 0.0:
+        raise ArtRLError(
+            f"{name}[{array.size - 1}] (the last level) must be exactly 0, got {array[-1]}"
+        )
+    for index in range(1, array.size):
+        if not array[index] < array[index - 1]:
+            raise ArtRLError(
+                f"{name} must be strictly decreasing, but {name}[{index}] = {array[index]} is not "
+                f"below {name}[{index - 1}] = {array[index - 1]}"
+            )
+    return tuple(float(value) for value in array)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """K+1 noise levels and where they came from.
+
+    Args:
+        sigmas: levels in data units, float64, strictly decreasing, last exactly 0.
+        provenance: JSON-like mapping with keys from PROVENANCE_FIELDS.
+
+    Raises:
+        ArtRLError: a level breaks a rule (index and value named) or a provenance key is unknown.
+    """
+
+    sigmas: tuple[float, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sigmas", validate_sigmas(self.sigmas))
+        for key in self.provenance:
+            if key not in PROVENANCE_FIELDS:
+                known = ", ".join(sorted(PROVENANCE_FIELDS))
+                raise ArtRLError(f"provenance has the unknown key {key!r}; known keys: {known}")
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+
+    @property
+    def K(self) -> int:
+        """Number of solver steps."""
+        return len(self.sigmas) - 1
+
+    @property
+    def sigma_max(self) -> float:
+        """First level."""
+        return self.sigmas[0]
+
+    def numpy(self) -> np.ndarray:
+        """Levels as a fresh float64 array of shape (K + 1,)."""
+        return np.array(self.sigmas, dtype=np.float64)
+
+    def resample(self, K: int) -> "Schedule":
+        """The same clock read at K + 1 equidistant times (2607.02137, transfer across budgets).
+
+        The remaining time T - psi = sigma is interpolated log-linearly over k / K; on the last
+        interval, where log sigma has no finite end, linearly.  (The paper does not say how it
+        treats that interval; this is our choice, and it makes resampling to the same K exact.)
+
+        Raises:
+            ArtRLError: K < 1.
+        """
+        check_budget(K)
+        if K == self.K:
+            return self
+        levels = self.numpy()
+        position = np.arange(K + 1) * (self.K / K)
+        index = np.minimum(position.astype(int), self.K - 1)
+        share = position - index
+        left, right = levels[index], levels[index + 1]
+        with np.errstate(divide="ignore"):
+            geometric = np.exp(
+                (1 - share) * np.log(left) + share * np.log(np.maximum(right, 1e-300))
+            )
+        sigmas = np.where(right > 0, geometric, (1 - share) * left)
+        sigmas[0], sigmas[-1] = levels[0], 0.0
+        return Schedule(tuple(sigmas), self.provenance)
+
+    def with_provenance(self, **facts: Any) -> "Schedule":
+        """The same levels with further provenance entries (keys from PROVENANCE_FIELDS)."""
+        return Schedule(self.sigmas, {**self.provenance, **facts})
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the schedule as JSON, atomically."""
+        write_json(
+            path,
+            {
+                "format": FORMAT,
+                "version": FORMAT_VERSION,
+                "sigmas": list(self.sigmas),
+                "provenance": dict(self.provenance),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Schedule":
+        """Read a schedule; any deviation from the format is an ArtRLError naming file and field."""
+        value = read_json(path)
+        if not isinstance(value, dict):
+            raise ArtRLError(
+                f"{path}: a schedule file is a JSON object, got {type(value).__name__}"
+            )
+        expected = {"format", "version", "sigmas", "provenance"}
+        for key in sorted(set(value) ^ expected):
+            fault = "unknown" if key in value else "missing"
+            raise ArtRLError(f"{path}: {fault} field {key!r}; fields: {sorted(expected)}")
+        if value["format"] != FORMAT or value["version"] != FORMAT_VERSION:
+            raise ArtRLError(
+                f"{path}: format/version must be {FORMAT!r}/{FORMAT_VERSION}, "
+                f"got {value['format']!r}/{value['version']!r}"
+            )
+        if not isinstance(value["provenance"], dict):
+            raise ArtRLError(
+                f"{path}: provenance must be an object, got {value['provenance']!r:.80}"
+            )
+        if not isinstance(value["sigmas"], list):
+            raise ArtRLError(f"{path}: sigmas must be a list, got {value['sigmas']!r:.80}")
+        for index, level in enumerate(value["sigmas"]):
+            if isinstance(level, bool) or not isinstance(level, int | float):
+                raise ArtRLError(f"{path}: sigmas[{index}] must be a number, got {level!r:.80}")
+        try:
+            return cls(tuple(value["sigmas"]), value["provenance"])
+        except ArtRLError as error:
+            raise ArtRLError(f"{path}: {error}") from None
+
+
+def check_sigma_range(sigma_min: float, sigma_max: float) -> None:
+    """Raise ArtRLError unless 0 <= sigma_min < sigma_max, both finite."""
+    if not (math.isfinite(sigma_min) and math.isfinite(sigma_max) and 0 <= sigma_min < sigma_max):
+        raise ArtRLError(
+            f"noise levels must satisfy 0 <= sigma_min < sigma_max < inf, "
+            f"got sigma_min = {sigma_min}, sigma_max = {sigma_max}"
+        )

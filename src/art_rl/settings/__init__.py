@@ -1,0 +1,1 @@
+"""The configuration: its keys, their rules, and what they ask for."""

@@ -1,0 +1,290 @@
+"""Denoising score matching for the small networks: EDM loss, moving average, exact resume.
+
+The loss is in score_loss.py.  The returned weights are an exponential moving average of the trained
+ones.
+
+All random numbers of iteration i come from a generator seeded with (seed, i) alone, so a killed and
+resumed run needs no generator state and on a CPU equals the uninterrupted one to the last bit.
+"""
+
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from art_rl.checks import check_whole, is_number
+from art_rl.denoisers.unet import UNetConfig, UNetDenoiser, parameter_count
+from art_rl.errors import ArtRLError
+from art_rl.files import atomic_path, digest, read_json, write_json
+from art_rl.training.loss import edm_loss, loss_by_sigma, stratified_sigmas
+
+__all__ = ["TrainSettings", "loss_by_sigma", "train"]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train.
+
+    Attributes:
+        iterations, batch_size: amount of training.
+        learning_rate: peak of Adam's rate; linear warm-up, then cosine decay to 0.
+        warmup: iterations of warm-up.
+        ema_halflife: of the moving average, in iterations (shorter at the start, as in EDM2: never
+            more than a tenth of the iterations done).
+        P_mean, P_std: of ln sigma.
+        seed: of everything random.
+        precision: "float32", or "bfloat16" (autocast of the network; for GPUs).
+        channels_last: memory layout of network and images.
+        checkpoint_every: iterations between saved states (only with a state folder).
+    """
+
+    iterations: int
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    ema_halflife: float = 150.0
+    P_mean: float = -1.2
+    P_std: float = 1.2
+    seed: int = 0
+    precision: str = "float32"
+    channels_last: bool = False
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        whole = {"iterations": 1, "batch_size": 1, "checkpoint_every": 1, "warmup": 0, "seed": 0}
+        for name, least in whole.items():
+            check_whole(name, getattr(self, name), least)
+        for name in ("learning_rate", "ema_halflife", "P_mean", "P_std"):
+            value = getattr(self, name)
+            least, rule = (-math.inf, "finite") if name == "P_mean" else (0, "positive and finite")
+            if not (is_number(value) and value > least):
+                raise ArtRLError(f"{name} must be {rule}, got {value!r}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ArtRLError(f"precision must be float32 or bfloat16, got {self.precision!r}")
+        if not isinstance(self.channels_last, bool):
+            raise ArtRLError(f"channels_last must be true or false, got {self.channels_last!r}")
+
+
+def _learning_rate(settings: TrainSettings, iteration: int) -> float:
+    rise = min(1.0, (iteration + 1) / max(settings.warmup, 1))
+    fall = 0.5 * (1 + math.cos(math.pi * iteration / settings.iterations))
+    return settings.learning_rate * rise * fall
+
+
+def _ema_decay(settings: TrainSettings, iteration: int) -> float:
+    return 0.5 ** (1 / min(settings.ema_halflife, max(0.1 * (iteration + 1), 1e-8)))
+
+
+class _Trainer:
+    """Everything that changes during training: weights, their average, Adam's moments, losses."""
+
+    def __init__(
+        self, data_sigma: float, config: UNetConfig, settings: TrainSettings, device: str
+    ) -> None:
+        self.settings, self.device, self.iteration = settings, torch.device(device), 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.model = UNetDenoiser(config, data_sigma)
+            self.average = UNetDenoiser(config, data_sigma)
+        self.average.load_state_dict(self.model.state_dict())
+        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.model.to(self.device, memory_format=layout)
+        self.average.to(self.device, memory_format=layout).requires_grad_(False)
+        self.parameters = list(self.model.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate, fused=True)
+        self.losses: list[float] = []
+
+    def step(self, images: Tensor, labels: Tensor | None) -> None:
+        """One iteration on a batch drawn from ``images`` (N, C, H, W) on the training device."""
+        settings = self.settings
+        generator = torch.Generator(self.device)
+        generator.manual_seed((settings.seed * 1_000_003 + self.iteration) % (1 << 32))
+        pick = torch.randint(
+            len(images), (settings.batch_size,), generator=generator, device=self.device
+        )
+        sigma = stratified_sigmas(
+            settings.batch_size, settings.P_mean, settings.P_std, generator, self.device
+        )
+        batch = images[pick]
+        noise = torch.randn(batch.shape, generator=generator, device=self.device)
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
+        ):
+            loss = edm_loss(
+                self.model,
+                batch,
+                sigma,
+                noise,
+                self.model.sigma_data,
+                None if labels is None else labels[pick],
+            ).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = _learning_rate(settings, self.iteration)
+        self.optimizer.step()
+        with torch.no_grad():
+            decay = _ema_decay(settings, self.iteration)
+            torch._foreach_lerp_(list(self.average.parameters()), self.parameters, 1 - decay)
+        self.losses.append(loss.detach())
+        self.iteration += 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All state as named tensors."""
+        tensors = {}
+        for prefix, module in (("model.", self.model), ("average.", self.average)):
+            tensors |= {prefix + name: value for name, value in module.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+        return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+    def restore(self, tensors: dict[str, Tensor], iteration: int, losses: list[float]) -> None:
+        """The inverse of ``tensors``."""
+        for prefix, module in (("model.", self.model), ("average.", self.average)):
+            cut = len(prefix)
+            module.load_state_dict(
+                {name[cut:]: value for name, value in tensors.items() if name.startswith(prefix)}
+            )
+        state = self.optimizer.state_dict()
+        for name, value in tensors.items():
+            if name.startswith("adam."):
+                _, index, key = name.split(".")
+                state["state"].setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict(state)
+        self.iteration, self.losses = iteration, list(losses)
+
+    def flush(self) -> list[float]:
+        """Losses as numbers (they stay on the device until somebody asks)."""
+        self.losses = [float(value) for value in self.losses]
+        return self.losses
+
+
+def _save_state(folder: Path, trainer: _Trainer, run_digest: str) -> None:
+    """Weights first, then the JSON that names them: the JSON's rename is the commit."""
+    name = f"state-{trainer.iteration:08d}.safetensors"
+    with atomic_path(folder / name) as temporary:
+        save_file(trainer.tensors(), temporary)
+    losses = trainer.flush()
+    write_json(
+        folder / "state.json",
+        {
+            "run": run_digest,
+            "iteration": trainer.iteration,
+            "tensors": name,
+            "losses": losses,
+        },
+    )
+    for old in folder.glob("state-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def _resume(folder: Path, trainer: _Trainer, run_digest: str) -> None:
+    """Restore the newest saved state of the same run; a state of other settings is ignored."""
+    if not (folder / "state.json").exists():
+        return
+    state = read_json(folder / "state.json")
+    if state["run"] != run_digest:
+        return
+    try:
+        trainer.restore(load_file(folder / state["tensors"]), state["iteration"], state["losses"])
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        fault = " ".join(str(error).split())[:200]
+        raise ArtRLError(
+            f"{folder}: the saved training state is damaged ({fault}); delete the folder to start anew"
+        ) from None
+
+
+def train(
+    images: Tensor,
+    config: UNetConfig,
+    settings: TrainSettings,
+    sigma_data: float,
+    class_labels: Tensor | None = None,
+    state_dir: str | os.PathLike | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+    stop_after: int | None = None,
+) -> tuple[UNetDenoiser, dict]:
+    """Train a denoiser.
+
+    Args:
+        images: (N, C, H, W) in [-1, 1].
+        config: size of the network; its shape must be the images'.
+        settings: see TrainSettings.
+        sigma_data: standard deviation of the data.
+        class_labels: one-hot (N, label_dim) for a conditional network.
+        state_dir: folder for the resumable state; None keeps no state.
+        device: "cpu", "cuda", ...
+        progress: show a progress bar.
+        stop_after: stop (as if killed) after this many iterations of this call; for tests.
+
+    Returns:
+        (averaged model in evaluation mode, record with "loss" per iteration, "settings", "parameters",
+        "final_loss" = mean of the last tenth).
+
+    Raises:
+        ArtRLError: shapes do not fit, images not finite, labels missing or superfluous, or the loss is
+            not finite.
+    """
+    if tuple(images.shape[1:]) != config.shape or len(images) == 0:
+        raise ArtRLError(f"images must be (N, {config.shape}), N >= 1; got {tuple(images.shape)}")
+    if (class_labels is not None) != (config.label_dim > 0):
+        raise ArtRLError(
+            f"class_labels must be given exactly if label_dim > 0; label_dim is {config.label_dim}"
+        )
+    if not torch.isfinite(images).all():
+        raise ArtRLError("images must be finite")
+    run_digest = digest(
+        {
+            "config": asdict(config),
+            "settings": asdict(settings),
+            "sigma_data": sigma_data,
+            "images": [len(images), float(images.double().sum()), float((images**2).sum())],
+        }
+    )
+    trainer = _Trainer(sigma_data, config, settings, device)
+    folder = None if state_dir is None else Path(state_dir)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _resume(folder, trainer, run_digest)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    images = images.to(trainer.device).contiguous(memory_format=layout)
+    labels = None if class_labels is None else class_labels.to(trainer.device)
+    started = trainer.iteration
+    bar = tqdm(total=settings.iterations, initial=started, desc="training", disable=not progress)
+    with bar:
+        while trainer.iteration < settings.iterations:
+            if stop_after is not None and trainer.iteration - started >= stop_after:
+                break
+            trainer.step(images, labels)
+            bar.update()
+            done = trainer.iteration
+            if done % 100 == 0 or done == settings.iterations:
+                recent = float(torch.as_tensor(trainer.losses[-1]))
+                bar.set_postfix(loss=f"{recent:.4f}")
+                if not math.isfinite(recent):
+                    raise ArtRLError(
+                        f"the loss is not finite at iteration {done}: lower learning_rate "
+                        f"(now {settings.learning_rate})"
+                    )
+            if folder is not None and done % settings.checkpoint_every == 0:
+                _save_state(folder, trainer, run_digest)
+    if folder is not None and trainer.iteration == settings.iterations:
+        _save_state(folder, trainer, run_digest)
+    losses = trainer.flush()
+    record = {
+        "settings": asdict(settings),
+        "parameters": parameter_count(trainer.model),
+        "iterations_done": trainer.iteration,
+        "loss": losses,
+        "final_loss": float(np.mean(losses[-max(len(losses) // 10, 1) :])),
+    }
+    return trainer.average.eval(), record

@@ -1,0 +1,173 @@
+"""Everything a network's rules do keeps its tensors on the network's device (see pretend_device)."""
+
+import numpy as np
+import pytest
+import torch
+from pretend_device import DEVICE, OnDevice, off, on, pretend_device
+
+from art_rl.denoisers.unet import UNetConfig, UNetDenoiser
+from art_rl.flow.measure_errors import measure_error_moments
+from art_rl.flow.measure_profile import measure_profile
+from art_rl.learning import EulerEnvironment, LearnerConfig, TableEnvironment, train
+from art_rl.learning.endpoint_reward import EndpointConfig, train_endpoint
+from art_rl.learning.rollout_q import RolloutQ
+from art_rl.learning.trust import trusted_table
+from art_rl.metrics.features import Features
+from art_rl.sampling.experiment import Experiment
+from art_rl.sampling.image_cells import measure_shard, reference_grid
+from art_rl.sampling.shards import Endpoints, reference_shard
+from art_rl.schedules.hand_made import baseline_schedule
+
+SIGMA_MAX, SIGMA_MIN = 80.0, 0.002
+LABELS = 3
+
+
+class NetworkOnDevice:
+    """A small U-Net that accepts states and labels on the device only."""
+
+    def __init__(self, label_dim):
+        torch.manual_seed(0)
+        config = UNetConfig((1, 8, 8), channels=(8, 16), embedding=8, label_dim=label_dim)
+        self.network = UNetDenoiser(config, 0.7).eval().requires_grad_(False)
+        for parameter in self.network.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.05)
+        self.shape, self.sigma_data, self.label_dim = (1, 8, 8), 0.7, label_dim
+        self.digest = self.network.digest
+
+    def __call__(self, x, sigma, class_labels=None):
+        assert isinstance(x, OnDevice), "a CPU state given to the network"
+        if self.label_dim:
+            assert isinstance(class_labels, OnDevice), "CPU labels given to the network"
+        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
+        labels = None if class_labels is None else off(class_labels)
+        return on(self.network(off(x).float(), off(sigma), labels))
+
+
+@pytest.fixture
+def experiment():
+    return Experiment("m", NetworkOnDevice(LABELS), SIGMA_MIN, SIGMA_MAX, "noise", DEVICE)
+
+
+def states(experiment, n):
+    return experiment.draw(n, 0), experiment.labels(n, 0)
+
+
+def test_the_pretend_device_finds_a_mixture():
+    with pretend_device():
+        x = torch.ones(3, device=DEVICE)
+        assert float((x * 2).sum()) == 6
+        with pytest.raises(RuntimeError, match="on the device and on the CPU"):
+            x + torch.ones(3)
+
+
+def test_profile_and_error_moments(experiment):
+    with pretend_device():
+        x, labels = states(experiment, 4)
+        range_ = SIGMA_MAX, SIGMA_MIN
+        profile = measure_profile(
+            experiment.denoiser,
+            x,
+            *range_,
+            levels=10,
+            sensitivity_levels=8,
+            class_labels=labels,
+            progress=False,
+        )
+        assert profile.table.shape == (4, 10) and profile.mean[1].min() > 0
+        for solver in ("euler", "rk4"):
+            moments = measure_error_moments(
+                experiment.denoiser,
+                x,
+                *range_,
+                solver,
+                nodes=4,
+                class_labels=labels,
+                progress=False,
+            )
+            assert np.isfinite(moments.moments).all()
+
+
+@pytest.mark.parametrize(("form", "state"), [("paper", "time"), ("feedback", "full")])
+def test_rollouts_of_a_budget(experiment, form, state):
+    with pretend_device():
+        x, labels = states(experiment, 8)
+        table = trusted_table(
+            TableEnvironment.from_denoiser(
+                experiment.denoiser, x, SIGMA_MAX, SIGMA_MIN, cells=12, class_labels=labels
+            )
+        )
+        environment = EulerEnvironment(
+            experiment.denoiser, x, table, class_labels=labels, q_function=RolloutQ(table)
+        )
+        config = LearnerConfig(
+            form=form,
+            mode="per_budget",
+            state=state,
+            budget=3,
+            iterations=2,
+            batch=4,
+            evaluate_every=1,
+            seed=0,
+        )
+        assert len(train(environment, config).levels) > 2
+
+
+def test_endpoint_reward(experiment, tmp_path):
+    settings = EndpointConfig(
+        iterations=1,
+        draws=4,
+        points=4,
+        start_points=4,
+        reference_steps=6,
+        batch_rows=16,
+        trials=1,
+        starts=("edm",),
+    )
+    with pretend_device():
+        x, labels = states(experiment, 12)
+        result = train_endpoint(
+            experiment.denoiser,
+            x[:6],
+            x[6:],
+            SIGMA_MAX,
+            SIGMA_MIN,
+            "heun",
+            [3],
+            settings,
+            checkpoint_path=tmp_path / "c.safetensors",
+            progress=False,
+            class_labels=(labels[:6], labels[6:]),
+        )
+    assert result.schedule(3).K == 3
+
+
+def test_samples_of_a_shard(tmp_path):
+    denoiser = NetworkOnDevice(0)
+    features = Features(
+        "test", 64, "0" * 64, lambda x: on(off(x).flatten(1).float()), torch.device(DEVICE)
+    )
+    with pretend_device():
+        reference_shard(
+            tmp_path / "r.npz",
+            denoiser,
+            reference_grid(8, SIGMA_MAX, SIGMA_MIN),
+            range(7),
+            solver="rk4",
+            batch_size=4,
+            device=DEVICE,
+        )
+        parts = measure_shard(
+            denoiser,
+            {("edm", 3): baseline_schedule("edm", 3, SIGMA_MAX, SIGMA_MIN)},
+            "heun",
+            range(7),
+            features,
+            Endpoints([tmp_path / "r.npz"]),
+            4,
+            preview=2,
+            folder=tmp_path / "cells",
+            device=DEVICE,
+            progress=False,
+        )
+    assert np.isfinite(parts["edm", 3].rmse)

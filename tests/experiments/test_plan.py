@@ -1,0 +1,307 @@
+"""The plan of a run on checkpoints, the check of the machine, and our numbers beside the paper's."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from snakemake.utils import update_config
+
+from art_rl.errors import ArtRLError
+from art_rl.experiments import machine
+from art_rl.experiments.plan import GFLOP, make_plan, report
+from art_rl.experiments.plan import main as plan_command
+from art_rl.files import read_json, write_json
+from art_rl.learning.endpoint_config import EndpointConfig
+from art_rl.metrics.frechet import Moments, Target, frechet_between
+from art_rl.report.paper_comparison import beside_paper, shown
+from art_rl.settings.experiment import check_experiment_settings
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+
+
+def settings(name):
+    return yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("checkpoint", "edm-cifar10", "models.tiny.checkpoint must be an asset of the group edm"),
+        ("reference", "tiny-cond", "models.tiny.reference must be an asset of the group fid_refs"),
+        ("inception", "nothing", "models.tiny.inception must be an asset of the group inception"),
+        (
+            "speed",
+            {"dtipe": "float16"},
+            "unknown key 'models.tiny.speed.dtipe'; did you mean 'dtype'",
+        ),
+        ("speed", {"dtype": "float8"}, "models.tiny.speed.dtype must be one of float32"),
+        ("data", "digits", "models.tiny"),
+        ("sampling", {"samples": 1}, "models.tiny.sampling.samples must be at least 2, got 1"),
+    ],
+)
+def test_bad_models_are_one_line(key, value, message):
+    config = settings("paper_smoke")
+    config["models"]["tiny"][key] = value
+    with pytest.raises(ArtRLError, match=message) as error:
+        check_experiment_settings(config, SCHEMA)
+    assert "\n" not in str(error.value)
+
+
+def test_checkpoints_are_scored_by_fid_only():
+    config = settings("paper_smoke")
+    config["tables"]["table2"]["metrics"] = ["fid", "rmse"]
+    with pytest.raises(ArtRLError, match=r"tables.table2.metrics must be \[fid\]"):
+        check_experiment_settings(config, SCHEMA)
+
+
+def test_paper_configuration_asks_for_the_papers_tables():
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    numbers = read_json(ROOT / "src/art_rl/report/paper_tables.json")["tables"]
+    asked = {entry["paper"]: entry for entry in config["tables"].values()}
+    assert set(asked) == {
+        name for name in numbers if name.startswith(("table_2", "table_3", "table_5", "table_6"))
+    }
+    for name, entry in asked.items():
+        assert entry["budgets"] == numbers[name]["K"] and entry["solver"] == numbers[name]["solver"]
+    model = config["models"]["cifar10"]
+    assert (
+        model["checkpoint"] == "edm-cifar10-32x32-cond-vp" and model["inception"] == "inception-v3"
+    )
+    for model in config["models"].values():
+        assert (model["sampling"]["samples"], model["sampling"]["seed_blocks"]) == (50000, 3)
+
+
+# Plan and machine.
+
+
+SPEED = {"dtype": "float16", "fused_attention": True, "cuda_graphs": True}
+
+
+def measured(folder, **changes):
+    write_json(
+        folder / "edm_throughput-edm-cifar10-32x32-cond-vp-cuda.json",
+        {
+            "network": "edm-cifar10-32x32-cond-vp",
+            "nfe": 35,
+            "configured_speed": SPEED,
+            "speed": [
+                {"variant": "configured", "batch": 128, "images_per_second": 300.0},
+                {"variant": "configured", "batch": 512, "images_per_second": 400.0},
+                {"variant": "all_fp16", "batch": 256, "images_per_second": 900.0},
+                {"variant": "official", "batch": 256, "images_per_second": 100.0},
+            ],
+            "learning": {"budget": 18, "batch": 16, "seconds_per_iteration": 0.5},
+            "environment": {"device": "a GPU"},
+            "matrix_flops_per_second": {"float32": 5.7e13},
+            **changes,
+        },
+    )
+    return folder
+
+
+def test_plan_counts_and_times(tmp_path):
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config["tables"] = {name: config["tables"][name] for name in ("table5", "table6_ffhq")}
+    config["models"]["cifar10"]["sampling"]["batch"] = 400
+    plan = make_plan(config, measured(tmp_path))
+    five, six = plan["models"]
+    # Table 5: five methods, NFE 7 + 11 + 17 + 23 + 29 + 39; Table 6: six methods, 3 + 5 + 9 + 13 + 19 + 35.
+    assert (five["cells"], five["nfe"], five["calls"]) == (30, 5 * 126, 5 * 126 * 150_000)
+    assert (six["cells"], six["nfe"], six["images"]) == (36, 6 * 84, 36 * 150_000)
+    # As configured, at the nearest batch: 400 images/s x 35 calls near 400 images, 300 at FFHQ's 128,
+    # whose network takes 83.72 / 42.38 as long.
+    assert five["sampling_hours"] == pytest.approx(5 * 126 * 150_000 / 14_000 / 3600)
+    assert six["calls_per_second"] == pytest.approx(300 * 35 * 42.38 / 83.72)
+    # Features: half of 57 TFLOP/s at 11.4 GFLOP per image is 2,500 images/s.
+    assert five["feature_hours"] == pytest.approx(30 * 150_000 / 2500 / 3600)
+    # Learning: K = 18 for Table 5, and Table 6's six budgets on CIFAR-10, 0.5 s at K = 18.
+    (learned,) = plan["learning"]
+    assert (learned["model"], learned["learner"]) == ("cifar10", "paper")
+    assert learned["evaluations"] == 5000 * 16 * (2 + 3 + 5 + 7 + 10 + 18)
+    assert learned["hours"] == pytest.approx(5000 * 0.5 * 45 / 18 / 3600)
+    total = sum(row[key] for row in plan["models"] for key in ("sampling_hours", "feature_hours"))
+    total += learned["hours"]
+    assert plan["totals"]["gpu_hours"] == pytest.approx(total)
+    assert f"{total:.1f}" in report(plan) and "a GPU" in report(plan)
+    # Disk: two checkpoints twice, two references, Inception, 66 cells x 3 blocks of 34 MB; a fifth more.
+    disk = 2 * (226e6 + 252e6) + 2 * 33.6e6 + 95.6e6 + 66 * 3 * 33.57e6
+    assert plan["needs"]["disk_gib"] == pytest.approx(1.2 * disk / 2**30, abs=0.1)
+
+
+def test_what_was_not_measured_has_no_hours(tmp_path):
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    for model in config["models"].values():
+        assert model["speed"] == SPEED
+    config["models"]["cifar10"]["speed"] = {"dtype": "float32"}
+    config["models"]["cifar10"]["learners"]["paper"]["batch"] = 8
+    plan = make_plan(config, measured(tmp_path))
+    hours = {row["model"]: row["sampling_hours"] for row in plan["models"]}
+    assert hours["cifar10"] is None and hours["ffhq"] > 0 and plan["totals"]["gpu_hours"] is None
+    paper, endpoint = plan["learning"]
+    assert paper["hours"] is None and "hours" not in endpoint
+    assert "cifar10, paper: 8,680,000 network evaluations at most, ? GPU-hours" in report(plan)
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    assert None in [
+        r["sampling_hours"] for r in make_plan(config, measured(tmp_path, speed=[]))["models"]
+    ]
+
+
+def test_gpu_memory_is_the_largest_use(tmp_path):
+    """10.5 MiB a row in float32, half of it in float16, 20 MiB of Inception; two GiB and the weights."""
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config["tables"] = {"table3": config["tables"]["table3"]}
+    cifar10 = config["models"]["cifar10"]
+
+    def need():
+        return make_plan(config, tmp_path)["needs"]["gpu_memory_gib"]
+
+    def gib(mib):
+        return pytest.approx(1.2 * (2 + 226e6 / 2**30 + mib / 1024), abs=0.1)
+
+    assert need() == gib(256 * (20 + 10.5 / 2))
+    cifar10["sampling"]["batch"] = 32  # now the endpoint learner's 512 states per call
+    assert need() == gib(512 * 10.5)
+    config["methods"] = ["edm", "quadrature", "endpoint", "art_rl_paper"]
+    assert need() == gib(256 * 10.5)  # error moments
+    config["methods"] = ["edm", "quadrature", "art_rl_paper"]
+    assert need() == gib(128 * 10.5)  # control.trajectories
+    config["methods"] = ["edm", "quadrature"]
+    cifar10["speed"] = {}
+    assert need() == gib(32 * (20 + 10.5))  # more than the 64 states of the profile
+    cifar10["sampling"]["batch"] = 2
+    assert need() == gib(64 * 10.5)
+    assert machine.BATCH_ROWS == EndpointConfig().batch_rows
+
+
+def test_plan_without_measurement_and_without_checkpoints(tmp_path, capsys):
+    assert plan_command([str(ROOT / "config/paper.yaml"), "--throughput", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "no measured throughput" in text and "cifar10   euler" in text and "disk:" in text
+    assert "cifar10, paper: 17,360,000 network evaluations at most, ? GPU-hours" in text
+    assert plan_command([str(ROOT / "config/smoke.yaml")]) == 1
+    assert "has no checkpoints" in capsys.readouterr().err
+    (tmp_path / "edm_throughput-x-cuda.json").write_text("{}")
+    assert plan_command([str(ROOT / "config/paper.yaml"), "--throughput", str(tmp_path)]) == 1
+    assert "not a file of benchmarks/edm_throughput.py" in capsys.readouterr().err
+
+
+def test_png_files_need_disk(tmp_path):
+    config = check_experiment_settings(settings("paper"), SCHEMA)
+    needs = make_plan(config, tmp_path)["needs"]["disk_gib"]
+    ffhq = config["models"]["ffhq"]
+    ffhq["sampling"] = {**ffhq["sampling"], "png": True}
+    more = 1.2 * 36 * 150_000 * 3 * 64**2 / 2**30
+    assert make_plan(config, tmp_path)["needs"]["disk_gib"] == pytest.approx(needs + more, abs=0.2)
+
+
+def rule_blocks():
+    """name -> text of every rule of the workflow, but for those of exact models."""
+    paths = [path for path in (ROOT / "workflow/rules").glob("*.smk") if path.stem != "exact"]
+    text = "\n".join(path.read_text() for path in paths)
+    return {block.split(":")[0]: block for block in re.split(r"^rule ", text, flags=re.M)[1:]}
+
+
+def test_jobs_that_put_a_network_on_the_gpu_ask_for_one():
+    asking = set()
+    for name, block in rule_blocks().items():
+        script = re.search(r'script:\s+"../scripts/([a-z_]+\.py)"', block)
+        source = (ROOT / "workflow/scripts" / script[1]).read_text() if script else ""
+        if re.search(r"\b(build_experiment|fast_network)\(|, build_experiment\)", source):
+            asking.add(name)
+            assert "gpu=gpus" in block, name
+    assert {"hand_made_schedules", "sample_checkpoint", "measure_profile"} <= asking
+
+
+def test_slurm_jobs_fit_the_plan():
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/profile.yaml").read_text())
+    jobs, rules = profile["set-resources"], rule_blocks()
+    assert set(jobs) <= set(rules)
+    plan = make_plan(check_experiment_settings(settings("paper"), SCHEMA))
+    for name, block in rules.items():
+        if "gpu=gpus" in block or name in ("convert_checkpoint", "evaluate_checkpoint"):
+            # Slurm counts 10^6 bytes a MB, Snakemake's mem_mb alike.
+            assert jobs[name]["mem_mb"] * 1e6 >= plan["needs"]["memory_gib"] * 2**30, name
+    # One job is one seed block of one solver, on a GPU that reaches 40 TFLOP/s.
+    seconds = max(
+        row["calls"] / row["blocks"] * GFLOP[row["checkpoint"]] * 1e9 / 40e12
+        for row in plan["models"]
+    )
+    assert 60 * jobs["sample_checkpoint"]["runtime"] >= seconds
+
+
+def test_gpu_overlay_of_the_smoke_run():
+    base, over = settings("paper_smoke"), settings("overlays/paper_smoke_gpu")
+    update_config(base, over)
+    config = check_experiment_settings(base, SCHEMA)
+    speed = settings("paper")["models"]["cifar10"]["speed"]
+    for model in config["models"].values():
+        assert model["sampling"]["device"] == "cuda" and model["speed"] == speed
+    assert set(config["tables"]) == set(settings("paper_smoke")["tables"])
+    assert make_plan(config)["needs"]["gpu"]
+
+
+NEEDS = {"disk_gib": 1.0, "memory_gib": 0.1, "gpu": False, "gpu_memory_gib": 0.0}
+
+
+@pytest.mark.parametrize(("key", "what"), [("disk_gib", "disk space"), ("memory_gib", "memory")])
+def test_too_small_a_machine_is_refused(tmp_path, key, what):
+    plan = {"needs": NEEDS | {key: 1e9}}
+    with pytest.raises(ArtRLError, match=f"needs 1000000000.0 GiB of {what}, this machine has"):
+        machine.check_machine(plan, [tmp_path])
+
+
+def test_gpu_is_looked_for(tmp_path, monkeypatch):
+    plan = {"needs": NEEDS | {"disk_gib": 0.0, "gpu": True, "gpu_memory_gib": 20.0}}
+    tool = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ArtRLError, match="nvidia-smi finds no GPU"):
+        machine.check_machine(plan, [tmp_path])
+    assert "gpu" not in machine.check_machine(plan, [tmp_path], gpu=False)
+    tool.write_text("#!/bin/sh\necho 'Small, 8192'\necho 'Large, 40960'\n")
+    tool.chmod(0o755)
+    assert machine.check_machine(plan, [tmp_path])["gpu"] == "Large"
+    tool.write_text("#!/bin/sh\necho 'Small, 8192'\n")
+    with pytest.raises(ArtRLError, match=r"needs 20\.0 GiB of GPU memory"):
+        machine.check_machine(plan, [tmp_path])
+
+
+# Comparison with the paper.
+
+
+def test_minimum_mean_and_difference():
+    paper = {"K": [2, 3], "rows": {"EDM": [465.83, 305.15]}}
+    common = {"source": "ours", "K": 3, "nfe": 5}
+    ours = [
+        {**common, "method": "edm", "mean": 305.5, "sd": 0.5, "block_0": 306.0, "block_1": 305.0},
+        {**common, "method": "gaussian", "mean": 20.0, "sd": 0.0, "block_0": 20.0},
+        {**common, "method": "edm", "K": 4, "mean": 9.0, "sd": 0.0, "block_0": 9.0},
+        {"source": "paper", "label": "EDM", "K": 3, "mean": 305.15},
+    ]
+    edm, gaussian, beyond = beside_paper(ours, paper)
+    assert (edm["min"], edm["paper"]) == (305.0, 305.15)
+    assert edm["difference"] == pytest.approx(-0.15) and edm["mean_difference"] == pytest.approx(
+        0.35
+    )
+    assert gaussian["paper"] is None and beyond["paper"] is None
+    assert [row["difference"] for row in shown([edm, gaussian])] == ["-0.15", ""]
+    with pytest.raises(ArtRLError, match="no numbers of ours"):
+        beside_paper(ours[3:], paper)
+
+
+@pytest.mark.parametrize("n", [8, 40])
+def test_factorised_reference_gives_the_same_distance(n):
+    rng = np.random.default_rng(n)
+    a, b = (Moments.of(scale * rng.standard_normal((n, 12)) + scale) for scale in (1.0, 1.5))
+    exact = frechet_between(a, b)
+    target = Target.of(*b.mean_and_covariance())
+    # Rank-deficient sets (n = 8) carry the root of the rounding of zero eigenvalues.
+    assert target.distance(a) == pytest.approx(exact, abs=1e-5 if n == 8 else 1e-10)
+    assert target.distance(b) == pytest.approx(0.0, abs=1e-5 if n == 8 else 1e-10)
+    with pytest.raises(ArtRLError, match="feature size 12, the images 3"):
+        target.distance(Moments.of(rng.standard_normal((5, 3))))

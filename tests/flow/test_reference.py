@@ -1,0 +1,78 @@
+"""Reference solution against the Gaussian's exact flow, its own error estimate, and bad input."""
+
+import pytest
+import torch
+
+from art_rl.denoisers import CountingDenoiser, Gaussian, GaussianMixture
+from art_rl.errors import ArtRLError
+from art_rl.flow.reference import reference_solution
+
+MIXTURE = GaussianMixture([0.4, 0.6], [[-1.0], [0.8]], [0.2, 0.3])
+
+
+def draw(n, sigma_max, dim=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return sigma_max * torch.randn(n, dim, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize("sigma_max", [3.0, 80.0])
+def test_gaussian_flow_at_end_and_between(sigma_max):
+    target = Gaussian(0.5, dim=3, mean=0.2)
+    x = draw(32, sigma_max, 3)
+    reference = reference_solution(target, x, sigma_max, steps=64)
+    # Last Euler step from 0.002: relative error 0.002^2 / (2 * 0.5^2) = 8e-6.
+    exact = target.flow(x, sigma_max, 0.0)
+    rms = float((reference.end - exact).square().mean().sqrt())
+    assert rms < 2e-5
+    levels = [sigma_max, 0.7 * sigma_max, 1.234, 0.5, 0.0123]
+    states = reference.at(levels)
+    for level, state in zip(levels, states, strict=True):
+        torch.testing.assert_close(state, target.flow(x, sigma_max, level), rtol=1e-5, atol=1e-5)
+
+
+def test_interpolation_is_exact_at_nodes_and_linear_in_the_last_interval():
+    reference = reference_solution(MIXTURE, draw(8, 3.0), 3.0, steps=12, check=0)
+    torch.testing.assert_close(reference.at(reference.sigmas), reference.states, rtol=0, atol=1e-14)
+    middle = reference.at([0.001])[0]
+    expected = (reference.states[-2] + reference.states[-1]) / 2
+    torch.testing.assert_close(middle, expected, rtol=0, atol=1e-14)
+    assert reference.error is None
+
+
+def test_step_doubling_estimates_the_error():
+    x = draw(64, 80.0)
+    truth = reference_solution(MIXTURE, x, 80.0, steps=400, sigma_min=1e-5, check=0).end
+    coarse = reference_solution(MIXTURE, x, 80.0, steps=12)
+    actual = float((coarse.end - truth).square().mean().sqrt())
+    assert 0.5 < coarse.error / actual < 2
+    fine = reference_solution(MIXTURE, x, 80.0, steps=64)
+    assert fine.error < 0.02 * coarse.error
+    assert float((fine.end - truth).square().mean().sqrt()) < 2e-5
+
+
+def test_select_and_call_count():
+    counting = CountingDenoiser(MIXTURE)
+    reference = reference_solution(counting, draw(6, 3.0), 3.0, steps=10, check=0)
+    assert counting.calls == reference.nfe == 4 * 10 - 3 + 9
+    part = reference.select(torch.tensor([4, 1]))
+    torch.testing.assert_close(part.at([0.7]), reference.at([0.7])[:, [4, 1]], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 1}, "at least 2"),
+        ({"steps": 0}, "at least 1"),
+        ({"sigma_min": 3.0}, "sigma_min"),
+        ({"solver": "rk5"}, "rk5"),
+    ],
+)
+def test_bad_arguments(options, words):
+    with pytest.raises(ArtRLError, match=words):
+        reference_solution(MIXTURE, draw(2, 3.0), 3.0, **options)
+
+
+def test_level_outside_the_range():
+    reference = reference_solution(MIXTURE, draw(2, 3.0), 3.0, steps=4, check=0)
+    with pytest.raises(ArtRLError, match=r"3\.5"):
+        reference.at([1.0, 3.5])

@@ -1,0 +1,515 @@
+"""ART-RL on the measured endpoint error: policy, critic, environment, learning, persistence."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from art_rl.denoisers import CountingDenoiser, Gaussian, GaussianMixture
+from art_rl.errors import ArtRLError
+from art_rl.flow.reference import reference_solution
+from art_rl.flow.solvers import nfe, solve
+from art_rl.learning import endpoint_reward
+from art_rl.learning.endpoint_actor import EndpointActor, log_probability, score
+from art_rl.learning.endpoint_critic import EndpointCritic, credits, critic_features
+from art_rl.learning.endpoint_environment import LARGEST_ERROR, EndpointEnvironment
+from art_rl.learning.endpoint_reward import (
+    EndpointConfig,
+    load_endpoint_result,
+    train_endpoint,
+)
+from art_rl.schedules.hand_made import BASELINES, gaussian, grid_from_density
+from art_rl.schedules.schedule import Schedule
+
+MIXTURE = GaussianMixture(
+    [0.2, 0.3, 0.3, 0.2], [[-1.5], [-0.5], [0.6], [1.4]], [0.15, 0.4, 0.2, 0.3]
+)
+REFERENCE = {"steps": 48, "solver": "rk4", "sigma_min": 0.002, "check": 0}
+QUICK = {
+    "iterations": 12,
+    "draws": 8,
+    "points": 16,
+    "start_points": 32,
+    "reference_steps": 16,
+    "checkpoint_every": 5,
+}
+
+
+def states(n, sigma_max=80.0, shape=(1,), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return sigma_max * torch.randn(n, *shape, dtype=torch.float64, generator=generator)
+
+
+def density(s):
+    return (s**2 + 1) ** -0.75
+
+
+def make_actor(K=5, knots=8):
+    return EndpointActor(density, K, 80.0, 0.002, knots)
+
+
+def random_coefficients(actor, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return 0.5 * torch.randn(actor.hats.shape[1], dtype=torch.float64, generator=generator)
+
+
+def quick_train(budgets=(2, 3), denoiser=MIXTURE, settings=None, solver="heun", **options):
+    return train_endpoint(
+        denoiser,
+        states(64, seed=1),
+        states(48, seed=2),
+        80.0,
+        0.002,
+        solver,
+        budgets,
+        EndpointConfig.from_dict(QUICK | (settings or {})),
+        progress=False,
+        **options,
+    )
+
+
+# --- actor -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("K", [2, 5, 100])
+def test_untrained_actor_is_its_base_schedule(K):
+    actor = make_actor(K)
+    expected = grid_from_density(density, K, 80.0)
+    # The lattice has 1024 cells; between its nodes levels are interpolated in log(sigma + sigma_min).
+    np.testing.assert_allclose(actor.levels(None).numpy(), expected, rtol=2e-3, atol=1e-9)
+
+
+def test_mean_policy_cuts_the_learned_density_into_equal_shares():
+    actor = make_actor(6)
+    coefficients = random_coefficients(actor)
+    integral = actor.remaining(coefficients)
+    episode = actor.rollout(coefficients, torch.zeros(1, 5, dtype=torch.float64), 0.0)
+    shares = np.interp(episode.u[0].numpy(), np.linspace(0, 1, len(integral)), integral.numpy())
+    np.testing.assert_allclose(shares / shares[0], 1 - np.arange(6) / 6, atol=1e-12)
+
+
+@pytest.mark.parametrize("K", [2, 4, 30])
+def test_every_sample_is_a_schedule_and_meets_the_budget(K):
+    actor = make_actor(K)
+    generator = torch.Generator().manual_seed(1)
+    normals = torch.randn(64, K - 1, dtype=torch.float64, generator=generator)
+    episode = actor.rollout(random_coefficients(actor), normals, 1.0)
+    for sigmas in episode.sigmas:
+        schedule = Schedule(tuple(sigmas.tolist()))  # validates: decreasing, ends exact
+        assert schedule.K == K and schedule.sigma_max == 80.0
+
+
+def test_gradient_of_the_mean_matches_differences():
+    actor = make_actor(5)
+    coefficients = random_coefficients(actor)
+    u = torch.tensor([0.0, 0.21, 0.5], dtype=torch.float64)
+    for k in (0, 2, 3):
+        gradient = actor.gradient(u, k, coefficients)
+        for j in range(len(coefficients)):
+            shift = torch.zeros_like(coefficients)
+            shift[j] = 1e-5
+            up = actor.mean(u, k, actor.remaining(coefficients + shift))
+            down = actor.mean(u, k, actor.remaining(coefficients - shift))
+            # The lattice's linear interpolation makes the gradient exact only to its cell size.
+            torch.testing.assert_close(gradient[:, j], (up - down) / 2e-5, rtol=0.01, atol=1e-3)
+
+
+def test_log_probability_is_the_density_of_what_was_sampled():
+    actor = make_actor(4)
+    noise = 0.3
+    generator = torch.Generator().manual_seed(2)
+    normals = torch.randn(16, 3, dtype=torch.float64, generator=generator)
+    episode = actor.rollout(random_coefficients(actor), normals, noise)
+    # Actions recovered from the levels alone, as a stranger would.
+    clock = torch.cat([episode.u, torch.ones(16, 1, dtype=torch.float64)], 1)
+    share = (clock[:, 1:4] - clock[:, :3]) / (1 - clock[:, :3])
+    normal = torch.distributions.Normal(episode.means, noise)
+    torch.testing.assert_close(
+        log_probability(episode, noise), normal.log_prob(torch.logit(share)), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_score_has_zero_mean_and_the_fisher_matrix_as_covariance():
+    actor = make_actor(2, knots=4)
+    coefficients = random_coefficients(actor)
+    generator = torch.Generator().manual_seed(3)
+    normals = torch.randn(200_000, 1, dtype=torch.float64, generator=generator)
+    episode = actor.rollout(coefficients, normals, 0.2)
+    eta = score(episode, 0.2)[:, 0]
+    g = episode.gradients[0, 0]
+    fisher = torch.outer(g, g) / 0.2**2
+    scale = float(fisher.diagonal().max())
+    # 200,000 draws: relative error of a second moment about sqrt(2 / 200000) = 0.003.
+    assert float(eta.mean(0).abs().max()) < 5 * math.sqrt(scale / 200_000)
+    assert float((eta.T @ eta / len(eta) - fisher).abs().max()) < 0.015 * scale
+
+
+# --- critic ------------------------------------------------------------------------------------
+
+
+def test_credits_telescope_and_interpolate_between_td_and_monte_carlo():
+    generator = torch.Generator().manual_seed(4)
+    values = torch.randn(5, 3, dtype=torch.float64, generator=generator)
+    returns = torch.randn(5, dtype=torch.float64, generator=generator)
+    monte_carlo = credits(values, returns, 1.0)
+    torch.testing.assert_close(monte_carlo, returns[:, None] - values)
+    one_step = credits(values, returns, 0.0)
+    torch.testing.assert_close(one_step.sum(1), returns - values[:, 0])
+    expected = one_step[:, 1] + 0.5 * one_step[:, 2]
+    torch.testing.assert_close(credits(values, returns, 0.5)[:, 1], expected)
+
+
+def test_critic_learns_a_quadratic_value_and_starts_at_zero():
+    generator = torch.Generator().manual_seed(5)
+    critic = EndpointCritic(2, memory=0.5, ridge=1e-9)
+    for _ in range(3):
+        clock = torch.rand(400, 2, dtype=torch.float64, generator=generator) * 0.5
+        clock[:, 0] = 0
+        phi = critic_features(clock, None, None)
+        if critic.weight == 0:
+            assert not critic.values(phi).any()
+        z = phi[:, 1, 1]
+        returns = 0.3 + z - 0.7 * z**2
+        critic.fit(phi, returns)
+    torch.testing.assert_close(critic.values(phi)[:, 1], returns, rtol=1e-5, atol=1e-5)
+    # Before the first decision all draws are alike: the value is the mean return.
+    assert abs(float(critic.values(phi)[0, 0]) - float(returns.mean())) < 0.05
+
+
+# --- environment -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun", "rk4"])
+def test_environment_agrees_with_the_solvers_and_counts_calls(solver):
+    x = states(10)
+    counting = CountingDenoiser(MIXTURE)
+    environment = EndpointEnvironment(counting, x, 80.0, solver, None, 1000, REFERENCE)
+    grids = [BASELINES[name](4, 80.0, 0.002, 1.0) for name in ("gaussian", "edm", "arctan")]
+    index = torch.tensor([7, 2, 3, 5])
+    spent = environment.calls
+    outcome = environment.run(torch.tensor(np.stack(grids)), index)
+    assert environment.calls - spent == 3 * 4 * (nfe(solver, 4) - 1)  # the first call is known
+    end = reference_solution(MIXTURE, x, 80.0, **REFERENCE).end[index]
+    for grid, error in zip(grids, outcome.errors, strict=True):
+        direct = solve(MIXTURE, x[index], Schedule(tuple(grid)), solver)
+        expected = (direct - end).square().mean()
+        torch.testing.assert_close(error, expected, rtol=1e-9, atol=0)
+    torch.testing.assert_close(outcome.rewards, -outcome.errors.log())
+
+
+def test_batching_does_not_change_numbers_and_network_rows_are_bounded():
+    rows = []
+
+    class Watching(CountingDenoiser):
+        def __call__(self, x, sigma, class_labels=None):
+            rows.append(len(x))
+            assert sigma.ndim == 0 or sigma.shape == (len(x),)
+            return super().__call__(x, sigma, class_labels)
+
+    grids = torch.tensor(np.stack([gaussian(4, 80.0, 0.002, c) for c in (0.5, 1.0, 2.0)]))
+    index = torch.arange(6)
+    along = torch.ones(6, 1, dtype=torch.float64)
+    outcomes = []
+    for limit in (1000, 7):
+        environment = EndpointEnvironment(
+            Watching(MIXTURE), states(8), 80.0, "heun", None, limit, REFERENCE
+        )
+        outcomes.append(environment.run(grids, index, along, features=True))
+    assert max(rows) == 18 and max(rows[-6:]) <= 7
+    for name in ("errors", "deviation", "alignment"):
+        a, b = (getattr(outcome, name) for outcome in outcomes)
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    assert outcomes[0].deviation.shape == (3, 2)
+    # Many states, errors alone: split as well.
+    narrow = EndpointEnvironment(Watching(MIXTURE), states(8), 80.0, "heun", None, 4, REFERENCE)
+    rows.clear()
+    torch.testing.assert_close(narrow.run(grids, index).errors, outcomes[0].errors)
+    assert max(rows) <= 4
+
+
+def test_deviation_is_measured_on_the_exact_flow():
+    target = Gaussian(0.5, dim=3)
+    x = states(6, 10.0, (3,))
+    environment = EndpointEnvironment(target, x, 10.0, "euler", None, 1000, REFERENCE)
+    sigmas = torch.tensor([[10.0, 4.0, 1.0, 0.0]], dtype=torch.float64)
+    along = torch.ones(6, 3, dtype=torch.float64)
+    outcome = environment.run(sigmas, torch.arange(6), along, features=True)
+    ratio = 1 + (4.0 - 10.0) * 10.0 / (0.25 + 100.0)  # one Euler step of x' = sigma x / (c^2 + s^2)
+    off = x * ratio - target.flow(x, 10.0, 4.0)
+    expected = off.square().mean().log()
+    torch.testing.assert_close(outcome.deviation[0, 0], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(outcome.alignment[0, 0], off.mean(), rtol=1e-3, atol=1e-4)
+
+
+def test_an_exploding_draw_keeps_a_finite_reward():
+    class Explosive(GaussianMixture):
+        def __call__(self, x, sigma, class_labels=None):
+            value = super().__call__(x, sigma, class_labels)
+            bad = ((sigma < 0.5) & (sigma > 0.1)).reshape(-1, 1)
+            return torch.where(bad, value * float("inf"), value)
+
+    model = Explosive([1.0], [[0.0]], [1.0])
+    environment = EndpointEnvironment(
+        model, states(4), 80.0, "heun", None, 100, REFERENCE | {"steps": 2}
+    )
+    sigmas = torch.tensor([[80.0, 0.3, 0.0], [80.0, 1.0, 0.0]], dtype=torch.float64)
+    outcome = environment.run(sigmas, torch.arange(4))
+    assert float(outcome.errors[0]) == LARGEST_ERROR
+    assert torch.isfinite(outcome.rewards).all() and float(outcome.errors[1]) < 1e3
+
+
+# --- learning ----------------------------------------------------------------------------------
+
+
+def test_one_decision_finds_the_optimum_of_a_gaussian():
+    # Gaussian data, Euler, K = 2: error(s) is an explicit function of the one interior level.
+    c, T = 0.5, 80.0
+    target = Gaussian(c)
+
+    def factor(s):
+        first = 1 + (s - T) * T / (c**2 + T**2)
+        return first * (1 - s * s / (c**2 + s**2)) - c / math.sqrt(c**2 + T**2)
+
+    grid = np.geomspace(0.05, 20, 200_001)
+    best = np.abs([factor(s) for s in grid]).min() * T
+    config = EndpointConfig(iterations=60, draws=16, points=64, start_points=64, trials=1)
+    result = train_endpoint(
+        target, states(64), states(64, seed=1), T, 0.002, "euler", [2], config, progress=False
+    )
+    report = result.report["budgets"]["2"]
+    learned = abs(factor(result.schedule(2).sigmas[1])) * T
+    assert report["improved"] and report["rmse_learned"] < report["rmse_start"]
+    # The Gaussian's K = 2 error can vanish; the reference is good to 1e-5 and the start is 0.04 off.
+    assert learned < best + 2e-3
+
+
+@pytest.mark.parametrize(("solver", "K"), [("heun", 5), ("rk4", 3)])
+def test_learned_schedule_beats_every_baseline_on_fresh_noise(solver, K):
+    config = EndpointConfig(iterations=40, draws=32, points=96, trials=2, start_points=512)
+    result = train_endpoint(
+        MIXTURE,
+        states(1024, seed=1),
+        states(512, seed=2),
+        80.0,
+        0.002,
+        solver,
+        [K],
+        config,
+        progress=False,
+    )
+    x = states(2000, seed=3)
+    end = reference_solution(MIXTURE, x, 80.0, check=0).end
+
+    def rmse(sigmas):
+        return float(
+            (solve(MIXTURE, x, Schedule(tuple(sigmas)), solver) - end).pow(2).mean().sqrt()
+        )
+
+    learned = rmse(result.schedule(K).sigmas)
+    others = {n: rmse(f(K, 80.0, 0.002, MIXTURE.sigma_data)) for n, f in BASELINES.items()}
+    assert learned < min(others.values())
+
+
+def test_start_is_kept_and_said_so_when_learning_does_not_help():
+    # One tiny update from a start that is optimal for the only states there are to judge by.
+    result = quick_train([2], settings={"iterations": 1, "step_size": 1e-12, "trials": 1})
+    report = result.report["budgets"]["2"]
+    assert report["verdict"] in ("improved", "not improved over its start")
+    assert report["rmse_learned"] <= report["rmse_start"]
+    assert report["rmse_learned"] == pytest.approx(report["rmse_start"], rel=1e-9)
+
+
+def test_budget_of_network_evaluations_is_kept_and_counted():
+    counted = []
+
+    class Rows(CountingDenoiser):
+        def __call__(self, x, sigma, class_labels=None):
+            counted.append(len(x))
+            return super().__call__(x, sigma, class_labels)
+
+    result = quick_train([3, 8], Rows(MIXTURE), {"evaluations": 20_000, "iterations": 60})
+    assert sum(counted) == result.report["nfe_spent"]
+    small, large = (result.report["budgets"][str(K)] for K in (3, 8))
+    assert large["iterations"] < small["iterations"] <= 60
+    assert large["points"] == 16 or large["iterations"] * large["points"] < 60 * 16
+
+
+def test_one_step_needs_no_learning():
+    result = quick_train([1])
+    assert result.schedule(1).sigmas == (80.0, 0.0)
+    assert result.report["budgets"]["1"]["improved"] is False
+
+
+def test_given_densities_and_transfer_are_starts():
+    result = quick_train(
+        [2, 3], settings={"starts": []}, densities={"mine": lambda s: 1 / (s**2 + 0.3)}
+    )
+    assert set(result.report["budgets"]["2"]["start_errors"]) == {"mine"}
+    assert set(result.report["budgets"]["3"]["start_errors"]) == {"mine", "learned_2"}
+
+
+def test_class_labels_reach_the_model():
+    seen = []
+
+    class Labelled(CountingDenoiser):
+        def __call__(self, x, sigma, class_labels=None):
+            assert class_labels.shape == (len(x), 2)
+            seen.append(float(class_labels[:, 0].mean()))
+            return super().__call__(x, sigma, None)
+
+    labels = [torch.eye(2, dtype=torch.float64)[torch.arange(n) % 2] for n in (64, 48)]
+    quick_train([3], Labelled(MIXTURE), class_labels=tuple(labels))
+    assert 0.3 < np.mean(seen) < 0.7
+
+
+# --- persistence -------------------------------------------------------------------------------
+
+
+def strip(value):
+    """A report without its times."""
+    if isinstance(value, dict):
+        return {k: strip(v) for k, v in value.items() if k != "seconds"}
+    return value
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [3, 8, 17, 25])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, after):
+    whole = quick_train(metrics_path=tmp_path / "whole.jsonl")
+    calls = []
+    original = endpoint_reward.MetricsLog.write
+
+    def write(self, values):
+        if len(calls) == after:
+            raise Killed
+        calls.append(0)
+        original(self, values)
+
+    paths = {"metrics_path": tmp_path / "m.jsonl", "checkpoint_path": tmp_path / "c.safetensors"}
+    with monkeypatch.context() as patch:
+        patch.setattr(endpoint_reward.MetricsLog, "write", write)
+        with pytest.raises(Killed):
+            quick_train(**paths)
+    resumed = quick_train(**paths)
+    for K in (2, 3):
+        assert resumed.schedule(K).sigmas == whole.schedule(K).sigmas
+    assert strip(resumed.report) == strip(whole.report)
+    lines = [
+        [strip(json.loads(line)) for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("m.jsonl", "whole.jsonl")
+    ]
+    assert lines[0] == lines[1]
+    assert all(math.isfinite(line["reward"]) for line in lines[0])
+    again = quick_train(**paths)  # a finished run is only read
+    assert again.schedule(3).sigmas == whole.schedule(3).sigmas
+
+
+def test_a_checkpoint_of_other_settings_is_not_used_and_a_damaged_one_refused(tmp_path):
+    path = tmp_path / "c.safetensors"
+    quick_train([2], settings={"seed": 5}, checkpoint_path=path)
+    fresh = quick_train([2])
+    assert quick_train([2], checkpoint_path=path).schedule(2).sigmas == fresh.schedule(2).sigmas
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ArtRLError, match=r"c\.safetensors"):
+        quick_train([2], checkpoint_path=path)
+
+
+def test_seeds_decide_the_numbers():
+    a, b = quick_train([3]), quick_train([3])
+    assert a.schedule(3).sigmas == b.schedule(3).sigmas
+    c = quick_train([3], settings={"seed": 1})
+    assert c.schedule(3).sigmas != a.schedule(3).sigmas
+
+
+def test_result_file_round_trip_and_damage(tmp_path):
+    result = quick_train()
+    result.save(tmp_path / "r.safetensors")
+    loaded = load_endpoint_result(tmp_path / "r")
+    for K in (2, 3):
+        assert loaded.schedule(K) == result.schedule(K)
+        assert dict(loaded.schedule(K).provenance) == dict(result.schedule(K).provenance)
+    provenance = loaded.schedule(3).provenance
+    assert provenance["method"] == "art_rl_endpoint" and provenance["solver"] == "heun"
+    assert provenance["model_digest"] == MIXTURE.digest and provenance["budget"] == 3
+    assert provenance["details"]["nfe_spent"] > 0
+    loaded.schedule(3).save(tmp_path / "s.json")
+    assert Schedule.load(tmp_path / "s.json") == result.schedule(3)
+    with pytest.raises(ArtRLError, match="K = 7"):
+        loaded.schedule(7)
+    (tmp_path / "r.json").write_text((tmp_path / "r.json").read_text().replace("heun", "rk4"))
+    head = json.loads((tmp_path / "r.json").read_text())
+    head["tensors_sha256"] = "0" * 64
+    (tmp_path / "r.json").write_text(json.dumps(head))
+    with pytest.raises(ArtRLError, match="does not belong"):
+        load_endpoint_result(tmp_path / "r")
+    with pytest.raises(ArtRLError, match="no such file"):
+        load_endpoint_result(tmp_path / "absent")
+
+
+# --- bad input ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"iteration": 3}, "unknown endpoint setting 'iteration'"),
+        ({"iterations": 0}, "iterations .* at least 1"),
+        ({"draws": 5}, "draws must be even"),
+        ({"batch_rows": 100}, "batch_rows must be at least points"),
+        ({"noise_start": 0.0}, "noise_start must be positive"),
+        ({"noise_end": 0.9}, "noise_end must not exceed"),
+        ({"trace": 1.5}, "trace"),
+        ({"critic_memory": 1.0}, "critic_memory"),
+        ({"starts": ["edmm"]}, "edmm"),
+        ({"starts": "edm"}, "list"),
+        ({"reference_solver": "rk5"}, "rk5"),
+        ({"damping": float("nan")}, "damping"),
+        ({"seed": True}, "seed"),
+        ({"transfer": 1}, "transfer"),
+    ],
+)
+def test_bad_settings(settings, words):
+    with pytest.raises(ArtRLError, match=words):
+        EndpointConfig.from_dict(settings)
+
+
+def test_settings_round_trip():
+    config = EndpointConfig.from_dict({"draws": 32, "starts": ["edm"]})
+    assert EndpointConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.digest != EndpointConfig().digest
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"budgets": []}, "budgets"),
+        ({"budgets": [0]}, "at least 1"),
+        ({"solver": "rk5"}, "rk5"),
+        ({"x_train": states(8, shape=(2,))}, "x_train"),
+        ({"x_valid": states(8) * float("nan")}, "x_valid must be finite"),
+        ({"sigma_min": 0.0}, "sigma_min"),
+        ({"sigma_min": 90.0}, "sigma_min"),
+        ({"class_labels": states(8)}, "pair"),
+        ({"class_labels": (states(8), states(3))}, "x_valid must have 8 rows"),
+        ({"config": EndpointConfig(starts=())}, "nothing to start from"),
+    ],
+)
+def test_bad_arguments(change, words):
+    arguments = {
+        "denoiser": MIXTURE,
+        "x_train": states(8),
+        "x_valid": states(8),
+        "sigma_max": 80.0,
+        "sigma_min": 0.002,
+        "solver": "euler",
+        "budgets": [2],
+        "config": EndpointConfig(),
+        "progress": False,
+    }
+    with pytest.raises(ArtRLError, match=words):
+        train_endpoint(**arguments | change)

@@ -1,0 +1,156 @@
+"""Tables: arithmetic of means, ties and blocks; CSV exactness; what must be refused."""
+
+import math
+
+import pytest
+
+from art_rl.errors import ArtRLError
+from art_rl.files import read_json
+from art_rl.registry import METHODS, method
+from art_rl.report.tables import (
+    build_table,
+    number,
+    paper_block,
+    read_rows,
+    table_rows,
+    to_latex,
+    to_markdown,
+    write_rows,
+)
+
+
+def cell(name, K, block, w2, converged=True):
+    return {
+        "model": "m",
+        "method": name,
+        "solver": "euler",
+        "K": K,
+        "nfe": K,
+        "block": block,
+        "w2": w2,
+        "rmse": 2 * w2,
+        "converged": converged,
+    }
+
+
+@pytest.fixture
+def rows():
+    # gaussian is best; edm is tied with it (paired excess 0.01, 0.01, -0.02: mean 0 <= sd);
+    # uniform is worse in every block.
+    values = {
+        "uniform": [0.50, 0.52, 0.54],
+        "edm": [0.31, 0.33, 0.32],
+        "gaussian": [0.30, 0.32, 0.34],
+    }
+    values["edm"] = [0.311, 0.331, 0.321]
+    return [cell(name, 5, b, value) for name, run in values.items() for b, value in enumerate(run)]
+
+
+def test_mean_sd_best_and_paired_tie(rows):
+    table = build_table(rows, "m", "euler", "w2", ["uniform", "edm", "gaussian"], [5])
+    gaussian, edm, uniform = (table.entries[m, 5] for m in ("gaussian", "edm", "uniform"))
+    assert gaussian.best and not edm.best and not uniform.best
+    assert math.isclose(gaussian.mean, 0.32, rel_tol=1e-12)
+    assert math.isclose(gaussian.sd, 0.02, rel_tol=1e-12)
+    # The excess of edm over gaussian is 0.011, 0.011, -0.019: mean 0.001, sd 0.0173.
+    assert edm.tied
+    # The excess of uniform is 0.2 in every block: never a tie, although the sd of its runs is 0.02.
+    assert not uniform.tied and not gaussian.tied
+
+
+def test_one_block_has_no_ties(rows):
+    single = [row for row in rows if row["block"] == 0]
+    table = build_table(single, "m", "euler", "w2", ["uniform", "edm", "gaussian"], [5])
+    assert not any(entry.tied for entry in table.entries.values())
+    assert "±" not in to_markdown(table).split("\n- ")[0]
+
+
+def test_bold_tie_marks_and_paper_block_apart(rows):
+    paper = {"source": "P", "note": "n", "budgets": [5], "rows": {"EDM": [0.319]}}
+    table = build_table(
+        rows, "m", "euler", "w2", ["uniform", "edm", "gaussian"], [5], {"floor": 0.01}, paper
+    )
+    text = to_markdown(table)
+    ours, theirs = text.split("**P**")
+    assert "| Gaussian | **0.320** ± 0.020 |" in ours
+    assert "| EDM (rho = 7) | 0.321 ± 0.010 ≈ |" in ours
+    assert "0.319" in theirs and "0.319" not in ours
+    tex = to_latex(table)
+    assert tex.index(r"\textbf{0.320}") < tex.index(r"\emph{P (n)}") < tex.index("0.319")
+    assert r"EDM ($\rho = 7$)" in tex
+    sources = [row["source"] for row in table_rows(table)]
+    assert sources == ["ours"] * 3 + ["floor", "paper"]
+
+
+def test_not_converged_is_flagged(rows):
+    for row in rows:
+        row["converged"] = row["method"] != "edm"
+    table = build_table(rows, "m", "euler", "w2", ["uniform", "edm", "gaussian"], [5])
+    assert "‡" in to_markdown(table) and "not converged" in to_markdown(table)
+    assert r"\ddagger" in to_latex(table)
+    for row in rows:
+        row["converged"] = True
+    table = build_table(rows, "m", "euler", "w2", ["uniform", "edm", "gaussian"], [5])
+    assert "‡" not in to_markdown(table)
+
+
+def test_missing_cell_uneven_blocks_and_nan_are_refused(rows):
+    with pytest.raises(ArtRLError, match="no cell for m, euler, arctan, K = 5"):
+        build_table(rows, "m", "euler", "w2", ["edm", "arctan"], [5])
+    with pytest.raises(ArtRLError, match="seed blocks"):
+        build_table(rows[:-1], "m", "euler", "w2", ["edm", "gaussian"], [5])
+    rows[0]["w2"] = math.nan
+    with pytest.raises(ArtRLError, match="w2 of m, euler, uniform, K = 5"):
+        build_table(rows, "m", "euler", "w2", ["uniform"], [5])
+
+
+def test_csv_is_exact(tmp_path, rows):
+    rows[0]["w2"] = 0.1 + 0.2
+    write_rows(tmp_path / "rows.csv", rows)
+    assert read_rows(tmp_path / "rows.csv") == rows
+    with pytest.raises(ArtRLError, match="no such file"):
+        read_rows(tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.32, "0.320"),
+        (38.53, "38.5"),
+        (0.00949, "0.00949"),
+        (123.4, "123"),
+        (0.0, "0"),
+        (1e-8, "1.00e-08"),
+    ],
+)
+def test_number(value, text):
+    assert number(value) == text
+
+
+def test_paper_block_only_for_its_metric():
+    numbers = {
+        "source": "2607.02137, as transcribed",
+        "tables": {
+            "table_1": {"data": "1-D", "metric": "Wasserstein-2", "K": [2], "rows": {"EDM": [0.6]}}
+        },
+    }
+    assert paper_block(numbers, "table_1", "w2")["budgets"] == [2]
+    assert paper_block(numbers, "table_1", "rmse") is None
+    with pytest.raises(ArtRLError, match="no paper table 'table_9'"):
+        paper_block(numbers, "table_9", "w2")
+
+
+def test_shipped_paper_table_1():
+    import art_rl
+
+    path = art_rl.__path__[0] + "/report/paper_tables.json"
+    block = paper_block(read_json(path), "table_1", "w2")
+    assert block["rows"]["ART-RL"] == [0.345, 0.149, 0.079, 0.042, 0.02, 0.013]
+
+
+def test_methods_know_their_solvers():
+    assert METHODS["edm"].schedule_solver("heun") == "any"
+    assert METHODS["endpoint"].schedule_solver("heun") == "heun"
+    assert not METHODS["quadrature_order"].runs_with("euler")
+    with pytest.raises(ArtRLError, match="unknown method 'emd'; known: uniform"):
+        method("emd")

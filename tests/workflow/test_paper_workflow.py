@@ -1,0 +1,520 @@
+"""Official checkpoints through the workflow: one run end to end without the internet, the plan, faults.
+
+The run serves self-made files in the official layouts (paper_mirror.py) from a local web server.
+"""
+
+import functools
+import http.server
+import json
+import os
+import runpy
+import subprocess
+import sys
+import threading
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from paper_mirror import make_mirror, random_state
+from PIL import Image
+from snapshot_writer import write_snapshot
+
+from art_rl.denoisers.edm import load_network
+from art_rl.errors import ArtRLError
+from art_rl.files import read_json, read_npz, write_json
+from art_rl.flow.seeds import to_uint8
+from art_rl.metrics.features import Features, inception_features
+from art_rl.metrics.frechet import (
+    Moments,
+    frechet_between,
+    frechet_distance,
+    load_reference,
+)
+from art_rl.report.tables import read_rows
+from art_rl.sampling.experiment import build_experiment, fast_network
+from art_rl.sampling.image_cells import measure_cells
+from art_rl.sampling.png import PngShard, png_path, write_png
+from art_rl.sampling.shards import sample_batches
+from art_rl.schedules.schedule import Schedule
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path("results/paper_smoke")
+FIGURES = RESULTS / "figures/paper_smoke"
+
+
+# One run of everything.
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory):
+    """Address of a local web server with the self-made files."""
+    folder = make_mirror(tmp_path_factory.mktemp("mirror"))
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def snakemake(folder, mirror, *arguments, **changes):
+    """Run the smoke configuration with ``changes`` (merged in from a second file)."""
+    more = folder / "more.yaml"
+    more.write_text(json.dumps({"mirror": mirror, **changes}))
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--quiet", "rules"),
+            *("--snakefile", str(ROOT / "workflow/Snakefile")),
+            *("--configfile", str(ROOT / "config/paper_smoke.yaml"), str(more)),
+        ],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=3000,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(mirror, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("paper")
+    done = snakemake(folder, mirror)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return folder
+
+
+def test_tables_stand_beside_the_paper(finished):
+    numbers = read_json(ROOT / "src/art_rl/report/paper_tables.json")["tables"]
+    cells = read_rows(finished / RESULTS / "tiny/cells/heun.csv")
+    rows = {
+        (r["method"], r["K"]): r for r in read_rows(finished / FIGURES / "table2_beside_paper.csv")
+    }
+    assert {key[0] for key in rows} == {"dpm", "edm", "quadrature", "art_rl_paper"}
+    for label, method in (("DPM", "dpm"), ("EDM", "edm"), ("ART-RL", "art_rl_paper")):
+        for K, theirs in zip(
+            numbers["table_2"]["K"], numbers["table_2"]["rows"][label], strict=True
+        ):
+            if K not in (2, 3):
+                continue
+            runs = [c["fid"] for c in cells if (c["method"], c["K"]) == (method, K)]
+            row = rows[method, K]
+            assert len(runs) == 2 and row["blocks"] == 2 and row["nfe"] == 2 * K - 1
+            assert row["min"] == min(runs) and row["paper"] == theirs
+            assert row["mean"] == pytest.approx(np.mean(runs))
+            assert row["sd"] == pytest.approx(np.std(runs, ddof=1))
+            assert row["difference"] == pytest.approx(min(runs) - theirs)
+    assert "paper" not in rows["quadrature", 2]
+    # Tables 5 and 6 name the paper's ART-RL beside the schedules carried over.
+    five = {r["method"]: r for r in read_rows(finished / FIGURES / "table5_beside_paper.csv")}
+    assert five["transfer_budget"]["paper"] == 33.73 and five["edm"]["paper"] == 85.8
+    six = {r["method"]: r for r in read_rows(finished / FIGURES / "table6_beside_paper.csv")}
+    assert six["transfer_data"]["paper"] == 243.48
+    assert "FID (Inception)" in (finished / FIGURES / "table2_fid.md").read_text()
+    for name in (
+        "table3_beside_paper.tex",
+        "tiny_learning.pdf",
+        "tiny_theta.pdf",
+        "other_fid_nfe.png",
+    ):
+        assert (finished / FIGURES / name).stat().st_size > 500, name
+    notebook = json.loads((finished / RESULTS / "notebooks/04_edm_checkpoint.ipynb").read_text())
+    assert any(cell.get("outputs") for cell in notebook["cells"])
+
+
+def test_a_cell_is_the_fid_of_its_seeds(finished):
+    """One cell computed by hand: snapshot -> network -> samples -> features -> distance."""
+    folder = finished / RESULTS / "tiny"
+    denoiser = load_network(folder / "network.safetensors", folder / "network.json")
+    assert denoiser.label_dim == 10 and denoiser.shape == (3, 32, 32)
+    schedule = Schedule.load(folder / "schedules/edm/any/K3.json")
+    resources = finished / RESULTS / "resources"
+    features = inception_features(resources / "inception/tiny-inception.pth")
+    images = [to_uint8(x) for _, x in sample_batches(denoiser, schedule, "heun", [2, 3], 2)]
+    a = Moments.of(features(torch.cat(images)).numpy()).mean_and_covariance()
+    exact = frechet_distance(*a, *load_reference(resources / "fid_refs/tiny.npz"))
+    rows = read_rows(folder / "cells/heun.csv")
+    (row,) = [r for r in rows if (r["method"], r["K"], r["block"]) == ("edm", 3, 1)]
+    # 1e-6: two ways to the trace of the root, see Target.
+    assert row["samples"] == 2 and row["fid"] == pytest.approx(exact, rel=1e-6)
+    previews = read_npz(folder / "cells/heun_previews.npz")
+    assert previews["edm_K3"].shape == (2, 3, 32, 32) and previews["edm_K3"].dtype == np.uint8
+
+
+def test_shards_are_merged_and_schedules_carried_over(finished):
+    folder = finished / RESULTS
+    rows = read_rows(folder / "other/cells/heun.csv")
+    assert {row["samples"] for row in rows} == {3}
+    seeds = [read_json(path)["seeds"] for path in sorted(folder.glob("other/shards/heun/*.json"))]
+    assert seeds == [[0, 1], [2, 2]]
+    # sampling.png: every cell's images, whatever the shard; the preview holds the first ones.
+    previews = read_npz(folder / "other/cells/heun_previews.npz")
+    images = folder / "other/png/heun/edm_K2"
+    assert {path.name for path in images.rglob("*.png")} == {f"{seed:06d}.png" for seed in range(3)}
+    for seed, image in enumerate(previews["edm_K2"]):
+        with Image.open(png_path(images, seed)) as file:
+            assert np.array_equal(np.asarray(file).transpose(2, 0, 1), image)
+    learned = Schedule.load(folder / "tiny/schedules/art_rl_paper/any/K2.json")
+    carried = Schedule.load(folder / "other/schedules/transfer_data/heun/K2.json")
+    assert carried.sigmas == learned.sigmas and carried.provenance["method"] == "transfer_data"
+    resampled = Schedule.load(folder / "tiny/schedules/transfer_budget/heun/K4.json")
+    source = Schedule.load(folder / "tiny/schedules/art_rl_paper/any/K3.json")
+    assert resampled.sigmas == source.resample(4).sigmas
+
+
+def test_files_are_locked_and_nothing_reruns(finished, mirror):
+    lock = read_json(finished / RESULTS / "resources/assets.lock.json")
+    assert set(lock) == {"tiny-cond", "tiny-uncond", "tiny-reference", "tiny-inception"}
+    facts = read_json(finished / RESULTS / "tiny/network.json")
+    assert facts["source"]["sha256"] == lock["tiny-cond"]["sha256"]
+    again = snakemake(finished, mirror, "--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_wrong_digest_is_one_line_and_leaves_no_file(mirror, tmp_path):
+    wrong = {"tiny-cond": {"group": "edm", "file": "tiny-cond.pkl", "sha256": "0" * 64}}
+    target = RESULTS / "resources/edm/tiny-cond.pkl"
+    done = snakemake(tmp_path, mirror, str(target), assets=wrong)
+    lines = [x for x in (done.stdout + done.stderr).splitlines() if x.startswith("art_rl: ")]
+    assert done.returncode == 1 and len(lines) == 1
+    assert lines[0].startswith(
+        "art_rl: fetch_asset: asset tiny-cond: no source gave the right file"
+    )
+    assert "expected " + "0" * 64 in lines[0]
+    assert [path.name for path in target.parent.parent.rglob("tiny*")] == []
+
+
+def test_too_small_a_disk_stops_the_run_before_it_starts(mirror, tmp_path):
+    large = {"tiny-cond": {"group": "edm", "file": "tiny-cond.pkl", "size": 10**15}}
+    done = snakemake(tmp_path, mirror, str(RESULTS / "resources/edm/tiny-cond.pkl"), assets=large)
+    lines = [x for x in (done.stdout + done.stderr).splitlines() if x.startswith("art_rl: ")]
+    assert done.returncode == 1 and len(lines) == 1 and "GiB of disk space" in lines[0]
+    assert not (tmp_path / "results").exists()
+
+
+# Rules with bad input, called directly.
+
+
+def rule(name):
+    """main() of a workflow script."""
+    scripts = ROOT / "workflow/scripts"
+    rule_job = types.ModuleType("rule_job")
+    rule_job.run = lambda main, snakemake: None
+    real = runpy.run_path(str(scripts / "rule_job.py"))
+    rule_job.schedule_key = real["schedule_key"]
+    before = sys.modules.get("rule_job")
+    sys.modules["rule_job"] = rule_job
+    try:
+        return runpy.run_path(str(scripts / name), {"snakemake": None})["main"]
+    finally:
+        sys.modules.pop("rule_job")
+        if before is not None:
+            sys.modules["rule_job"] = before
+
+
+def job(**values):
+    return types.SimpleNamespace(**{k: types.SimpleNamespace(**v) for k, v in values.items()})
+
+
+def missing_key(state):
+    del state["model.map_layer0.weight"]
+
+
+def wrong_shape(state):
+    state["model.map_layer0.weight"] = state["model.map_layer0.weight"][:, :-1].contiguous()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (missing_key, "the tensor model.map_layer0.weight is missing"),
+        (wrong_shape, "model.map_layer0.weight must have shape"),
+    ],
+)
+def test_damaged_checkpoint_leaves_nothing(tmp_path, damage, message):
+    kwargs, state = random_state(0, seed=0)
+    damage(state)
+    source = write_snapshot(tmp_path / "bad.pkl", "EDMPrecond", kwargs, state)
+    out = {"weights": tmp_path / "out/net.safetensors", "facts": tmp_path / "out/net.json"}
+    with pytest.raises(ArtRLError, match=message) as error:
+        rule("checkpoint_convert.py")(job(input={"snapshot": source}, output=out))
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def cells_job(tmp_path, images=3, dim=4, reference_dim=4):
+    """A job of checkpoint_cells on one cell of ``images`` images with random features."""
+    rng = np.random.default_rng(0)
+    schedule = Schedule((80.0, 1.0, 0.0), {"method": "edm"})
+    path = tmp_path / "schedules/edm/any/K2.json"
+    schedule.save(path)
+    features = rng.standard_normal((images, dim))
+    position = iter(range(0, images, images))
+
+    def extract(x):
+        return torch.from_numpy(features[next(position) :][: len(x)])
+
+    kwargs, state = random_state(0, seed=0)
+    snapshot = write_snapshot(tmp_path / "a.pkl", "EDMPrecond", kwargs, state)
+    out = {"weights": tmp_path / "network.safetensors", "facts": tmp_path / "network.json"}
+    rule("checkpoint_convert.py")(job(input={"snapshot": snapshot}, output=out))
+    shard = tmp_path / "block0_0.json"
+    cells = measure_cells(
+        fast_network(out["weights"], "cpu", {}),
+        {("edm", 2): schedule},
+        "euler",
+        range(images),
+        Features("fake", dim, "0", extract, torch.device("cpu")),
+        images,
+        folder=shard.with_suffix(".cells"),
+        progress=False,
+    )
+    names = [[method, K, path.name] for (method, K), path, _ in cells]
+    write_json(shard, {"seeds": [0, images - 1], "inception": "0", "cells": names})
+    other = Moments.of(rng.standard_normal((20, reference_dim)))
+    mu, sigma = other.mean_and_covariance()
+    np.savez(tmp_path / "reference.npz", mu=mu, sigma=sigma)
+    sampling = {"seed_blocks": 1}
+    result = job(
+        input={
+            "parts": [str(shard)],
+            "schedules": [str(path)],
+            "facts": out["facts"],
+            "reference": tmp_path / "reference.npz",
+        },
+        output={
+            "cells": tmp_path / "out/cells.csv",
+            "provenance": tmp_path / "out/cells.json",
+            "previews": tmp_path / "out/previews.npz",
+        },
+        params={"model": {"sampling": sampling}},
+        wildcards={"model": "m", "solver": "euler"},
+    )
+    result.threads = 1
+    return result, Moments.of(features), other
+
+
+def test_cells_of_a_shard(tmp_path):
+    work, ours, other = cells_job(tmp_path)
+    rule("checkpoint_cells.py")(work)
+    (row,) = read_rows(work.output.cells)
+    assert row["fid"] == pytest.approx(frechet_between(ours, other), rel=1e-6) and row["nfe"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reference_dim": 5}, "the reference has feature size 5, the images 4"),
+        ({"images": 1}, "needs at least 2 images, got 1"),
+    ],
+)
+def test_cells_with_bad_input_leave_nothing(tmp_path, change, message):
+    work, *_ = cells_job(tmp_path, **change)
+    with pytest.raises(ArtRLError, match=message):
+        rule("checkpoint_cells.py")(work)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lost_cell_says_what_to_do(tmp_path):
+    work, *_ = cells_job(tmp_path)
+    next((tmp_path / "block0_0.cells").iterdir()).unlink()
+    with pytest.raises(
+        ArtRLError, match=r"no such file; delete .*block0_0.json to sample it again"
+    ):
+        rule("checkpoint_cells.py")(work)
+
+
+# References.
+
+
+@pytest.mark.parametrize("size", [2047, 4])
+def test_reference_of_another_size_is_refused(tmp_path, size):
+    np.savez(tmp_path / "bad.npz", mu=np.zeros(size), sigma=np.eye(size))
+    work = job(
+        input={"reference": tmp_path / "bad.npz"}, output={"facts": tmp_path / "out/reference.json"}
+    )
+    with pytest.raises(ArtRLError, match=f"feature size {size}, Inception's features have 2048"):
+        rule("checkpoint_reference.py")(work)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_reference_stops_before_sampling(finished, mirror, tmp_path):
+    bad = tmp_path / "mirror"
+    for path in (finished / RESULTS / "resources").glob("*/*"):
+        (bad / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (bad / path.parent.name / path.name).symlink_to(path)
+    reference = bad / "fid_refs/tiny.npz"
+    reference.unlink()
+    np.savez(reference, mu=np.zeros(64), sigma=np.eye(64))
+    cells = str(RESULTS / "other/cells/heun.csv")
+    tables = {"table6": {"methods": ["edm"]}}
+    done = snakemake(tmp_path, str(bad), cells, tables=tables)
+    lines = [x for x in (done.stdout + done.stderr).splitlines() if x.startswith("art_rl: ")]
+    assert done.returncode == 1 and len(lines) == 1, done.stdout + done.stderr
+    assert "check_reference" in lines[0] and "feature size 64" in lines[0]
+    assert not (tmp_path / RESULTS / "other/shards").exists()
+
+
+# Images as PNG files.
+
+
+def test_png_files_are_the_images(tmp_path):
+    rng = np.random.default_rng(0)
+    for shape in ((3, 5, 7), (1, 4, 4)):
+        image = rng.integers(0, 256, shape, dtype=np.uint8)
+        path = tmp_path / "a.png"
+        write_png(path, image)
+        with Image.open(path) as file:
+            assert file.mode == {1: "L", 3: "RGB"}[shape[0]]
+            pixels = np.asarray(file).reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
+        assert np.array_equal(pixels, image)
+    with pytest.raises(ArtRLError, match=r"uint8 \(1 or 3, H, W\)"):
+        write_png(path, np.zeros((2, 4, 4), np.uint8))
+    assert png_path("x", 51234) == Path("x/051000/051234.png")
+
+
+def sample_job(tmp_path, weights, png, batch=2):
+    """A job of checkpoint_sample: three seeds from 999 on, two cells."""
+    schedules = []
+    for name, levels in (("edm", (80.0, 1.0, 0.0)), ("dpm", (80.0, 3.0, 0.0))):
+        path = tmp_path / f"schedules/{name}/any/K2.json"
+        Schedule(levels, {"method": name}).save(path)
+        schedules.append(str(path))
+    sampling = {"samples": 333, "shard": 3, "batch": batch, "device": "cpu", "png": png}
+    result = job(
+        input={"network": weights, "schedules": schedules, "numerics": [], "inception": weights},
+        output={"parts": tmp_path / "tiny/shards/euler/block3_0.json"},
+        params={"model": {"sampling": sampling, "sigma_max": 80.0}, "preview": 0},
+        wildcards={"solver": "euler", "block": "3", "shard": "0"},
+    )
+    result.threads = 1
+    return result
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """main() of checkpoint_sample with cheap features; the numbers of images each call was given."""
+    calls = []
+
+    def extract(x):
+        calls.append(len(x))
+        return x.flatten(1)[:, :4].float()
+
+    features = Features("fake", 4, "0", extract, torch.device("cpu"))
+    main = rule("checkpoint_sample.py")
+    monkeypatch.setitem(main.__globals__, "inception_features", lambda *_: features)
+    return main, calls
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_png_export_of_a_shard(tmp_path, converted, sampled):
+    main, calls = sampled
+    main(sample_job(tmp_path, converted, png=False))
+    assert sum(calls) == 6 and not (tmp_path / "tiny/png").exists()
+    parts = files_of(tmp_path / "tiny/shards")
+    # Asked for later: sampled again, the cells stay the same files.
+    main(sample_job(tmp_path, converted, png=True))
+    assert sum(calls) == 12 and files_of(tmp_path / "tiny/shards") == parts
+    folder = tmp_path / "tiny/png/euler/edm_K2"
+    assert files_of(folder) == {"000000/000999.png", "001000/001000.png", "001000/001001.png"}
+    schedule = Schedule.load(tmp_path / "schedules/edm/any/K2.json")
+    denoiser = fast_network(converted, "cpu", {})
+    (_, a), (_, b) = sample_batches(denoiser, schedule, "euler", [999, 1000, 1001], 2)
+    for seed, image in zip((999, 1000, 1001), to_uint8(torch.cat([a, b])), strict=True):
+        with Image.open(png_path(folder, seed)) as file:
+            assert np.array_equal(np.asarray(file).transpose(2, 0, 1), image.numpy())
+    # Once more: nothing is sampled, nothing left over.
+    main(sample_job(tmp_path, converted, png=True))
+    assert sum(calls) == 12
+    assert sorted(
+        path.name for path in (tmp_path / "tiny/png/euler").iterdir() if path.is_dir()
+    ) == [
+        "dpm_K2",
+        "edm_K2",
+    ]
+
+
+def test_png_export_resumes_after_a_kill(tmp_path, converted, sampled, monkeypatch):
+    main, calls = sampled
+
+    def killed(self, name):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PngShard, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            main(sample_job(tmp_path, converted, png=True))
+    folder = tmp_path / "tiny/png/euler/edm_K2"
+    assert not folder.exists() and sum(calls) == 3  # no image of an unfinished shard in its place
+    main(sample_job(tmp_path, converted, png=True))
+    assert len(files_of(folder)) == 3 and sum(calls) == 9
+    # Another schedule under the same name replaces the images, and the first one does again.
+    before = png_path(folder, 999).read_bytes()
+    for levels in ((80.0, 20.0, 0.0), (80.0, 1.0, 0.0)):
+        work = sample_job(tmp_path, converted, png=True)
+        Schedule(levels, {"method": "edm"}).save(work.input.schedules[0])
+        main(work)
+        assert (png_path(folder, 999).read_bytes() == before) == (levels[1] == 1.0)
+    assert sum(calls) == 15
+
+
+# Experiments.
+
+
+@pytest.fixture
+def converted(tmp_path):
+    kwargs, state = random_state(10, seed=0)
+    source = write_snapshot(tmp_path / "a.pkl", "EDMPrecond", kwargs, state)
+    out = {"weights": tmp_path / "network.safetensors", "facts": tmp_path / "network.json"}
+    rule("checkpoint_convert.py")(job(input={"snapshot": source}, output=out))
+    return out["weights"]
+
+
+EDM = {"kind": "edm", "sigma_min": 0.002, "sigma_max": 80.0, "sampling": {"device": "cpu"}}
+
+
+def test_experiment_of_a_checkpoint(converted):
+    experiment = build_experiment("m", EDM, converted)
+    x, labels = experiment.draw(50, seed=3), experiment.labels(50, seed=3)
+    assert x.shape == (50, 3, 32, 32) and x.dtype == torch.float64
+    assert (
+        labels.shape == (50, 10)
+        and (labels.sum(1) == 1).all()
+        and len(set(labels.argmax(1).tolist())) > 5
+    )
+    assert torch.equal(labels, experiment.labels(50, seed=3))
+    assert torch.equal(
+        fast_network(converted, "cpu", {})(x[:2], torch.tensor(1.0)),
+        experiment.denoiser(x[:2], torch.tensor(1.0)),
+    )
+    with pytest.raises(ArtRLError, match="class index must be in"):
+        next(
+            sample_batches(
+                experiment.denoiser, Schedule((80.0, 0.0)), "euler", [0], 1, class_index=10
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("speed", "tf32"), [({}, False), ({"dtype": "float32"}, False), ({"dtype": "float16"}, True)]
+)
+def test_float32_means_no_tf32_either(converted, monkeypatch, speed, tf32):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not tf32)
+    fast_network(converted, "cpu", speed)
+    assert torch.backends.cudnn.allow_tf32 == tf32
+
+
+def test_experiment_without_file_or_gpu(converted):
+    with pytest.raises(ArtRLError, match="its converted file is needed"):
+        build_experiment("m", EDM)
+    if not torch.cuda.is_available():
+        with pytest.raises(ArtRLError, match="torch sees no GPU"):
+            fast_network(converted, "cuda", {})
