@@ -5,6 +5,7 @@
 # make paper  the paper's tables on the official checkpoints (GPU); make paper-dry prints the plan
 # make test   the tests
 # make lint   style of Python, Snakemake and the workflow
+# make lock   constraints.txt from pyproject.toml (UPGRADE=1: newest versions)
 # make check-numbers   rerun from scratch in results/check and compare with the committed tables
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run mnist mnist-gpu digits_full test lint report check-numbers unlock clean paper paper-dry
+.PHONY: run mnist mnist-gpu digits_full test lint lock report check-numbers unlock clean paper paper-dry
 
 run: $(READY)
 	snakemake --cores $(CORES)
@@ -38,7 +39,7 @@ paper-dry: $(READY)  # anywhere: no GPU, no download
 	snakemake --dry-run --quiet rules --configfile config/paper.yaml
 
 test: $(READY)
-	pytest
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	ruff check .
@@ -58,6 +59,13 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,notebooks,dev]'
 	touch $@
+
+LOCK := build/lock
+lock:  # versions stay as they are where pyproject.toml allows; UPGRADE=1 takes the newest
+	rm -rf $(LOCK) && $(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/python -m pip install --quiet $(if $(UPGRADE),'torch==2.13.0',-c constraints.txt) '.[workflow,notebooks,dev]'
+	{ sed -n '/^#/p' constraints.txt; $(LOCK)/bin/python -m pip freeze --exclude art_rl | sed 's/+cpu$$//'; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt && rm -rf $(LOCK)
 
 unlock: $(READY)  # after a kill -9 or a power cut
 	snakemake --unlock

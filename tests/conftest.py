@@ -30,3 +30,8 @@ def test_data():
         return path
 
     return find
+
+
+def pytest_collection_modifyitems(items):
+    """Whole workflow runs first: on several cores the long files must not be the last to start."""
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
