@@ -26,7 +26,16 @@ FLOORS = [
     {"report"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_TORCH = {"errors", "files", "checks", "registry", "records", "schedules", "settings", "report"}
+WITHOUT_TORCH = {
+    "errors",
+    "files",
+    "checks",
+    "registry",
+    "records",
+    "schedules",
+    "settings",
+    "report",
+}
 ROOT_MODULES = {"__init__", "errors", "files", "checks", "registry", "records"}
 LONGEST = 430
 
