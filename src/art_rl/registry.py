@@ -58,6 +58,7 @@ METHODS: dict[str, Method] = {
         Method("cosine", "Cosine", HAND_MADE),
         Method("gaussian", "Gaussian", HAND_MADE),
         Method("quadrature", "ART closed form", CLOSED_FORM),
+        Method("quadrature_steps", "ART optimum, K steps", CLOSED_FORM),
         Method("quadrature_order", "ART closed form, order p", CLOSED_FORM, ("heun", "rk4")),
         Method("propagated", "ART propagated", CLOSED_FORM),
         Method("endpoint", "Endpoint (convex)", CLOSED_FORM, _ALL, 1e-4),

@@ -46,12 +46,12 @@ rule measure_profile:
 
 
 rule closed_form_schedules:
-    """ART closed form, its order-p and propagated variants at every budget (rows of Table 1)."""
+    """ART closed form, its K-step, order-p and propagated variants at every budget (rows of Table 1)."""
     input:
         profile="<results>/{model}/profile.npz",
         code=modules("closed_form_schedules.py"),
     output:
-        paths_of(["quadrature", "propagated"], "any"),
+        paths_of(["quadrature", "quadrature_steps", "propagated"], "any"),
         paths_of(["quadrature_order"], "heun"),
         paths_of(["quadrature_order"], "rk4"),
         clock="<results>/{model}/closed_form_clock.csv",

@@ -7,23 +7,28 @@ from art_rl.flow.solvers import ORDERS
 from art_rl.report.tables import write_rows
 from art_rl.schedules.closed_form import quadrature_schedule
 from art_rl.schedules.profile import Profile
+from art_rl.schedules.steps import steps_schedules
 
 CLOCK_STEPS = 512
 
 
 def main(snakemake):
     profile = Profile.load(snakemake.input.profile)
-    for path in snakemake.output:
-        if path == snakemake.output.clock:
+    keys = {path: schedule_key(path) for path in snakemake.output if path != snakemake.output.clock}
+    model = snakemake.wildcards.model
+    budgets = [K for method, _, K in keys.values() if method == "quadrature_steps"]
+    steps = steps_schedules(profile, budgets, model=model)
+    for path, (method, solver, K) in keys.items():
+        if method == "quadrature_steps":
+            steps[K].save(path)
             continue
-        method, solver, K = schedule_key(path)
         order = ORDERS[solver] if method == "quadrature_order" else 1
         quadrature_schedule(
             profile,
             K,
             order=order,
             propagated=method == "propagated",
-            model=snakemake.wildcards.model,
+            model=model,
         ).save(path)
     # The optimal clock's speed, on a grid fine enough to draw.
     levels = quadrature_schedule(profile, CLOCK_STEPS).numpy()

@@ -71,6 +71,7 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
     "cosine": ("#b8a000", ":", ">"),
     "gaussian": ("#cc79a7", "-", "D"),
     "quadrature": ("#56b4e9", "-", "v"),
+    "quadrature_steps": ("#56b4e9", "-.", "d"),
     "quadrature_order": ("#56b4e9", "--", "v"),
     "propagated": ("#0072b2", "-", "P"),
     "endpoint": ("#009e73", "-", "X"),

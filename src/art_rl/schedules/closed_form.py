@@ -83,7 +83,7 @@ def _interpolate(levels: np.ndarray, values: np.ndarray) -> Callable[[np.ndarray
     return evaluate
 
 
-def _check_trust(profile: Profile, trust: Trust) -> tuple[float, float] | None:
+def check_trust(profile: Profile, trust: Trust) -> tuple[float, float] | None:
     if trust is None:
         return None
     if isinstance(trust, str):
@@ -127,7 +127,7 @@ def node_density(
         raise ArtRLError(f"order must be one of {sorted(profile.mean)}, got {order!r}")
     levels = profile.levels
     values = profile.mean[order] if mean is None else mean
-    limits = _check_trust(profile, trust)
+    limits = check_trust(profile, trust)
     inside = np.ones(len(levels), bool)
     if limits is not None:
         inside = (levels >= limits[0]) & (levels <= limits[1])
@@ -171,7 +171,7 @@ def quadrature_schedule(
     """
     density = node_density(profile, order, propagated, trust, smooth)
     sigmas = grid_from_density(density, check_budget(K), profile.sigma_max)
-    limits = _check_trust(profile, trust)
+    limits = check_trust(profile, trust)
     provenance = {
         "method": "propagated"
         if propagated
