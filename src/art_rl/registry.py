@@ -1,4 +1,4 @@
-"""The methods every table compares: one row each, in the order of the tables.
+"""The solvers and the methods every table compares: one row each, in the order of the tables.
 
 The ids name files (results/<model>/schedules/<id>/...), config entries and CSV rows; the labels are
 what a reader sees.  Adding a method is one entry here plus the rule that writes its schedules.
@@ -13,6 +13,52 @@ HAND_MADE = "Hand-made"
 CLOSED_FORM = "Closed form"
 LEARNED = "ART-RL"
 TRANSFER = "ART-RL carried over"
+
+
+EULER = "euler"  # the last step, to sigma = 0, is an Euler step: it ends at D(x; sigma_{K-1})
+OWN = "own"  # the solver's own formula takes the last step to sigma = 0
+
+
+@dataclass(frozen=True)
+class Solver:
+    """One solver of the probability-flow ODE; `art_rl.flow.solvers` holds its step.
+
+    Attributes:
+        id: name in files and in the configuration.
+        label: name in tables and figures.
+        order: order of accuracy between two levels above 0, as measured on exact models
+            (docs/solvers.md); it is not always the number in the published name.
+        stages: network calls of one step.
+        memory: evaluations of earlier steps that a step uses; 0 for single-step solvers.
+        last_step: EULER or OWN, how the step to sigma = 0 is taken.
+        colour, marker: look in figures that compare solvers.
+    """
+
+    id: str
+    label: str
+    order: int
+    stages: int
+    memory: int
+    last_step: str
+    colour: str
+    marker: str
+
+
+SOLVERS: dict[str, Solver] = {
+    solver.id: solver
+    for solver in (
+        Solver("euler", "Euler", 1, 1, 0, EULER, "#7a7a7a", "o"),
+        Solver("heun", "Heun", 2, 2, 0, EULER, "#000000", "s"),
+        Solver("rk4", "RK4", 4, 4, 0, EULER, "#b8a000", "^"),
+    )
+}
+
+ORDERS = {solver.id: solver.order for solver in SOLVERS.values()}
+STAGES = {solver.id: solver.stages for solver in SOLVERS.values()}
+# Solvers whose step depends on nothing but where it starts: local errors, step doubling.
+SINGLE_STEP = tuple(solver.id for solver in SOLVERS.values() if solver.memory == 0)
+_ALL = tuple(SOLVERS)
+_HIGHER = tuple(solver for solver, order in ORDERS.items() if order > 1)
 
 
 @dataclass(frozen=True)
@@ -44,8 +90,6 @@ class Method:
         return self.solvers is None or solver in self.solvers
 
 
-_ALL = ("euler", "heun", "rk4")
-
 METHODS: dict[str, Method] = {
     method.id: method
     for method in (
@@ -59,9 +103,9 @@ METHODS: dict[str, Method] = {
         Method("gaussian", "Gaussian", HAND_MADE),
         Method("quadrature", "ART closed form", CLOSED_FORM),
         Method("quadrature_steps", "ART optimum, K steps", CLOSED_FORM),
-        Method("quadrature_order", "ART closed form, order p", CLOSED_FORM, ("heun", "rk4")),
+        Method("quadrature_order", "ART closed form, order p", CLOSED_FORM, _HIGHER),
         Method("propagated", "ART propagated", CLOSED_FORM),
-        Method("endpoint", "Endpoint (convex)", CLOSED_FORM, _ALL, 1e-4),
+        Method("endpoint", "Endpoint (convex)", CLOSED_FORM, SINGLE_STEP, 1e-4),
         Method("art_rl_paper", "ART-RL (paper's form)", LEARNED, None, 5e-2),
         Method("art_rl_feedback", "ART-RL (feedback)", LEARNED, None, 2e-2),
         Method("art_rl_endpoint", "ART-RL (endpoint reward)", LEARNED, _ALL, 5e-2),
@@ -78,18 +122,23 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
-# Solvers: orders of accuracy and network calls of one step (`art_rl.flow.solvers` holds the steps).
-ORDERS = {"euler": 1, "heun": 2, "rk4": 4}
-STAGES = {"euler": 1, "heun": 2, "rk4": 4}
-
-
 def check_solver(solver: str) -> str:
     """Return ``solver`` if it is known, else raise ArtRLError."""
-    if solver not in STAGES:
-        raise ArtRLError(f"unknown solver {solver!r}; known: {', '.join(STAGES)}")
+    if solver not in SOLVERS:
+        raise ArtRLError(f"unknown solver {solver!r}; known: {', '.join(SOLVERS)}")
+    return solver
+
+
+def check_single_step(solver: str) -> str:
+    """Return ``solver`` if its step needs no memory of earlier ones, else raise ArtRLError."""
+    if check_solver(solver) not in SINGLE_STEP:
+        raise ArtRLError(
+            f"this needs a single-step solver ({', '.join(SINGLE_STEP)}), got {solver!r}, whose steps "
+            "depend on the ones before"
+        )
     return solver
 
 
 def nfe(solver: str, K: int) -> int:
-    """Network calls of K steps: K, 2K - 1, 4K - 3 (the last step is Euler)."""
+    """Network calls of K steps, the last one of one call: K for one call a step, 2K - 1 Heun, 4K - 3 RK4."""
     return STAGES[check_solver(solver)] * (check_budget(K) - 1) + 1

@@ -90,7 +90,9 @@ def test_provenance(gaussian_profile):
         (4, False, "quadrature_order", "rk4"),
         (1, True, "propagated", "any"),
     ):
-        schedule = quadrature_schedule(gaussian_profile, 4, order, propagated, model="g")
+        schedule = quadrature_schedule(
+            gaussian_profile, 4, order, propagated, model="g", solver=solver
+        )
         held = schedule.provenance
         assert (held["method"], held["solver"], held["budget"]) == (method, solver, 4)
         assert held["model_digest"] == Gaussian(C, dim=3).digest and held["model"] == "g"

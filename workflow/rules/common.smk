@@ -15,7 +15,7 @@ sys.path.insert(0, str(SOURCE))
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.experiments.machine import check_machine
-from art_rl.registry import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, method
+from art_rl.registry import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, SOLVERS, method
 from art_rl.experiments.plan import make_plan
 from art_rl.settings.experiment import check_experiment_settings, methods_of_table, wanted_cells
 
@@ -54,7 +54,7 @@ wildcard_constraints:
     name=config["name"],
     model="|".join(MODELS),
     method="|".join(METHODS),
-    solver="any|euler|heun|rk4",
+    solver="|".join(["any", *SOLVERS]),
     K=r"\d+",
     seed=r"\d+",
     learner="|".join(LEARNERS) or "none",

@@ -57,10 +57,12 @@ def checkpoint_threads(wildcards):
 
 def checkpoint_modules():
     """Modules that decide what a checkpoint's samples and their features are."""
-    names = "flow/solvers flow/seeds sampling/shards denoisers/base metrics/features"
+    names = "flow/seeds sampling/shards denoisers/base metrics/features"
     names += " metrics/frechet metrics/fidelity_compat"
     paths = [SOURCE / f"art_rl/{name}.py" for name in names.split()]
-    return [from_cwd(path) for path in paths + sorted(SOURCE.glob("art_rl/denoisers/edm/*.py"))]
+    for package in ("denoisers/edm", "flow/solvers"):
+        paths += sorted(SOURCE.glob(f"art_rl/{package}/*.py"))
+    return [from_cwd(path) for path in paths]
 
 
 def checkpoint_pattern():

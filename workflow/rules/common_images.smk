@@ -21,9 +21,11 @@ def models_of_kind(kind):
 
 def sampling_modules():
     """Modules that decide what a network's samples and their features are."""
-    names = "flow/solvers flow/seeds sampling/shards schedules/schedule denoisers/unet denoisers/base"
+    names = "flow/seeds sampling/shards schedules/schedule denoisers/unet denoisers/base"
     names += " metrics/features metrics/lenet metrics/frechet"
-    return [from_cwd(SOURCE / f"art_rl/{name}.py") for name in names.split()]
+    paths = [SOURCE / f"art_rl/{name}.py" for name in names.split()]
+    paths += sorted(SOURCE.glob("art_rl/flow/solvers/*.py"))
+    return [from_cwd(path) for path in paths]
 
 
 def shard_files(pattern, blocks=None):

@@ -52,8 +52,7 @@ rule closed_form_schedules:
         code=modules("closed_form_schedules.py"),
     output:
         paths_of(["quadrature", "quadrature_steps", "propagated"], "any"),
-        paths_of(["quadrature_order"], "heun"),
-        paths_of(["quadrature_order"], "rk4"),
+        [paths_of(["quadrature_order"], solver) for solver in all_solvers()],
         clock="<results>/{model}/closed_form_clock.csv",
     log:
         "<logs>/{model}/closed_form_schedules.log",
@@ -88,7 +87,7 @@ rule error_moments:
 
 
 # A rule per solver, so that a model's moments are measured for the solvers of its own tables only.
-for solver in all_solvers():
+for solver in filter(method("endpoint").runs_with, all_solvers()):
 
     rule:
         name:

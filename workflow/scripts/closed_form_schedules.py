@@ -29,6 +29,7 @@ def main(snakemake):
             order=order,
             propagated=method == "propagated",
             model=model,
+            solver=solver,
         ).save(path)
     # The optimal clock's speed, on a grid fine enough to draw.
     levels = quadrature_schedule(profile, CLOCK_STEPS).numpy()

@@ -21,7 +21,7 @@ from art_rl.flow.trajectory import (
     perturbation_size,
     walk,
 )
-from art_rl.registry import ORDERS, check_solver
+from art_rl.registry import ORDERS, check_single_step
 from art_rl.schedules.error_moments import ErrorMoments
 
 # Scaled local errors are kept below this share of sqrt(sigma^2 + sigma_data^2), per coordinate.
@@ -54,7 +54,8 @@ def measure_error_moments(
         denoiser: the model.
         x_start: (B, *shape) states at sigma_max; 512 or more for low dimension, 64 for images.
         sigma_max, sigma_min: range, 0 < sigma_min < sigma_max.
-        solver: a key of SOLVERS.
+        solver: a single-step one.  The error of a multistep step is not h^(p+1) v(sigma): it depends on
+            the lengths of the steps before, and a run's first steps have a lower order.
         nodes: N >= 4; default 48 for exact models and 24 for networks.
         class_labels: None or one-hot (B, label_dim).
         batch_size: samples per network call; default 4096 for exact models and 256 for networks.
@@ -64,9 +65,9 @@ def measure_error_moments(
     and for rk4, else 2.  N = 24, B = 64, euler or heun: 83,000; in settings["evaluations"].
 
     Raises:
-        ArtRLError: unknown solver, bad range, sizes or states.
+        ArtRLError: a solver that is unknown or multistep, bad range, sizes or states.
     """
-    p = ORDERS[check_solver(solver)]
+    p = ORDERS[check_single_step(solver)]
     x_start = check_states(denoiser, x_start, class_labels)
     own = None if class_labels is None else class_labels[:1]
     exact = denoiser(x_start[:1], torch.tensor(sigma_max), own).dtype == torch.float64

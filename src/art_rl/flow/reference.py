@@ -21,7 +21,7 @@ from torch import Tensor
 from art_rl.checks import check_budget
 from art_rl.denoisers.base import Denoiser, drift
 from art_rl.errors import ArtRLError
-from art_rl.flow.solvers import SOLVERS, check_solver, nfe, solve
+from art_rl.flow.solvers import SOLVERS, check_single_step, nfe, solve
 from art_rl.schedules.hand_made import edm
 from art_rl.schedules.schedule import Schedule, check_sigma_range
 
@@ -115,7 +115,7 @@ def reference_solution(
         class_labels: None or one-hot (B, label_dim).
         steps: solver steps, >= 2; 64 rk4 steps cost 253 calls per state.
         sigma_min: last level above 0; for networks not below the range they were trained for.
-        solver: a key of SOLVERS; "heun" is cheaper where 1e-3 is accurate enough.
+        solver: a single-step one; "heun" is cheaper where 1e-3 is accurate enough.
         check: number of states on which step doubling is measured (3 times the calls per state);
             0 switches it off.
 
@@ -128,7 +128,7 @@ def reference_solution(
     check_sigma_range(sigma_min, sigma_max)
     if check_budget(steps) < 2:
         raise ArtRLError(f"steps of a reference solution must be at least 2, got {steps}")
-    take = SOLVERS[check_solver(solver)]
+    take = SOLVERS[check_single_step(solver)]
     schedule = Schedule(tuple(edm(steps, sigma_max, sigma_min)))
     levels = torch.tensor(schedule.sigmas, dtype=x.dtype, device=x.device)
     states, slopes = [x], []

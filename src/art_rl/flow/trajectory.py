@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
-from art_rl.flow.solvers import SOLVERS, check_solver
+from art_rl.flow.solvers import SOLVERS, check_single_step
 from art_rl.schedules.schedule import check_sigma_range
 
 
@@ -92,9 +92,10 @@ def walk(
     ``denoised``; Heun's first stage reuses it), 4M for rk4, M for euler.
 
     Raises:
-        ArtRLError: bad states or labels, unknown solver, a denoiser that returns NaN or infinity.
+        ArtRLError: bad states or labels, a solver that is unknown or multistep, a denoiser that returns NaN
+            or infinity.
     """
-    check_solver(solver)
+    check_single_step(solver)
     x = check_states(denoiser, x_start, class_labels)
     sigmas = torch.tensor(levels, dtype=torch.float64, device=x.device)
     states, denoised = [], []

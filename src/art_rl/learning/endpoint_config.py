@@ -7,7 +7,7 @@ from typing import Any
 from art_rl.checks import check_whole, is_number
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
-from art_rl.flow.solvers import SOLVERS
+from art_rl.registry import SINGLE_STEP
 
 STARTS = ("gaussian", "arctan", "cosine", "edm")
 
@@ -148,9 +148,9 @@ class EndpointConfig:
         for name in self.starts:
             if name not in STARTS:
                 raise ArtRLError(f"starts must be of {', '.join(STARTS)}, got {name!r}")
-        if self.reference_solver not in SOLVERS:
+        if self.reference_solver not in SINGLE_STEP:
             raise ArtRLError(
-                f"reference_solver must be one of {', '.join(SOLVERS)}, "
+                f"reference_solver must be one of {', '.join(SINGLE_STEP)}, "
                 f"got {self.reference_solver!r}"
             )
         if self.reference_sigma_min is not None:

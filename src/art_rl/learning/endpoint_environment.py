@@ -22,11 +22,12 @@ from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser
 from art_rl.flow.reference import Reference, reference_solution
-from art_rl.flow.solvers import SOLVERS, check_solver, euler_step, nfe
+from art_rl.flow.solvers import check_solver, nfe, run_levels
 
 # A draw that explodes gets this mean squared error (data units), which keeps the reward finite.
 LARGEST_ERROR = 1e12
 SMALLEST_ERROR = 1e-30
+SMALLEST_LEVEL = 1e-30
 
 
 @dataclass(frozen=True)
@@ -137,20 +138,18 @@ class EndpointEnvironment:
         start = self.x[index]
         x = start.repeat(N, *[1] * (start.ndim - 1))
         labels = None if self.labels is None else self.labels[index].repeat(N, 1)
-        column = (-1, *[1] * (x.ndim - 1))
-        levels = sigmas.to(x.dtype).repeat_interleave(P, 0)
         # Every draw begins with the same evaluation at sigma_max, which the reference has made.
         known = start - self.sigma_max * self.reference.slopes[0, index]
-        model = _PerRow(self.denoiser, known.repeat(N, *[1] * (start.ndim - 1)))
+        model = _FirstKnown(self.denoiser, known.repeat(N, *[1] * (start.ndim - 1)))
         deviation, alignment = [], []
         if features:
             direction = along.reshape(-1)
             direction = direction / direction.square().sum().clamp_min(SMALLEST_ERROR)
         with torch.no_grad():
-            for k in range(K):
-                take = SOLVERS[self.solver] if k < K - 1 else euler_step
-                here, there = levels[:, k].reshape(column), levels[:, k + 1].reshape(column)
-                x = take(model, x, here, there, labels)
+            # A clock that has run to its end may round to 0 before the last step.
+            levels = torch.cat([sigmas[:, :-1].clamp_min(SMALLEST_LEVEL), sigmas[:, -1:]], 1)
+            states = run_levels(model, x, levels, self.solver, labels)
+            for k, x in enumerate(states):
                 if features and k < K - 2:
                     path = reference.at(sigmas[:, k + 1].contiguous())
                     off = (x - path.reshape(x.shape)).reshape(N, -1)
@@ -174,8 +173,8 @@ def _bounded(errors: Tensor) -> Tensor:
     return errors.clamp(SMALLEST_ERROR, LARGEST_ERROR)
 
 
-class _PerRow:
-    """The denoiser with one level per row (shaped to broadcast); its first answer is known."""
+class _FirstKnown:
+    """The denoiser, its first answer known, and a count of the states it was asked for."""
 
     def __init__(self, denoiser: Denoiser, known: Tensor) -> None:
         self.denoiser, self.known = denoiser, known
@@ -186,4 +185,4 @@ class _PerRow:
             known, self.known = self.known, None
             return known
         self.rows += len(x)
-        return self.denoiser(x, sigma.reshape(-1), class_labels)
+        return self.denoiser(x, sigma, class_labels)

@@ -30,7 +30,7 @@ from matplotlib.ticker import (
 )
 
 from art_rl.files import atomic_path
-from art_rl.registry import METHODS
+from art_rl.registry import METHODS, SOLVERS
 
 Row = Mapping[str, Any]
 
@@ -83,7 +83,7 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
 }
 
 METRIC_AXES = {"w2": "Wasserstein-2 (data units)", "rmse": "endpoint RMSE (data units)"}
-SOLVER_NAMES = {"euler": "Euler", "heun": "Heun", "rk4": "RK4"}
+SOLVER_NAMES = {solver.id: solver.label for solver in SOLVERS.values()}
 # Learners drawn side by side, in order.
 LEARNER_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#8c510a")
 # Ratios above this leave their panel: schedules that far off need no reading.

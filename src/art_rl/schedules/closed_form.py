@@ -112,7 +112,7 @@ def node_density(
 
     Args:
         profile: measured |Q| and relatives.
-        order: order p of the solver, a key of profile.mean (1, 2, 4).
+        order: order p of the solver, a key of profile.mean (1, 2, ...).
         propagated: weight local errors with profile.sensitivity.
         trust: (low, high): |x^(p+1)| is used in this range only; below it is constant, above it falls
             like sigma^-(p+2), which is what Gaussian data does.  "auto": the levels networks are
@@ -161,8 +161,9 @@ def quadrature_schedule(
     trust: Trust = "auto",
     smooth: bool = True,
     model: str | None = None,
+    solver: str = "any",
 ) -> Schedule:
-    """The closed-form schedule with K steps; see `node_density` for the arguments.
+    """The closed-form schedule with K steps for ``solver``; see `node_density` for the others.
 
     Its method is "quadrature" (order 1), "quadrature_order" (order p > 1) or "propagated".
 
@@ -180,7 +181,7 @@ def quadrature_schedule(
         else "quadrature_order",
         "model_digest": profile.model_digest,
         "budget": int(K),
-        "solver": {1: "any", 2: "heun", 4: "rk4"}[order],
+        "solver": solver,
         "versions": versions(),
         "details": {
             "order": order,
