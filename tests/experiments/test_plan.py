@@ -214,7 +214,7 @@ def test_jobs_that_put_a_network_on_the_gpu_ask_for_one():
         source = (ROOT / "workflow/scripts" / script[1]).read_text() if script else ""
         if re.search(r"\b(build_experiment|fast_network)\(|, build_experiment\)", source):
             asking.add(name)
-            assert "gpu=gpus" in block, name
+            assert "gpu=products.gpus" in block, name
     assert {"hand_made_schedules", "sample_checkpoint", "measure_profile"} <= asking
 
 
@@ -224,7 +224,7 @@ def test_slurm_jobs_fit_the_plan():
     assert set(jobs) <= set(rules)
     plan = make_plan(check_experiment_settings(settings("paper"), SCHEMA))
     for name, block in rules.items():
-        if "gpu=gpus" in block or name in ("convert_checkpoint", "evaluate_checkpoint"):
+        if "gpu=products.gpus" in block or name in ("convert_checkpoint", "evaluate_checkpoint"):
             # Slurm counts 10^6 bytes a MB, Snakemake's mem_mb alike.
             assert jobs[name]["mem_mb"] * 1e6 >= plan["needs"]["memory_gib"] * 2**30, name
     # One job is one seed block of one solver, on a GPU that reaches 40 TFLOP/s.

@@ -19,8 +19,8 @@ rule fetch_asset:
     conda:
         "../../envs/cpu.yaml"
     params:
-        asset=file_asset,
-        own=own_asset,
+        asset=products.file_asset,
+        own=products.own_asset,
     script:
         "../scripts/checkpoint_fetch.py"
 
@@ -28,7 +28,7 @@ rule fetch_asset:
 rule convert_checkpoint:
     """A snapshot pickle as safetensors and JSON, read without executing anything it holds."""
     input:
-        snapshot=model_asset("checkpoint"),
+        snapshot=products.model_asset("checkpoint"),
         code=modules("checkpoint_convert.py"),
     output:
         weights="<results>/{model}/network.safetensors",
@@ -38,7 +38,7 @@ rule convert_checkpoint:
     benchmark:
         "<benchmarks>/{model}/convert_checkpoint.tsv"
     wildcard_constraints:
-        model=checkpoint_pattern(),
+        model=EDM,
     conda:
         "../../envs/cpu.yaml"
     script:
@@ -48,14 +48,14 @@ rule convert_checkpoint:
 rule check_reference:
     """An FID reference has Inception's feature size: asked before anything is sampled."""
     input:
-        reference=model_asset("reference"),
+        reference=products.model_asset("reference"),
         code=modules("checkpoint_reference.py"),
     output:
         facts="<results>/{model}/reference.json",
     log:
         "<logs>/{model}/check_reference.log",
     wildcard_constraints:
-        model=checkpoint_pattern(),
+        model=EDM,
     priority: 1
     conda:
         "../../envs/cpu.yaml"
@@ -71,9 +71,9 @@ rule sample_checkpoint:
         reference="<results>/{model}/reference.json",
         network="<results>/{model}/network.safetensors",
         facts="<results>/{model}/network.json",
-        inception=model_asset("inception"),
-        schedules=cell_schedules,
-        numerics=checkpoint_modules(),
+        inception=products.model_asset("inception"),
+        schedules=products.cell_schedules,
+        numerics=CHECKPOINT_NUMERICS,
         code=modules("checkpoint_sample.py"),
     output:
         parts="<results>/{model}/shards/{solver}/block{block}_{shard}.json",
@@ -82,12 +82,12 @@ rule sample_checkpoint:
     benchmark:
         "<benchmarks>/{model}/sample_{solver}_{block}_{shard}.tsv"
     wildcard_constraints:
-        model=checkpoint_pattern(),
+        model=EDM,
     conda:
         NUMERICS
-    threads: checkpoint_threads
+    threads: products.checkpoint_threads
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
         preview=PREVIEW,
@@ -98,10 +98,10 @@ rule sample_checkpoint:
 rule evaluate_checkpoint:
     """FID of every method, budget and seed block with one solver (Tables 2, 3, 5, 6)."""
     input:
-        parts=shard_files("<results>/{model}/shards/{solver}/block{block}_{shard}.json"),
-        schedules=cell_schedules,
+        parts=products.shards("<results>/{model}/shards/{solver}/block{block}_{shard}.json"),
+        schedules=products.cell_schedules,
         facts="<results>/{model}/network.json",
-        reference=model_asset("reference"),
+        reference=products.model_asset("reference"),
         code=modules("checkpoint_cells.py"),
     output:
         cells="<results>/{model}/cells/{solver}.csv",
@@ -112,10 +112,10 @@ rule evaluate_checkpoint:
     benchmark:
         "<benchmarks>/{model}/evaluate_{solver}.tsv"
     wildcard_constraints:
-        model=checkpoint_pattern(),
+        model=EDM,
     conda:
         "../../envs/cpu.yaml"
-    threads: checkpoint_threads
+    threads: products.checkpoint_threads
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -126,7 +126,7 @@ rule beside_paper:
     """Our FID beside the paper's: minimum over seed blocks, mean, spread, difference."""
     input:
         table="<figures>/{name}/{table}_fid.csv",
-        paper=from_cwd(ROOT / "src/art_rl/report/paper_tables.json"),
+        paper=products.from_cwd("src/art_rl/report/paper_tables.json"),
         code=modules("checkpoint_beside_paper.py"),
     output:
         csv=report(
@@ -148,27 +148,27 @@ rule beside_paper:
 
 
 # One rule per checkpoint: they differ in what there is to draw.
-for checkpoint in models_of_kind("edm"):
+for checkpoint in targets.of_kind("edm"):
 
     rule:
         name:
             f"figures_{checkpoint}"
         input:
-            cells=model_cells,
-            previews=model_previews,
-            schedules=model_schedules,
-            profile=[f"<results>/{checkpoint}/profile.npz"] * has_profile(checkpoint),
-            clocks=clock_metrics,
-            reports=clock_reports,
-            thetas=clock_thetas,
+            cells=products.cells(),
+            previews=products.cells("_previews.npz"),
+            schedules=products.model_schedules,
+            profile=[f"<results>/{checkpoint}/profile.npz"] * targets.has_profile(checkpoint),
+            clocks=products.clock_files("metrics.jsonl"),
+            reports=products.clock_files("result.json"),
+            thetas=products.clock_files("theta.csv"),
             optimum=[f"<results>/{checkpoint}/closed_form_clock.csv"]
-            * bool(used_learners(checkpoint)),
-            endpoint=endpoint_runs,
+            * bool(targets.fine_runs(checkpoint)),
+            endpoint=products.endpoint_metrics,
             code=modules("checkpoint_figures.py"),
         output:
             expand(
                 "<figures>/{{name}}/{{model}}_{kind}.{suffix}",
-                kind=checkpoint_figures(checkpoint),
+                kind=products.figure_kinds(checkpoint),
                 suffix=["pdf", "png"],
             ),
         log:

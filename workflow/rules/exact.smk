@@ -24,7 +24,7 @@ rule seed_blocks:
 rule evaluate_exact:
     """W2 and endpoint RMSE of every method, budget and seed block with one solver (Table 1)."""
     input:
-        schedules=cell_schedules,
+        schedules=products.cell_schedules,
         blocks="<results>/{model}/seed_blocks.npz",
         facts="<results>/{model}/seed_blocks.json",
         code=modules("evaluate_exact.py"),
@@ -36,7 +36,7 @@ rule evaluate_exact:
     benchmark:
         "<benchmarks>/{model}/evaluate_{solver}.tsv"
     wildcard_constraints:
-        model="|".join(models_of_kind("exact")) or "none",
+        model=EXACT,
     conda:
         "../../envs/cpu.yaml"
     params:

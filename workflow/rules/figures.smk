@@ -4,8 +4,8 @@
 rule plot_error:
     """W2 and endpoint RMSE against K for every solver (the paper's Table 1 as a picture)."""
     input:
-        cells=model_cells,
-        provenance=model_cells_provenance,
+        cells=products.cells(),
+        provenance=products.cells(".provenance.json"),
         code=modules("plot_error.py"),
     output:
         pdf="<figures>/{name}/{model}_error.pdf",
@@ -20,7 +20,7 @@ rule plot_error:
     conda:
         "../../envs/plots.yaml"
     params:
-        metrics=metrics_of_model,
+        metrics=products.model_metrics,
         methods=config["figures"]["methods"],
     script:
         "../scripts/plot_error.py"
@@ -29,7 +29,7 @@ rule plot_error:
 rule plot_schedules:
     """sigma_k against k for every method (the paper's schedule figure)."""
     input:
-        schedules=drawn_schedules,
+        schedules=products.drawn_schedules,
         code=modules("plot_schedules.py"),
     output:
         pdf="<figures>/{name}/{model}_schedules.pdf",
@@ -42,12 +42,12 @@ rule plot_schedules:
     log:
         "<logs>/figures/{name}_{model}_schedules.log",
     wildcard_constraints:
-        model="|".join(models_of_kind("exact")) or "none",
+        model=EXACT,
     conda:
         "../../envs/plots.yaml"
     params:
         model=lookup("models/{model}", within=config),
-        solver=first_solver,
+        solver=products.first_solver,
         methods=config["figures"]["methods"],
     script:
         "../scripts/plot_schedules.py"
@@ -69,7 +69,7 @@ rule plot_profile:
     log:
         "<logs>/figures/{name}_{model}_profile.log",
     wildcard_constraints:
-        model="|".join(models_of_kind("exact")) or "none",
+        model=EXACT,
     conda:
         "../../envs/plots.yaml"
     script:
@@ -79,7 +79,7 @@ rule plot_profile:
 rule plot_theta:
     """The learned clock's speed theta(t) with its 99 % band (the paper's theta figure)."""
     input:
-        clocks=first_seed_clocks,
+        clocks=products.first_clocks,
         optimum="<results>/{model}/closed_form_clock.csv",
         code=modules("plot_theta.py"),
     output:
@@ -93,11 +93,11 @@ rule plot_theta:
     log:
         "<logs>/figures/{name}_{model}_theta.log",
     wildcard_constraints:
-        model="|".join(models_of_kind("exact")) or "none",
+        model=EXACT,
     conda:
         "../../envs/plots.yaml"
     params:
-        labels=[learner_label(name) for name in fine_learners()],
+        labels=[targets.learner_label(name) for name in targets.fine_learners()],
     script:
         "../scripts/plot_theta.py"
 
@@ -105,8 +105,8 @@ rule plot_theta:
 rule plot_learning:
     """The objective while learning, against the closed-form optimum, every seed."""
     input:
-        metrics=learning_metrics,
-        reports=learning_reports,
+        metrics=products.clock_files("metrics.jsonl"),
+        reports=products.clock_files("result.json"),
         code=modules("plot_learning.py"),
     output:
         pdf="<figures>/{name}/{model}_learning.pdf",
@@ -119,10 +119,10 @@ rule plot_learning:
     log:
         "<logs>/figures/{name}_{model}_learning.log",
     wildcard_constraints:
-        model="|".join(models_of_kind("exact")) or "none",
+        model=EXACT,
     conda:
         "../../envs/plots.yaml"
     params:
-        runs=[(learner_label(name), seed) for name, seed in fine_runs()],
+        runs=products.run_labels,
     script:
         "../scripts/plot_learning.py"

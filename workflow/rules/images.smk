@@ -6,7 +6,7 @@ rule fetch_mnist:
     input:
         code=modules("images_fetch.py"),
     output:
-        mnist_files(),
+        products.mnist_files(),
     log:
         "<logs>/fetch_mnist.log",
     conda:
@@ -22,7 +22,7 @@ rule train_score_net:
 
     A killed job continues from its last checkpoint when it is started again."""
     input:
-        data=data_files,
+        data=products.data_files,
         code=modules("images_train.py"),
     output:
         weights="<results>/{model}/network.safetensors",
@@ -33,11 +33,11 @@ rule train_score_net:
     benchmark:
         "<benchmarks>/{model}/train_score_net.tsv"
     wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
+        model=IMAGE,
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -47,7 +47,7 @@ rule train_score_net:
 rule train_lenet:
     """The classifier whose penultimate layer is the feature space of LeNet-FID (Table 4)."""
     input:
-        data=data_files,
+        data=products.data_files,
         code=modules("images_features.py"),
     output:
         weights="<results>/{model}/lenet.safetensors",
@@ -61,7 +61,7 @@ rule train_lenet:
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -81,11 +81,11 @@ rule reference_endpoints:
     benchmark:
         "<benchmarks>/{model}/reference_{block}_{shard}.tsv"
     wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
+        model=IMAGE,
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -100,8 +100,8 @@ rule sample_shard:
         network="<results>/{model}/network.safetensors",
         lenet="<results>/{model}/lenet.safetensors",
         endpoints="<results>/{model}/reference/block{block}_{shard}.npz",
-        schedules=cell_schedules,
-        numerics=sampling_modules(),
+        schedules=products.cell_schedules,
+        numerics=SAMPLING_NUMERICS,
         code=modules("images_sample.py"),
     output:
         parts="<results>/{model}/shards/{solver}/block{block}_{shard}.npz",
@@ -110,11 +110,11 @@ rule sample_shard:
     benchmark:
         "<benchmarks>/{model}/sample_{solver}_{block}_{shard}.tsv"
     wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
+        model=IMAGE,
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
         preview=PREVIEW,
@@ -125,10 +125,10 @@ rule sample_shard:
 rule evaluate_images:
     """LeNet-FID and endpoint RMSE of every method, budget and seed block with one solver (Table 4)."""
     input:
-        parts=shard_files("<results>/{model}/shards/{solver}/block{block}_{shard}.npz"),
-        endpoints=shard_files("<results>/{model}/reference/block{block}_{shard}.npz"),
-        reference_facts=shard_files("<results>/{model}/reference/block{block}_{shard}.json"),
-        schedules=cell_schedules,
+        parts=products.shards("<results>/{model}/shards/{solver}/block{block}_{shard}.npz"),
+        endpoints=products.shards("<results>/{model}/reference/block{block}_{shard}.npz"),
+        reference_facts=products.shards("<results>/{model}/reference/block{block}_{shard}.json"),
+        schedules=products.cell_schedules,
         network_facts="<results>/{model}/network.json",
         lenet="<results>/{model}/lenet.safetensors",
         train="<results>/{model}/moments_train.npz",
@@ -143,7 +143,7 @@ rule evaluate_images:
     benchmark:
         "<benchmarks>/{model}/evaluate_{solver}.tsv"
     wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
+        model=IMAGE,
     conda:
         NUMERICS
     params:
@@ -156,10 +156,10 @@ rule evaluate_images:
 rule transfer_budget:
     """The learned schedule of one K, resampled to the other budgets (Table 5)."""
     input:
-        schedule=budget_source,
+        schedule=products.budget_source,
         code=modules("images_transfer.py"),
     output:
-        transfer_paths("transfer_budget"),
+        products.carried("transfer_budget"),
     log:
         "<logs>/{model}/transfer_budget_{solver}.log",
     conda:
@@ -171,10 +171,10 @@ rule transfer_budget:
 rule transfer_data:
     """Schedules learned on another data set, as they are (Table 6)."""
     input:
-        schedule=data_source,
+        schedule=products.data_source,
         code=modules("images_transfer.py"),
     output:
-        transfer_paths("transfer_data"),
+        products.carried("transfer_data"),
     log:
         "<logs>/{model}/transfer_data_{solver}.log",
     conda:
@@ -186,9 +186,9 @@ rule transfer_data:
 rule export_schedules:
     """Closed-form and learned schedules beside the figures, for use elsewhere and for Table 6."""
     input:
-        exported_schedules,
+        products.exported_sources,
     output:
-        exported_files(),
+        products.exported_files(),
     log:
         "<logs>/export_schedules.log",
     conda:
@@ -200,7 +200,7 @@ rule export_schedules:
 rule compare_methods:
     """ART-RL against every hand-made schedule at equal NFE: wins, ties, losses."""
     input:
-        cells=model_cells,
+        cells=products.cells(),
         code=modules("images_compare.py"),
     output:
         csv="<figures>/{name}/{model}_wins.csv",
@@ -208,7 +208,7 @@ rule compare_methods:
     log:
         "<logs>/{model}/{name}_compare_methods.log",
     wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
+        model=IMAGE,
     conda:
         "../../envs/plots.yaml"
     script:
@@ -222,8 +222,8 @@ rule trust_ablation:
         lenet="<results>/{model}/lenet.safetensors",
         profile="<results>/{model}/profile.npz",
         train="<results>/{model}/moments_train.npz",
-        endpoints=shard_files("<results>/{model}/reference/block{block}_{shard}.npz", blocks=1),
-        numerics=sampling_modules(),
+        endpoints=products.shards("<results>/{model}/reference/block{block}_{shard}.npz", blocks=1),
+        numerics=SAMPLING_NUMERICS,
         code=modules("images_trust.py"),
     output:
         csv="<figures>/{name}/{model}_trust.csv",
@@ -233,11 +233,11 @@ rule trust_ablation:
     benchmark:
         "<benchmarks>/{model}/{name}_trust_ablation.tsv"
     wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
+        model=IMAGE,
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -254,22 +254,22 @@ ruleorder: image_figures > plot_learning
 rule image_figures:
     """All figures of an image model: errors against NFE, schedules, samples, |Q|, learning."""
     input:
-        cells=model_cells,
-        provenance=model_cells_provenance,
-        previews=model_previews,
-        schedules=model_schedules,
+        cells=products.cells(),
+        provenance=products.cells(".provenance.json"),
+        previews=products.cells("_previews.npz"),
+        schedules=products.model_schedules,
         profile="<results>/{model}/profile.npz",
         optimum="<results>/{model}/closed_form_clock.csv",
         losses="<results>/{model}/network_losses.json",
-        clocks=clock_metrics,
-        reports=clock_reports,
-        thetas=clock_thetas,
-        endpoint=endpoint_runs,
+        clocks=products.clock_files("metrics.jsonl"),
+        reports=products.clock_files("result.json"),
+        thetas=products.clock_files("theta.csv"),
+        endpoint=products.endpoint_metrics,
         code=modules("images_figures.py"),
     output:
-        pdf=expand("<figures>/{{name}}/{{model}}_{kind}.pdf", kind=figure_kinds()),
+        pdf=expand("<figures>/{{name}}/{{model}}_{kind}.pdf", kind=IMAGE_FIGURES),
         png=report(
-            expand("<figures>/{{name}}/{{model}}_{kind}.png", kind=figure_kinds()),
+            expand("<figures>/{{name}}/{{model}}_{kind}.png", kind=IMAGE_FIGURES),
             caption="../report/image_figures.rst",
             category="Figures",
             labels={"model": "{model}", "figure": "image model"},
@@ -277,10 +277,10 @@ rule image_figures:
     log:
         "<logs>/{model}/{name}_figures.log",
     wildcard_constraints:
-        model="|".join(models_of_kind("image")) or "none",
+        model=IMAGE,
     conda:
         "../../envs/cpu.yaml"
     params:
-        budgets=figure_budgets,
+        budgets=products.figure_budgets,
     script:
         "../scripts/images_figures.py"

@@ -4,7 +4,7 @@
 rule control_table:
     """|Q| along exact trajectories on a fine lattice: the environment every learner shares."""
     input:
-        network=network_files,
+        network=products.network,
         code=modules("control_table.py"),
     output:
         table="<results>/{model}/control_table.safetensors",
@@ -15,10 +15,10 @@ rule control_table:
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
-        control=model_settings("control"),
+        control=products.block("control"),
     script:
         "../scripts/control_table.py"
 
@@ -41,7 +41,7 @@ rule learn_clock:
     conda:
         "../../envs/cpu.yaml"
     params:
-        settings=run_settings,
+        settings=products.run_settings,
     script:
         "../scripts/learn_clock.py"
 
@@ -50,7 +50,7 @@ rule learn_endpoint:
     """Schedules of every budget for one solver, learned on the measured endpoint error (Table 1)."""
     input:
         profile="<results>/{model}/profile.npz",
-        network=network_files,
+        network=products.network,
         code=modules("learn_endpoint.py"),
     output:
         tensors="<results>/{model}/learning/{learner}_{solver}/seed{seed}/result.safetensors",
@@ -62,16 +62,16 @@ rule learn_endpoint:
     benchmark:
         "<benchmarks>/{model}/learn_endpoint_{learner}_{solver}_seed{seed}.tsv"
     wildcard_constraints:
-        learner=learners("endpoint"),
+        learner=pattern(targets.of_learner_kind("endpoint")),
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
-        control=model_settings("control"),
-        settings=run_settings,
-        budgets=solver_budgets,
+        control=products.block("control"),
+        settings=products.run_settings,
+        budgets=products.endpoint_budgets,
     script:
         "../scripts/learn_endpoint.py"
 
@@ -80,8 +80,8 @@ rule train_art_rl:
     """The ART-RL schedule of one budget K: distilled from what was learned upstream, or, in the
     paper's per_budget mode, learned here on a clock of K steps (rows of Table 1)."""
     input:
-        learned=learned_upstream,
-        network=network_upstream,
+        learned=products.learned_upstream,
+        network=products.network_upstream,
         code=modules("train_art_rl.py"),
     output:
         schedule="<results>/{model}/schedules/{method}/{solver}/K{K}.json",
@@ -90,14 +90,14 @@ rule train_art_rl:
     benchmark:
         "<benchmarks>/{model}/train_{method}_{solver}_K{K}.tsv"
     wildcard_constraints:
-        method="|".join(LEARNED_METHODS),
+        method=pattern(ids(LEARNED)),
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
-        control=model_settings("control"),
-        learner=learner_settings,
+        control=products.block("control"),
+        learner=products.learner_settings,
     script:
         "../scripts/train_art_rl.py"

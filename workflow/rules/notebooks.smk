@@ -4,9 +4,9 @@
 rule execute_notebook:
     """A notebook with its outputs, from the results of this run."""
     input:
-        source=from_cwd(ROOT / "notebooks/{notebook}.py"),
-        tables=tables(),
-        schedules=every_schedule(),
+        source=products.from_cwd("notebooks/{notebook}.py"),
+        tables=products.tables(),
+        schedules=products.every_schedule(),
         code=modules("execute_notebook.py"),
     output:
         "<results>/notebooks/{notebook}.ipynb",
@@ -17,7 +17,7 @@ rule execute_notebook:
     conda:
         "../../envs/notebooks.yaml"
     params:
-        root=from_cwd(ROOT),
+        root=products.from_cwd("."),
         name=config["name"],
         paths=config.get("pathvars", {}),
     script:

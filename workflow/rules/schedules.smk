@@ -4,10 +4,10 @@
 rule hand_made_schedules:
     """Uniform, DPM, EDM, arctan, cosine, Gaussian at every budget (rows of Table 1)."""
     input:
-        network=network_files,
+        network=products.network,
         code=modules("hand_made_schedules.py"),
     output:
-        paths_of(HAND_MADE_METHODS, "any"),
+        products.schedule_patterns(ids(HAND_MADE), "any"),
     log:
         "<logs>/{model}/hand_made_schedules.log",
     benchmark:
@@ -15,7 +15,7 @@ rule hand_made_schedules:
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
     script:
@@ -25,7 +25,7 @@ rule hand_made_schedules:
 rule measure_profile:
     """|Q| and the flow's sensitivity along trajectories: the |Q| figure and all closed forms."""
     input:
-        network=network_files,
+        network=products.network,
         code=modules("measure_profile.py"),
     output:
         profile="<results>/{model}/profile.npz",
@@ -37,10 +37,10 @@ rule measure_profile:
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
-        profile=model_settings("profile"),
+        profile=products.block("profile"),
     script:
         "../scripts/measure_profile.py"
 
@@ -51,8 +51,8 @@ rule closed_form_schedules:
         profile="<results>/{model}/profile.npz",
         code=modules("closed_form_schedules.py"),
     output:
-        paths_of(["quadrature", "quadrature_steps", "propagated"], "any"),
-        [paths_of(["quadrature_order"], solver) for solver in all_solvers()],
+        products.schedule_patterns(["quadrature", "quadrature_steps", "propagated"], "any"),
+        [products.schedule_patterns(["quadrature_order"], solver) for solver in targets.solvers()],
         clock="<results>/{model}/closed_form_clock.csv",
     log:
         "<logs>/{model}/closed_form_schedules.log",
@@ -67,7 +67,7 @@ rule closed_form_schedules:
 rule error_moments:
     """Second moments of one solver's own propagated local errors: the endpoint schedules."""
     input:
-        network=network_files,
+        network=products.network,
         code=modules("error_moments.py"),
     output:
         moments="<results>/{model}/error_moments/{solver}.npz",
@@ -78,16 +78,16 @@ rule error_moments:
     conda:
         NUMERICS
     resources:
-        gpu=gpus,
+        gpu=products.gpus,
     params:
         model=lookup("models/{model}", within=config),
-        endpoint=model_settings("endpoint"),
+        endpoint=products.block("endpoint"),
     script:
         "../scripts/error_moments.py"
 
 
 # A rule per solver, so that a model's moments are measured for the solvers of its own tables only.
-for solver in filter(method("endpoint").runs_with, all_solvers()):
+for solver in filter(method("endpoint").runs_with, targets.solvers()):
 
     rule:
         name:
@@ -96,7 +96,7 @@ for solver in filter(method("endpoint").runs_with, all_solvers()):
             moments=f"<results>/{{model}}/error_moments/{solver}.npz",
             code=modules("endpoint_schedules.py"),
         output:
-            paths_of(["endpoint"], solver),
+            products.schedule_patterns(["endpoint"], solver),
         log:
             f"<logs>/{{model}}/endpoint_schedules_{solver}.log",
         benchmark:

@@ -4,9 +4,9 @@
 rule render_table:
     """Table 1 of the paper and its siblings: one model, solver and metric."""
     input:
-        cells=table_cells,
-        provenance=table_provenance,
-        paper=from_cwd(ROOT / "src/art_rl/report/paper_tables.json"),
+        cells=products.table_cells(),
+        provenance=products.table_cells(".provenance.json"),
+        paper=products.from_cwd("src/art_rl/report/paper_tables.json"),
         code=modules("render_table.py"),
     output:
         csv=report(
@@ -23,7 +23,7 @@ rule render_table:
         "../../envs/plots.yaml"
     params:
         table=lookup("tables/{table}", within=config),
-        methods=rows_of_table,
+        methods=products.table_rows,
     script:
         "../scripts/render_table.py"
 
@@ -31,7 +31,7 @@ rule render_table:
 rule objectives:
     """Learned objective against the closed form and the per-trajectory bound, every learner and seed."""
     input:
-        reports=all_reports(),
+        reports=products.all_reports(),
         code=modules("objectives.py"),
     output:
         csv=report(
@@ -48,7 +48,7 @@ rule objectives:
     conda:
         "../../envs/plots.yaml"
     params:
-        runs=all_runs(),
+        runs=targets.all_fine_runs(),
     script:
         "../scripts/objectives.py"
 
@@ -56,8 +56,8 @@ rule objectives:
 rule provenance:
     """Where every number of paper_figures/<name>/ comes from."""
     input:
-        cells=all_cells_provenance(),
-        tables=[path for path in tables() if path.endswith(".csv")],
+        cells=products.every_provenance(),
+        tables=products.tables(["csv"]),
         code=modules("provenance.py"),
     output:
         "<figures>/{name}/provenance.json",
@@ -67,6 +67,6 @@ rule provenance:
         "../../envs/plots.yaml"
     params:
         config=config,
-        root=from_cwd(ROOT),
+        root=products.from_cwd("."),
     script:
         "../scripts/provenance.py"

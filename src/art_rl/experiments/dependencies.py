@@ -1,0 +1,68 @@
+"""Which modules of the library a script's numbers depend on.
+
+As inputs of a rule they rerun it when one of them changes; Snakemake watches the script only.
+"""
+
+import ast
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# Modules that exact models do not depend on, although one loader serves all kinds of models.
+NETWORKS = ("denoisers/unet", "denoisers/edm/", "denoisers/snapshots/")
+
+
+def imported_modules(script: str | os.PathLike, source: str | os.PathLike) -> list[Path]:
+    """Every module of art_rl below the folder ``source`` that ``script`` imports, directly or through
+    others, sorted."""
+    todo, seen = [Path(script)], set()
+    while todo:
+        for path in _imports(todo.pop(), Path(source)):
+            if path not in seen:
+                seen.add(path)
+                todo.append(path)
+    return sorted(seen)
+
+
+def _imports(path: Path, source: Path) -> set[Path]:
+    """Modules of art_rl that one Python file imports, existing files only."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] != "art_rl":
+                continue
+            # Importing a.b.c runs a/__init__.py and a/b/__init__.py too.
+            for depth in range(1, len(parts) + 1):
+                stem = source.joinpath(*parts[:depth])
+                files = (stem / "__init__.py", stem.with_suffix(".py"))
+                found.update(path for path in files if path.is_file())
+    return found
+
+
+def modules(
+    script: str, root: str | os.PathLike, models: Mapping[str, Any]
+) -> Callable[[Any], list[str]]:
+    """Input function: the modules behind workflow/scripts/<script>, relative to the working directory.
+
+    Args:
+        root: folder of the repository.
+        models: of the configuration; exact ones depend on no network.
+    """
+    source = Path(root) / "src"
+    found = imported_modules(Path(root) / "workflow/scripts" / script, source)
+    paths = [os.path.relpath(path, os.getcwd()) for path in found]
+
+    def code(wildcards: Any) -> list[str]:
+        if models.get(wildcards.get("model"), {}).get("kind") != "exact":
+            return paths
+        return [path for path in paths if not any(part in path for part in NETWORKS)]
+
+    return code

@@ -1,0 +1,172 @@
+"""What a checked configuration asks for: cells, and the schedules and learners behind them.
+
+A cell is one (model, solver, method, K) of a table; every cell is measured on every seed block.
+Nothing here is a path (`art_rl.experiments.products`) and nothing imports torch.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from art_rl.registry import CLOSED_FORM, LEARNED, METHODS, method
+from art_rl.settings.experiment import methods_of_table, wanted_cells
+
+Cell = tuple[str, int]
+
+
+class Targets:
+    """Answers about the tables of one configuration.
+
+    Args:
+        settings: checked, defaults filled (`art_rl.settings.experiment.check_experiment_settings`).
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+        self.models: Mapping[str, Any] = settings["models"]
+        self.tables: Mapping[str, Any] = settings["tables"]
+        self.learners: Mapping[str, Any] = settings["learners"]
+        self.transfer: Mapping[str, Any] = settings.get("transfer", {})
+
+    def of_kind(self, *kinds: str) -> list[str]:
+        """Models of these kinds, kind by kind."""
+        return [n for kind in kinds for n, model in self.models.items() if model["kind"] == kind]
+
+    def used(self) -> list[str]:
+        """Models that tables name, in order of appearance."""
+        return list(dict.fromkeys(table["model"] for table in self.tables.values()))
+
+    def solvers(self, model: str | None = None) -> list[str]:
+        """Solvers of the tables on ``model`` (of all tables), in order of appearance."""
+        wanted = (t["solver"] for t in self.tables.values() if model in (None, t["model"]))
+        return list(dict.fromkeys(wanted))
+
+    def metrics(self, model: str) -> list[str]:
+        """Metrics of the tables on ``model``."""
+        own = (t["metrics"] for t in self.tables.values() if t["model"] == model)
+        return list(dict.fromkeys(metric for metrics in own for metric in metrics))
+
+    def methods_of(self, table: str) -> list[str]:
+        """Methods of a table that have a schedule for its solver, in the registry's order."""
+        return methods_of_table(self.settings, table)
+
+    def cells(self, model: str, solver: str | None = None) -> list[Cell]:
+        """(method, K) of every table on ``model`` with ``solver`` (with any, one solver after another)."""
+        solvers = self.solvers(model) if solver is None else [solver]
+        return [cell for name in solvers for cell in wanted_cells(self.settings, model, name)]
+
+    def methods(self, model: str | None = None) -> set[str]:
+        """Methods of the tables on ``model`` (of all tables)."""
+        models = self.used() if model is None else [model]
+        return {name for each in models for name, _ in self.cells(each)}
+
+    def budgets(self, solver: str = "any") -> list[int]:
+        """Budgets of the tables that use ``solver`` ("any": of all tables), increasing."""
+        tables = [t for t in self.tables.values() if solver in ("any", t["solver"])]
+        return sorted({K for table in tables for K in table["budgets"]})
+
+    def schedules(self, model: str) -> list[tuple[str, str, int]]:
+        """(method, solver or "any", K) of every schedule behind a model's cells, without repeats."""
+        found = {
+            (name, method(name).schedule_solver(solver), K)
+            for solver in self.solvers(model)
+            for name, K in self.cells(model, solver)
+        }
+        return sorted(found)
+
+    def carried_budgets(self, name: str) -> list[int]:
+        """Budgets at which tables ask for the carried-over row ``name``."""
+        tables = [t for table, t in self.tables.items() if name in self.methods_of(table)]
+        return sorted({K for table in tables for K in table["budgets"]})
+
+    # Learners.
+
+    def learner_of(self, name: str) -> str:
+        """The learner whose schedules are the rows of method ``name``."""
+        return next(key for key, entry in self.learners.items() if entry.get("method") == name)
+
+    def of_learner_kind(self, kind: str) -> list[str]:
+        """Learners of one kind."""
+        return [name for name, entry in self.learners.items() if entry["kind"] == kind]
+
+    def is_per_budget(self, learner: str) -> bool:
+        """Whether a learner learns each budget on its own."""
+        return self.learners[learner]["settings"].get("mode") == "per_budget"
+
+    def fine_learners(self) -> list[str]:
+        """Learners of one fine clock for every budget."""
+        return [name for name in self.of_learner_kind("clock") if not self.is_per_budget(name)]
+
+    def first_seed(self, learner: str) -> int:
+        """The seed whose result gives the schedules."""
+        return self.learners[learner]["seeds"][0]
+
+    def fine_runs(self, model: str) -> list[tuple[str, int]]:
+        """(learner, seed) of the fine clocks of a model: all of an exact one, on a network those whose
+        schedules its tables ask for."""
+        if self.models[model]["kind"] == "exact":
+            return [(n, seed) for n in self.fine_learners() for seed in self.learners[n]["seeds"]]
+        names = self.methods(model)
+        return [
+            (learner, entry["seeds"][0])
+            for learner, entry in self.learners.items()
+            if entry.get("method") in names and entry["settings"].get("mode") == "fine"
+        ]
+
+    def all_fine_runs(self) -> list[tuple[str, str, int]]:
+        """(model, learner, seed) of every fine clock, exact models first."""
+        exact = [model for model in self.used() if self.models[model]["kind"] == "exact"]
+        models = [*exact, *self.of_kind("image", "edm")]
+        return [(model, *run) for model in models for run in self.fine_runs(model)]
+
+    def learner_label(self, name: str) -> str:
+        """What a reader sees for a learner: its form and what its actor sees."""
+        settings = self.learners[name]["settings"]
+        form = {"feedback": "feedback", "paper": "paper's form"}[settings.get("form", "feedback")]
+        return f"{form}, sees " + ("t, ψ, x" if settings.get("state") == "full" else "t, ψ")
+
+    def run_settings(self, model: str, learner: str) -> dict[str, Any]:
+        """Settings of a learner on a model, the model's own values over the common ones."""
+        own = self.models[model].get("learners", {}).get(learner, {})
+        return {**self.learners[learner]["settings"], **own}
+
+    def block(self, model: str, name: str) -> dict[str, Any]:
+        """A block of settings, the model's own values over the common ones."""
+        return {**self.settings[name], **self.models[model].get(name, {})}
+
+    # What there is to draw.
+
+    def has_profile(self, model: str) -> bool:
+        """Whether a method of the model's tables is made from |Q|."""
+        names = self.methods(model)
+        return any(method(name).group == CLOSED_FORM and name != "endpoint" for name in names)
+
+    def figure_budgets(self, model: str) -> list[int]:
+        """Budgets of the error figures: those every learned method was asked for, or all."""
+        cells = self.cells(model)
+        learned = {K for name, K in cells if method(name).group == LEARNED}
+        return sorted(learned or {K for _, K in cells})
+
+    def drawn_cells(self, model: str) -> list[Cell]:
+        """(method, K) of a model's schedule figure, for its first solver."""
+        known, drawn = set(self.cells(model, self.solvers(model)[0])), self.settings["figures"]
+        return [(n, K) for n in drawn["methods"] for K in drawn["budgets"] if (n, K) in known]
+
+    def exported(self, model: str) -> list[tuple[str, str, int]]:
+        """The schedules of a network that are worth taking elsewhere: closed forms and learned ones."""
+        groups = (CLOSED_FORM, LEARNED)
+        return [each for each in self.schedules(model) if method(each[0]).group in groups]
+
+    def paper_tables(self) -> list[str]:
+        """Tables of checkpoints that have a counterpart in the paper."""
+        edm = self.of_kind("edm")
+        return [n for n, table in self.tables.items() if table["model"] in edm and "paper" in table]
+
+
+def ids(group: str) -> list[str]:
+    """Ids of the methods of a group (HAND_MADE, CLOSED_FORM, LEARNED, TRANSFER)."""
+    return [m.id for m in METHODS.values() if m.group == group]
+
+
+def pattern(names: Iterable[str]) -> str:
+    """Names as a wildcard constraint; one that matches nothing of ours if there are none."""
+    return "|".join(names) or "none"

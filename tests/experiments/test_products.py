@@ -1,0 +1,120 @@
+"""What a configuration asks for, where it lies, and which code it depends on: without Snakemake."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from art_rl.experiments.dependencies import imported_modules, modules
+from art_rl.experiments.products import Products, run_files, schedule_path
+from art_rl.experiments.targets import Targets, pattern
+from art_rl.settings.experiment import check_experiment_settings
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+
+
+def settings(name, **changes):
+    text = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+    return check_experiment_settings({**text, **changes}, SCHEMA)
+
+
+def wildcards(**values):
+    return SimpleNamespace(**values, items=values.items, get=values.get)
+
+
+def test_cells_are_what_tables_name():
+    targets = Targets(settings("smoke"))
+    assert targets.used() == ["toy"] and targets.solvers("toy") == ["euler", "heun"]
+    assert targets.metrics("toy") == ["w2", "rmse"]
+    # Heun has a table of three methods at one budget; Euler all methods but the one of order p.
+    assert targets.cells("toy", "heun") == [
+        ("edm", 4),
+        ("quadrature_order", 4),
+        ("art_rl_endpoint", 4),
+    ]
+    every = [name for name in settings("smoke")["methods"] if name != "quadrature_order"]
+    assert set(targets.cells("toy", "euler")) == {(name, K) for name in every for K in (2, 4)}
+    assert targets.budgets() == [2, 4] and targets.budgets("heun") == [4]
+    assert ("edm", "any", 4) in targets.schedules("toy")
+    assert ("art_rl_endpoint", "heun", 4) in targets.schedules("toy")
+    assert ("art_rl_endpoint", "heun", 2) not in targets.schedules("toy")
+
+
+def test_learners_of_a_configuration():
+    targets = Targets(settings("smoke"))
+    assert targets.fine_runs("toy") == [("feedback", 0), ("feedback", 1)]
+    assert targets.is_per_budget("paper") and targets.learner_of("art_rl_endpoint") == "endpoint"
+    own = Targets(settings("paper_smoke")).run_settings("tiny", "paper")
+    assert own["mode"] == "per_budget" and own["iterations"] == 3, "the model's own value counts"
+
+
+def test_paths_of_schedules_and_runs():
+    assert schedule_path("m", "edm", "heun", 5) == "<results>/m/schedules/edm/any/K5.json"
+    assert schedule_path("m", "endpoint", "rk4", 5) == "<results>/m/schedules/endpoint/rk4/K5.json"
+    assert run_files("m", "paper", 0, "a", "b")[1] == "<results>/m/learning/paper/seed0/b"
+
+
+def test_shards_are_named_in_the_order_of_seeds():
+    products = Products(settings("digits_smoke"), ROOT)  # 30 images in shards of 20, two blocks
+    files = products.shards("x/{model}/{block}_{shard}")
+    assert files(wildcards(model="digits")) == [
+        "x/digits/0_0",
+        "x/digits/0_1",
+        "x/digits/1_0",
+        "x/digits/1_1",
+    ]
+
+
+def test_carried_over_schedules_have_a_source():
+    products = Products(settings("paper_smoke"), ROOT)
+    here = wildcards(model="other", solver="heun")
+    assert products.data_source(here) == ["<results>/tiny/schedules/art_rl_paper/any/K2.json"]
+    here = wildcards(model="tiny", solver="heun")
+    assert products.budget_source(here) == "<results>/tiny/schedules/art_rl_paper/any/K3.json"
+    committed = Products(settings("mnist_smoke"), ROOT).data_source(
+        wildcards(model="mnist", solver="heun")
+    )
+    assert committed and all(Path(path).exists() for path in committed)
+
+
+def test_products_without_a_name_of_this_machine():
+    products = Products(settings("config"), ROOT)
+    paths = products.everything() + products.every_schedule()
+    assert len(set(paths)) == len(paths)
+    assert all(path.startswith("<") for path in paths)
+
+
+def test_pattern_of_nothing_matches_no_name():
+    assert pattern([]) == "none" and pattern(["a", "b"]) == "a|b"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import art_rl.files", {"__init__.py", "files.py", "errors.py"}),
+        ("from art_rl import errors", {"__init__.py", "errors.py"}),
+        ("import numpy", set()),
+    ],
+)
+def test_modules_behind_a_script(tmp_path, text, expected):
+    (tmp_path / "a.py").write_text(text)
+    found = imported_modules(tmp_path / "a.py", ROOT / "src")
+    assert {path.name for path in found} >= expected
+    assert bool(found) == bool(expected)
+
+
+def test_exact_models_depend_on_no_network():
+    code = modules("hand_made_schedules.py", ROOT, {"a": {"kind": "exact"}, "b": {"kind": "edm"}})
+    exact, network = code(wildcards(model="a")), code(wildcards(model="b"))
+    assert not any("unet" in path or "/edm/" in path for path in exact)
+    assert any("unet" in path for path in network) and set(exact) < set(network)
+
+
+def test_asking_needs_no_torch():
+    code = "import sys, art_rl.experiments.products, art_rl.experiments.dependencies\n"
+    code += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "src")
