@@ -46,7 +46,8 @@ def rewrite(weights, description, change):
 def test_round_trip(tmp_path, name):
     net, weights, description = convert(tmp_path, name)
     denoiser = load_network(weights, description)
-    assert torch.equal(denoiser(X, 0.7), net(X, 0.7))
+    labels = torch.zeros(len(X), net.label_dim) if net.label_dim else None
+    assert torch.equal(denoiser(X, 0.7, labels), net(X, 0.7))
     assert (denoiser.sigma_min, denoiser.sigma_max) == (net.sigma_min, net.sigma_max)
     assert denoiser.label_dim == net.label_dim
     assert denoiser.digest == load_network(weights, description, dtype=torch.bfloat16).digest

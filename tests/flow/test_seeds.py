@@ -82,6 +82,20 @@ def test_uint8_truncates_and_clips():
         to_uint8(torch.tensor([float("nan")]))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.int32, torch.bool])
+def test_integer_images_are_not_taken_for_floats(dtype):
+    with pytest.raises(ArtRLError, match=rf"float in \[-1, 1\], got {dtype}; pixels in 0..255"):
+        to_uint8(torch.ones(2, 1, 4, 4, dtype=dtype))
+
+
+def test_floats_in_0_to_255_are_refused_and_overshoot_is_not():
+    with pytest.raises(ArtRLError, match=r"in \[-1, 1\], got values from 0 to 255; pixels"):
+        to_uint8(torch.linspace(0, 255, 16))
+    assert to_uint8(torch.tensor([-3.0, 7.0])).tolist() == [0, 255]
+    assert to_uint8(torch.tensor([0.0, 1.5])).tolist() == [128, 255]
+    assert to_uint8(torch.zeros(0)).shape == (0,)
+
+
 @pytest.mark.parametrize(("size", "label_dim"), [((3, 32), 10), ((3, 64), 1000), ((4, 64), 1000)])
 def test_official_random_numbers(test_data, size, label_dim):
     with np.load(test_data("goldens/edm") / "rng_cpu.npz", allow_pickle=False) as golden:

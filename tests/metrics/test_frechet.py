@@ -99,7 +99,7 @@ def test_official_reference_file(tmp_path):
     mu, sigma = load_reference(tmp_path / "ref.npz")
     assert frechet_distance(mu, sigma, np.zeros(3), np.eye(3)) == pytest.approx(3.0, rel=1e-14)
     write_npz(tmp_path / "bad.npz", mu=np.ones(3), sigma=np.eye(4))
-    with pytest.raises(ArtRLError, match=r"bad\.npz: mu .* do not fit"):
+    with pytest.raises(ArtRLError, match=r"bad\.npz: sigma must have shape \(3, 3\)"):
         load_reference(tmp_path / "bad.npz")
     write_npz(tmp_path / "other.npz", x=np.ones(3))
     with pytest.raises(ArtRLError, match="n, total, outer"):
@@ -136,3 +136,61 @@ def test_damaged_moments_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ArtRLError, match="damaged or truncated"):
         Moments.load(path)
+
+
+def with_entry(value, index, entry):
+    changed = np.array(value, dtype=np.float64)
+    changed[index] = entry
+    return changed
+
+
+@pytest.mark.parametrize(
+    "arrays, phrase",
+    [
+        ({"mu": with_entry(np.ones(3), 1, np.nan)}, r"mu must be finite, 1 of 3 .* at \[1\]: nan"),
+        (
+            {"sigma": with_entry(np.eye(3), (0, 2), np.inf)},
+            r"sigma must be finite, 1 of 9 .*\[0, 2\]",
+        ),
+        ({"sigma": with_entry(np.eye(3), (0, 2), 0.5)}, "sigma must be symmetric, .* up to 0.5"),
+        ({"sigma": with_entry(np.eye(3), (1, 1), -1)}, "sigma must be positive semidef.* is -1 "),
+        ({"sigma": -np.eye(3)}, "sigma must be positive semidefinite"),
+        ({"mu": np.ones((3, 1))}, r"mu must have shape \(d,\), got \(3, 1\)"),
+        ({"mu": np.ones(0), "sigma": np.ones((0, 0))}, "mu must have shape"),
+        ({"mu": np.array(["a", "b", "c"])}, "mu must hold numbers"),
+    ],
+)
+def test_a_reference_that_is_no_gaussian_is_refused_by_file_and_key(tmp_path, arrays, phrase):
+    path = tmp_path / "ref.npz"
+    write_npz(path, **({"mu": np.ones(3), "sigma": np.eye(3)} | arrays))
+    with pytest.raises(ArtRLError, match=rf"ref\.npz: {phrase}"):
+        load_reference(path)
+
+
+@pytest.mark.parametrize(
+    "arrays, phrase",
+    [
+        ({"n": np.int64(1)}, r"n \(number of images\) of a reference must be at least 2, got 1"),
+        ({"n": np.int64(-3)}, "shapes do not fit"),
+        ({"n": np.float64(4)}, "n must be a whole number, got dtype float64"),
+        ({"n": np.int64(0)}, "n is 0, but total and outer are not"),
+        ({"n": np.int64(2)}, "the covariance of total and outer must be positive semidefinite"),
+        ({"total": np.array([np.nan, 0, 0])}, "total must be finite"),
+        ({"outer": np.full((3, 3), np.inf)}, "outer must be finite"),
+    ],
+)
+def test_moments_with_impossible_sums_are_refused_by_file_and_key(tmp_path, arrays, phrase):
+    whole = Moments.of(np.random.default_rng(0).normal(3, 1, (40, 3)))
+    sums = {"n": np.int64(whole.n), "total": whole.total, "outer": whole.outer}
+    write_npz(tmp_path / "m.npz", **(sums | arrays))
+    with pytest.raises(ArtRLError, match=rf"m\.npz: {phrase}"):
+        load_reference(tmp_path / "m.npz")
+
+
+def test_rounding_of_float32_sums_and_low_rank_are_no_fault(tmp_path):
+    features = np.random.default_rng(0).normal(size=(5, 40))  # rank 4 of 40
+    sigma = np.cov(features, rowvar=False).astype(np.float32)
+    sigma[0, 1] *= 1 + 1e-6
+    write_npz(tmp_path / "ref.npz", mu=features.mean(0).astype(np.float32), sigma=sigma)
+    mu, loaded = load_reference(tmp_path / "ref.npz")
+    assert mu.dtype == loaded.dtype == np.float64 and (loaded == sigma).all()

@@ -188,9 +188,45 @@ def test_bad_settings(options, phrase):
 def test_bad_inputs():
     with pytest.raises(ArtRLError, match="images must be"):
         train(torch.zeros(3, 1, 8, 8), TINY, settings(), 0.5, progress=False)
-    with pytest.raises(ArtRLError, match="label_dim is 0"):
+    with pytest.raises(ArtRLError, match="label_dim = 0"):
         train(images(), TINY, settings(), 0.5, torch.eye(40), progress=False)
     with pytest.raises(ArtRLError, match="images must be finite"):
         train(images() * float("nan"), TINY, settings(), 0.5, progress=False)
     with pytest.raises(ArtRLError, match=r"loss is not finite .* lower learning_rate"):
         train(images(), TINY, settings(learning_rate=1e30), 0.5, progress=False)
+
+
+CONDITIONAL = UNetConfig(shape=(1, 4, 4), channels=(8,), embedding=8, attention=False, label_dim=3)
+ONE_HOT = torch.eye(3)[torch.arange(40) % 3]
+
+
+@pytest.mark.parametrize(
+    "config, data, labels, phrase",
+    [
+        (TINY, images()[..., :3], None, r"images must be \(N, \(1, 4, 4\)\), got \(40, 1, 4, 3\)"),
+        (TINY, images()[:0], None, "N >= 1"),
+        (TINY, (images() > 0).long(), None, "images must be float .* got torch.int64"),
+        (TINY, (images() > 0) * 255.0, None, r"got values from 0 to 255; pixels in 0\.\.255"),
+        (TINY, images() / 0, None, "images must be finite"),
+        (TINY, images(), ONE_HOT, "class_labels must be None: the model is unconditional"),
+        (CONDITIONAL, images(), None, "class_labels are missing: the model has 3 classes"),
+        (CONDITIONAL, images(), ONE_HOT.long(), "float dtype, got torch.int64"),
+        (CONDITIONAL, images(), torch.arange(40) % 3, r"one-hot of shape \(40, 3\), got \(40,\)"),
+        (CONDITIONAL, images(), ONE_HOT[:39], r"one-hot of shape \(40, 3\), got \(39, 3\)"),
+        (CONDITIONAL, images(), ONE_HOT[:, :2], r"one-hot of shape \(40, 3\), got \(40, 2\)"),
+        (CONDITIONAL, images(), 2 * ONE_HOT, r"must be one-hot, row 0 is \[2\.0"),
+        (CONDITIONAL, images(), ONE_HOT.flip(1) + ONE_HOT, "must be one-hot, row 0"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_refused(config, data, labels, phrase):
+    with pytest.raises(ArtRLError, match=phrase):
+        train(data, config, settings(), 0.5, class_labels=labels, progress=False)
+
+
+def test_loss_by_sigma_refuses_a_conditional_network_without_labels():
+    model, _ = train(
+        images(), CONDITIONAL, settings(iterations=1), 0.5, class_labels=ONE_HOT, progress=False
+    )
+    with pytest.raises(ArtRLError, match="class_labels are missing"):
+        loss_by_sigma(model, images(), np.array([1.0]))
+    assert loss_by_sigma(model, images(), np.array([1.0]), ONE_HOT).shape == (1, 2)

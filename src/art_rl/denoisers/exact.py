@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from art_rl.denoisers.base import expand_sigma
+from art_rl.denoisers.checks import check_call
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 
@@ -83,6 +84,7 @@ class GaussianMixture:
         self, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None
     ) -> Tensor:
         """D(x; sigma) in x's dtype; x (B, *shape), sigma () or (B,), >= 0."""
+        check_call(x, sigma, class_labels, self.shape, 0)
         flat = x.reshape(len(x), self.dim)
         weights, means, stds = (
             value.to(x.dtype).to(x.device) for value in (self.weights, self.means, self.stds)

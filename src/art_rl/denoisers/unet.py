@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from art_rl.checks import check_whole, is_whole
 from art_rl.denoisers.base import expand_sigma
+from art_rl.denoisers.checks import check_call
 from art_rl.denoisers.weights import load_weights
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
@@ -194,7 +195,8 @@ class UNetDenoiser(nn.Module):
         config: size of the network.
         sigma_data: standard deviation of the data, > 0.
 
-    Calling takes x (B, C, H, W) in any float dtype and sigma () or (B,) > 0, computes in float32 (the
+    Calling takes x (B, C, H, W) in any float dtype, sigma () or (B,) > 0 and class_labels (B, label_dim)
+    if the network has classes, else None (`art_rl.denoisers.checks`).  It computes in float32 (the
     network itself in bfloat16 under autocast) and returns float32.
     """
 
@@ -216,6 +218,7 @@ class UNetDenoiser(nn.Module):
     def forward(
         self, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None
     ) -> Tensor:
+        check_call(x, sigma, class_labels, self.shape, self.label_dim)
         x = x.to(torch.float32)
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)
         wide = expand_sigma(sigma, x)

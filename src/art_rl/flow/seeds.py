@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from art_rl.denoisers.checks import FROM_PIXELS
 from art_rl.errors import ArtRLError
 
 
@@ -107,11 +108,29 @@ def to_uint8(x: Tensor) -> Tensor:
     Any float dtype and shape; computed in x's dtype, returned as uint8 of the same shape.
 
     Raises:
-        ArtRLError: x holds NaN (it would become an arbitrary grey).
+        ArtRLError: x holds NaN (it would become an arbitrary grey), is of an integer dtype, or is in
+            0..255 already: no value below 0, one above 2.
     """
+    if not x.is_floating_point():
+        raise ArtRLError(
+            f"images to convert to uint8 must be float in [-1, 1], got {x.dtype}; {FROM_PIXELS}"
+        )
     if torch.isnan(x).any():
         raise ArtRLError("images to convert to uint8 hold NaN: the sampler or the model diverged")
+    check_not_pixels(x)
     return (x * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def check_not_pixels(x: Tensor) -> None:
+    """ArtRLError if float images are in 0..255 instead of [-1, 1]: no value below 0, one above 2.
+
+    Samples overshoot [-1, 1], but on both sides; pixels in 0..255 are never below 0.
+    """
+    if x.numel() and x.amin() >= 0 and x.amax() > 2:
+        raise ArtRLError(
+            f"images must be in [-1, 1], got values from {float(x.amin()):g} to "
+            f"{float(x.amax()):g}; {FROM_PIXELS}"
+        )
 
 
 def _check_seeds(seeds: Sequence[int]) -> list[int]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from art_rl.errors import ArtRLError
 from art_rl.files import sha256_file
-from art_rl.flow.seeds import to_uint8
+from art_rl.flow.seeds import check_not_pixels, to_uint8
 from art_rl.metrics.fidelity_compat import import_torch_fidelity, safe_weight_loading
 from art_rl.metrics.frechet import Moments
 from art_rl.metrics.lenet import FEATURES, LeNet, load_lenet
@@ -51,7 +51,16 @@ class Features:
         return self.extract(images.to(self.device)).double().cpu()
 
     def moments(self, images: Tensor, batch_size: int = 500) -> Moments:
-        """Moments over images (N, C, H, W), uint8 or float in [-1, 1] (then converted per batch)."""
+        """Moments over images (N, C, H, W), uint8 or float in [-1, 1] (then converted per batch).
+
+        Raises:
+            ArtRLError: images of another integer dtype, or floats in 0..255 (see `to_uint8`).
+        """
+        if images.ndim != 4:
+            raise ArtRLError(f"images must be (N, C, H, W), got {tuple(images.shape)}")
+        if images.is_floating_point():
+            # All at once: a batch of black images alone is 0 in either range.
+            check_not_pixels(images)
         moments = Moments.empty(self.dim)
         for batch in images.split(batch_size):
             pixels = batch if batch.dtype == torch.uint8 else to_uint8(batch)

@@ -98,12 +98,17 @@ class Moments:
                 f"{path}: a moments file holds n, total, outer; this one {sorted(arrays)}"
             )
         n, total, outer = arrays["n"], arrays["total"], arrays["outer"]
+        if n.dtype.kind not in "iu":
+            raise ArtRLError(f"{path}: n must be a whole number, got dtype {n.dtype}")
         if total.ndim != 1 or outer.shape != (len(total), len(total)) or n.shape != () or n < 0:
             raise ArtRLError(
                 f"{path}: shapes do not fit: n {n.shape}, total {total.shape}, outer {outer.shape}"
             )
-        if not (np.isfinite(total).all() and np.isfinite(outer).all()):
-            raise ArtRLError(f"{path}: moments must be finite")
+        for key, value in (("total", total), ("outer", outer)):
+            if not np.isfinite(value).all():
+                raise ArtRLError(f"{path}: {key} must be finite")
+        if n == 0 and (total.any() or outer.any()):
+            raise ArtRLError(f"{path}: n is 0, but total and outer are not")
         return cls(int(n), total.astype(np.float64), outer.astype(np.float64))
 
 
@@ -212,12 +217,61 @@ def load_reference(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     a file of Moments.
 
     Raises:
-        ArtRLError: the file holds neither, or shapes do not fit.
+        ArtRLError: the file holds neither, or what it holds is not a mean and a covariance (see
+            `check_gaussian`); the message names the file and the key.
     """
     arrays = read_npz(path)
-    if {"mu", "sigma"} <= set(arrays):
-        mu, sigma = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
-        if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
-            raise ArtRLError(f"{path}: mu {mu.shape} and sigma {sigma.shape} do not fit together")
+    if not {"mu", "sigma"} <= set(arrays):
+        moments = Moments.load(path)
+        if moments.n < 2:
+            raise ArtRLError(
+                f"{path}: n (number of images) of a reference must be at least 2, got {moments.n}"
+            )
+        mu, sigma = moments.mean_and_covariance()
+        check_gaussian(mu, sigma, f"{path}: the mean", f"{path}: the covariance of total and outer")
         return mu, sigma
-    return Moments.load(path).mean_and_covariance()
+    for key in ("mu", "sigma"):
+        if arrays[key].dtype.kind not in "fiu":
+            raise ArtRLError(f"{path}: {key} must hold numbers, got dtype {arrays[key].dtype}")
+    mu, sigma = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
+    check_gaussian(mu, sigma, f"{path}: mu", f"{path}: sigma")
+    return mu, sigma
+
+
+# A covariance summed up in float32 is symmetric and positive semidefinite to this share of its trace.
+_COVARIANCE_TOLERANCE = 1e-4
+
+
+def check_gaussian(mu: np.ndarray, sigma: np.ndarray, mu_name: str, sigma_name: str) -> None:
+    """Refuse what is no mean and covariance; float64 (d,) and (d, d).
+
+    Raises:
+        ArtRLError: shapes do not fit, a value is not finite, sigma is not symmetric or not positive
+            semidefinite (to 1e-4 of its trace); the message starts with the name given.
+    """
+    if mu.ndim != 1 or not len(mu):
+        raise ArtRLError(f"{mu_name} must have shape (d,), got {mu.shape}")
+    if sigma.shape != (len(mu), len(mu)):
+        raise ArtRLError(
+            f"{sigma_name} must have shape {(len(mu), len(mu))} to go with mu {mu.shape}, "
+            f"got {sigma.shape}"
+        )
+    for name, value in ((mu_name, mu), (sigma_name, sigma)):
+        bad = np.argwhere(~np.isfinite(value))
+        if len(bad):
+            index = tuple(bad[0].tolist())
+            raise ArtRLError(
+                f"{name} must be finite, {len(bad)} of {value.size} entries are not, the first at "
+                f"{list(index)}: {value[index]}"
+            )
+    trace = float(np.trace(sigma))
+    slack = _COVARIANCE_TOLERANCE * abs(trace)
+    gap = float(np.abs(sigma - sigma.T).max())
+    if gap > slack:
+        raise ArtRLError(f"{sigma_name} must be symmetric, entries differ by up to {gap:g}")
+    least = float(np.linalg.eigvalsh((sigma + sigma.T) / 2)[0])
+    if least < -slack:
+        raise ArtRLError(
+            f"{sigma_name} must be positive semidefinite, its least eigenvalue is {least:g} "
+            f"(trace {trace:g})"
+        )

@@ -16,6 +16,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from art_rl.checks import check_whole, is_number
+from art_rl.denoisers.checks import check_class_indices, check_images
 from art_rl.denoisers.weights import load_weights
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
@@ -119,7 +120,13 @@ def _shifted(images: Tensor, reach: int, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def accuracy(model: LeNet, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
-    """Share of float images in [-1, 1] classified right."""
+    """Share of float images (N, 1, H, W) in [-1, 1] classified right; labels int64 (N,).
+
+    Raises:
+        ArtRLError: images or labels of another shape, dtype or range.
+    """
+    check_images(images)
+    check_class_indices(labels, len(images))
     device = next(model.parameters()).device
     right = 0
     for start in range(0, len(images), batch_size):
@@ -135,10 +142,14 @@ def train_lenet(
     device: str = "cpu",
     progress: bool = True,
 ) -> LeNet:
-    """Train on float images (N, 1, H, W) in [-1, 1] and labels int64 (N,); evaluation mode."""
+    """Train on float images (N, 1, H, W) in [-1, 1] and labels int64 (N,); evaluation mode.
+
+    Raises:
+        ArtRLError: images or labels of another shape, dtype or range.
+    """
+    check_images(images)
+    check_class_indices(labels, len(images))
     settings = (settings or LeNetSettings()).resolved(images.shape[-1])
-    if len(images) != len(labels) or len(images) == 0:
-        raise ArtRLError(f"{len(images)} images but {len(labels)} labels")
     pixels = to_uint8(images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

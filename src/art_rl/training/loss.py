@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.denoisers.checks import check_labels
 from art_rl.denoisers.unet import UNetDenoiser
 
 
@@ -65,7 +66,11 @@ def loss_by_sigma(
 
     Returns:
         float64 (M, 2): mean over images and draws, and its standard error (over images).
+
+    Raises:
+        ArtRLError: images or labels do not fit the network (`art_rl.denoisers.checks`).
     """
+    check_labels(class_labels, len(images), model.label_dim)
     device = next(model.parameters()).device
     result = np.empty((len(sigmas), 2))
     for row, level in enumerate(sigmas):

@@ -20,12 +20,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from art_rl.checks import check_whole, is_number
+from art_rl.denoisers.checks import check_images, check_labels, check_one_hot
 from art_rl.denoisers.unet import UNetConfig, UNetDenoiser, parameter_count
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
 from art_rl.training.loss import edm_loss, loss_by_sigma, stratified_sigmas
 
 __all__ = ["TrainSettings", "loss_by_sigma", "train"]
+
+# Data normalised in another way overshoots [-1, 1]; pixels in 0..255 are far above this.
+LARGEST = 8.0
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ def train(
     """Train a denoiser.
 
     Args:
-        images: (N, C, H, W) in [-1, 1].
+        images: float (N, C, H, W) in [-1, 1].
         config: size of the network; its shape must be the images'.
         settings: see TrainSettings.
         sigma_data: standard deviation of the data.
@@ -231,17 +235,15 @@ def train(
         "final_loss" = mean of the last tenth).
 
     Raises:
-        ArtRLError: shapes do not fit, images not finite, labels missing or superfluous, or the loss is
-            not finite.
+        ArtRLError: images or labels of another shape, dtype or range, labels missing or superfluous, or
+            the loss is not finite.
     """
-    if tuple(images.shape[1:]) != config.shape or len(images) == 0:
-        raise ArtRLError(f"images must be (N, {config.shape}), N >= 1; got {tuple(images.shape)}")
-    if (class_labels is not None) != (config.label_dim > 0):
-        raise ArtRLError(
-            f"class_labels must be given exactly if label_dim > 0; label_dim is {config.label_dim}"
-        )
-    if not torch.isfinite(images).all():
-        raise ArtRLError("images must be finite")
+    check_images(images, LARGEST)
+    if tuple(images.shape[1:]) != config.shape:
+        raise ArtRLError(f"images must be (N, {config.shape}), got {tuple(images.shape)}")
+    check_labels(class_labels, len(images), config.label_dim)
+    if class_labels is not None:
+        check_one_hot(class_labels)
     run_digest = digest(
         {
             "config": asdict(config),

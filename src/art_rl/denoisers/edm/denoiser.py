@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from art_rl.denoisers.checks import check_call
 from art_rl.denoisers.edm.layers import Conv2d, UNetBlock
 from art_rl.denoisers.edm.preconditioning import Preconditioned
 from art_rl.errors import ArtRLError
@@ -21,9 +22,10 @@ class EDMDenoiser:
         digest: SHA-256 of class, arguments and weights file (the compute dtype does not enter).
         net: the module.
 
-    Calling: x (B, C, H, W) of any float dtype, sigma () or (B,), class_labels None or (B, label_dim);
-    returns float32 (B, C, H, W).  The arithmetic around the network is float32, its trunk float32,
-    bfloat16 or float16 as set by ``optimise``.
+    Calling: x (B, C, H, W) of any float dtype, sigma () or (B,), class_labels (B, label_dim) if the
+    network has classes, else None (`art_rl.denoisers.checks`); returns float32 (B, C, H, W).  The
+    arithmetic around the network is float32, its trunk float32, bfloat16 or float16 as set by
+    ``optimise``.
     """
 
     def __init__(self, net: Preconditioned, digest: str) -> None:
@@ -43,17 +45,7 @@ class EDMDenoiser:
         self, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None
     ) -> Tensor:
         sigma = torch.as_tensor(sigma, device=x.device)
-        if tuple(x.shape[1:]) != self.shape:
-            raise ArtRLError(
-                f"x must be (B, {', '.join(map(str, self.shape))}), got {tuple(x.shape)}"
-            )
-        if sigma.ndim > 1 or (sigma.ndim == 1 and len(sigma) != len(x)):
-            raise ArtRLError(f"sigma must be () or ({len(x)},), got {tuple(sigma.shape)}")
-        if class_labels is not None and tuple(class_labels.shape) != (len(x), self.label_dim):
-            raise ArtRLError(
-                f"class_labels must be one-hot of shape ({len(x)}, {self.label_dim}), "
-                f"got {tuple(class_labels.shape)}; see art_rl.flow.seeds.one_hot"
-            )
+        check_call(x, sigma, class_labels, self.shape, self.label_dim)
         return self._forward(x, sigma, class_labels)
 
 
