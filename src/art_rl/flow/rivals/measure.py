@@ -1,0 +1,152 @@
+"""Statistics of a model that rival schedules need; see `art_rl.schedules.rivals.statistics`.
+
+Data x_0 are exact samples where the model has them, else the ends of the teacher's trajectories: a
+denoiser is the posterior mean of its own distribution.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from art_rl.checks import check_whole
+from art_rl.denoisers.base import CountingDenoiser, Denoiser
+from art_rl.errors import ArtRLError
+from art_rl.flow.trajectory import check_states, log_lattice, walk
+from art_rl.schedules.rivals.gits import jump_costs
+from art_rl.schedules.rivals.statistics import RivalStatistics
+
+
+def teacher_lattice(sigma_max: float, sigma_min: float, count: int) -> np.ndarray:
+    """``count`` levels of EDM's rho = 7 from sigma_max to sigma_min, ends exact (Karras et al., eq. 5)."""
+    levels = np.linspace(sigma_max ** (1 / 7), sigma_min ** (1 / 7), count) ** 7
+    levels[0], levels[-1] = sigma_max, sigma_min
+    return levels
+
+
+@torch.no_grad()
+def measure_rival_statistics(
+    denoiser: Denoiser,
+    x_start: Tensor,
+    sigma_max: float,
+    sigma_min: float,
+    *,
+    levels: int = 128,
+    teacher_levels: int = 61,
+    paths: int = 256,
+    seed: int = 0,
+    batch_size: int = 256,
+    class_labels: Tensor | None = None,
+    progress: bool = True,
+) -> RivalStatistics:
+    """Measure all of them; the noise is drawn on the CPU from ``seed``.
+
+    Args:
+        denoiser: the model.
+        x_start: (B, *shape) float64 states at sigma_max, for the teacher.
+        sigma_max, sigma_min: range in data units, 0 < sigma_min < sigma_max.
+        levels: M of the lattice.
+        teacher_levels: N of the GITS teacher (published: 61).
+        paths: noise paths of the other statistics.  Without exact samples the data are the teacher's
+            ends, each used paths / B times.
+        batch_size: paths per network call.
+        class_labels: None or one-hot (B, label_dim).
+
+    Cost: (2 N - 1) B for the teacher, paths (2 M - 1) network evaluations; counted, not computed.
+
+    Raises:
+        ArtRLError: bad states, range or sizes; a network that returns NaN or infinity.
+    """
+    for name, value, least in (
+        ("teacher_levels", teacher_levels, 3),
+        ("paths", paths, 2),
+        ("batch_size", batch_size, 1),
+    ):
+        check_whole(name, value, least)
+    lattice = log_lattice(sigma_max, sigma_min, levels)
+    x_start = check_states(denoiser, x_start, class_labels)
+    B = len(x_start)
+    teacher = teacher_lattice(sigma_max, sigma_min, teacher_levels)
+    counter = CountingDenoiser(denoiser)
+    kind = "l2" if int(np.prod(denoiser.shape)) == 1 else "dev"
+    cost, ends = np.zeros((teacher_levels, teacher_levels)), []
+    for rows in torch.arange(B).split(batch_size):
+        own = None if class_labels is None else class_labels[rows]
+        path = walk(counter, x_start[rows], teacher, own, "heun")
+        slopes = np.stack([path.slope(k).cpu().numpy() for k in range(teacher_levels)])
+        cost += len(rows) / B * jump_costs(teacher, path.states.cpu().numpy(), slopes, kind)
+        ends.append(path.end)
+    evaluations = {"jump_cost": (2 * teacher_levels - 1) * B}
+    _check_calls(counter.calls, len(ends) * (2 * teacher_levels - 1))
+    generator = torch.Generator().manual_seed(seed)
+    if hasattr(denoiser, "sample"):
+        data, labels = denoiser.sample(paths, generator).to(x_start), None
+    else:
+        turn = torch.arange(paths) % B
+        data = torch.cat(ends)[turn]
+        labels = None if class_labels is None else class_labels[turn]
+    error, change, gram = np.zeros(levels), np.zeros(levels - 1), np.zeros((levels, levels))
+    parts = torch.arange(paths).split(batch_size)
+    for rows in tqdm(parts, desc="statistics of rivals", disable=not progress, leave=False):
+        own = None if labels is None else labels[rows]
+        noise = torch.randn(levels, *data[rows].shape, generator=generator, dtype=torch.float64)
+        sums = _along_paths(denoiser, data[rows], noise.to(data), lattice, own)
+        for total, part in zip((error, change, gram), sums, strict=True):
+            total += part / paths
+    squares = np.diag(gram)
+    between = np.maximum(squares[:, None] + squares[None, :] - 2 * gram, 0.0)
+    np.fill_diagonal(between, 0.0)
+    own_data = 0 if hasattr(denoiser, "sample") else evaluations["jump_cost"]
+    evaluations |= {
+        "denoising_error": own_data + paths * levels,
+        "denoiser_change": own_data + paths * levels,
+        "score_change": own_data + paths * 2 * (levels - 1),
+    }
+    settings = {
+        "levels": levels,
+        "teacher_levels": teacher_levels,
+        "teacher_states": B,
+        "teacher_solver": "heun",
+        "jump_cost": kind,
+        "paths": paths,
+        "seed": seed,
+        "data": "exact samples" if hasattr(denoiser, "sample") else "ends of the teacher",
+    }
+    return RivalStatistics(
+        lattice, error, change, between, teacher, cost, evaluations, denoiser.digest, settings
+    )
+
+
+def _along_paths(
+    denoiser: Denoiser, x0: Tensor, noise: Tensor, lattice: np.ndarray, labels: Tensor | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums over b samples of denoising error, score change and Gram matrix, each per coordinate.
+
+    The state at level s_k is x_0 plus independent increments from the lowest level up: neighbouring
+    states belong to one path of the forward process.
+    """
+    M, size = len(lattice), x0[0].numel()
+    variance = np.diff(np.append(lattice, 0.0) ** 2) * -1
+    x = x0.clone()
+    denoised = [torch.empty(0)] * M
+    change = np.zeros(M - 1)
+    for k in reversed(range(M)):
+        x = x + float(np.sqrt(variance[k])) * noise[k]
+        low = float(lattice[k])
+        value = denoiser(x, torch.tensor(low, dtype=x.dtype, device=x.device), labels).double()
+        if not torch.isfinite(value).all():
+            raise ArtRLError(f"the denoiser returned NaN or infinity at sigma = {low:.6g}")
+        denoised[k] = value.flatten(1)
+        if k > 0:
+            high = float(lattice[k - 1])
+            above = denoiser(x, torch.tensor(high, dtype=x.dtype, device=x.device), labels)
+            difference = (value - x) / low**2 - (above.double() - x) / high**2
+            change[k - 1] = float(difference.square().sum()) / size
+    error = [float((value - x0.flatten(1)).square().sum()) / size for value in denoised]
+    stacked = torch.stack(denoised).flatten(1)
+    return np.array(error), change, (stacked @ stacked.T).cpu().numpy() / size
+
+
+def _check_calls(counted: int, expected: int) -> None:
+    if counted != expected:
+        raise ArtRLError(f"counted {counted} network calls of the teacher, expected {expected}")

@@ -1,0 +1,1 @@
+"""Schedules of other methods, from their published definitions: the rows ART-RL is compared with."""

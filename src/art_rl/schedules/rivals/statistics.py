@@ -1,0 +1,108 @@
+"""What rival schedules measure of a model, kept in one file: measured once, drawn once, read by all.
+
+All expectations are over data x_0 and one noise path per sample: x at level s_j is x at the next lower
+level plus fresh noise, as in the forward process.  Squares are per coordinate.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from art_rl.errors import ArtRLError
+from art_rl.files import read_npz, write_npz
+
+FORMAT = "art_rl.rival_statistics/1"
+
+_ARRAYS = (
+    "levels",
+    "denoising_error",
+    "score_change",
+    "denoiser_change",
+    "teacher_levels",
+    "jump_cost",
+)
+
+
+@dataclass(frozen=True)
+class RivalStatistics:
+    """Statistics of one model.
+
+    Attributes:
+        levels: (M,) float64, log-spaced, decreasing from sigma_max to sigma_min > 0.
+        denoising_error: (M,) E |D(x_s; s) - x_0|^2 (rescaled entropic, ELBO).
+        score_change: (M - 1,) E |score(x, s_k) - score(x, s_{k+1})|^2, x at the lower level s_{k+1}
+            (score-optimal).
+        denoiser_change: (M, M) E |D(x_j; s_j) - D(x_i; s_i)|^2 for i < j, x_i the noisier state of the
+            same path; symmetric, 0 on the diagonal (Align Your Steps).
+        teacher_levels: (N,) levels of the GITS teacher, decreasing from sigma_max to sigma_min.
+        jump_cost: (N, N) `gits.jump_costs` of that teacher.
+        evaluations: name of a statistic -> network evaluations it took, one per sample and call.
+        model_digest: SHA-256 of the model.
+        settings: sizes, seeds; JSON-like.
+    """
+
+    levels: np.ndarray
+    denoising_error: np.ndarray
+    score_change: np.ndarray
+    denoiser_change: np.ndarray
+    teacher_levels: np.ndarray
+    jump_cost: np.ndarray
+    evaluations: dict[str, int]
+    model_digest: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        M, N = len(self.levels), len(self.teacher_levels)
+        shapes = ((M,), (M,), (M - 1,), (M, M), (N,), (N, N))
+        for name, shape in zip(_ARRAYS, shapes, strict=True):
+            value = getattr(self, name)
+            if value.shape != shape or not np.isfinite(value).all():
+                raise ArtRLError(f"rival statistics: {name} must be finite and of shape {shape}")
+        for name in ("levels", "teacher_levels"):
+            value = getattr(self, name)
+            if len(value) < 3 or not (np.diff(value) < 0).all() or not value[-1] > 0:
+                raise ArtRLError(
+                    f"rival statistics: {name} must be positive, decreasing, 3 or more"
+                )
+        for name in ("denoising_error", "score_change", "denoiser_change"):
+            if (getattr(self, name) < 0).any():
+                raise ArtRLError(f"rival statistics: {name} must not be negative")
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write as ``.npz``, atomically."""
+        head = {
+            "format": FORMAT,
+            "evaluations": self.evaluations,
+            "model_digest": self.model_digest,
+            "settings": self.settings,
+        }
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        write_npz(path, head=np.array(json.dumps(head)), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "RivalStatistics":
+        """Read what `save` wrote; anything else is an ArtRLError naming the file."""
+        arrays = read_npz(path)
+        try:
+            head = json.loads(str(arrays.pop("head")))
+            if head.pop("format") != FORMAT:
+                raise ArtRLError(f"its format is not {FORMAT!r}")
+            return cls(**{name: arrays[name] for name in _ARRAYS}, **head)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtRLError(f"{path}: not rival statistics ({error})") from None
+
+
+def provenance_of(
+    statistics: RivalStatistics, name: str, spent: int, model: str | None, **details: Any
+) -> dict[str, Any]:
+    """Provenance of a schedule for any solver made from ``statistics`` with ``spent`` evaluations."""
+    provenance = {
+        "method": name,
+        "model_digest": statistics.model_digest,
+        "solver": "any",
+        "details": {**details, "evaluations": spent, "statistics": dict(statistics.settings)},
+    }
+    return provenance | ({"model": model} if model else {})
