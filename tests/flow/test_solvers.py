@@ -9,6 +9,7 @@ from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
 from art_rl.flow.solvers import ORDERS, SOLVERS, nfe, solve
 from art_rl.metrics.wasserstein import MixtureQuantiles
+from art_rl.registry import SINGLE_STEP
 from art_rl.schedules.hand_made import baseline_schedule
 from art_rl.schedules.schedule import Schedule
 
@@ -31,7 +32,7 @@ def states_at(denoiser, x, levels, solver):
     return x
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", SINGLE_STEP)
 def test_order_on_the_gaussian_against_the_exact_flow(solver):
     gaussian = Gaussian(0.5, dim=3, mean=0.2)
     x, exact, errors = 10 * normal(64, 3), None, []
@@ -44,7 +45,7 @@ def test_order_on_the_gaussian_against_the_exact_flow(solver):
     assert abs(order - ORDERS[solver]) < 0.06
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", SINGLE_STEP)
 def test_order_on_the_mixture_against_the_monotone_map(solver):
     """In one dimension the flow keeps ranks: it is F_low^-1(F_high(x)), F_s the marginal at level s."""
     mixture = GaussianMixture(**TARGET)
@@ -78,7 +79,7 @@ def test_reference_solution_is_the_monotone_map():
     np.testing.assert_allclose(got, exact, rtol=0, atol=6e-5)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", SINGLE_STEP)
 @pytest.mark.parametrize("K", [1, 2, 3, 18])
 def test_calls_are_counted(solver, K):
     counting = CountingDenoiser(Gaussian(0.5))

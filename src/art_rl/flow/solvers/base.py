@@ -10,6 +10,7 @@ per schedule, and cast to the state's dtype.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -84,8 +85,28 @@ def combine(
     return total
 
 
-def first_order_where(
-    close: Tensor, first: Sequence[Tensor], full: Sequence[Tensor]
-) -> list[Tensor]:
-    """The weights ``full``, replaced by ``first`` in the rows where levels coincide (``close``)."""
-    return [torch.where(close, a, b) for a, b in zip(first, full, strict=True)]
+def coincide(levels: Sequence[Tensor]) -> Tensor:
+    """Where two neighbours of ``levels`` (in order) are closer than SMALLEST_GAP, relative."""
+    close = torch.zeros_like(levels[0], dtype=torch.bool)
+    for a, b in pairwise(levels):
+        close = close | ((a - b).abs() <= SMALLEST_GAP * torch.maximum(a.abs(), b.abs()))
+    return close
+
+
+def choose(close: Tensor, first: Sequence[Tensor], full: Sequence[Tensor]) -> list[Tensor]:
+    """The weights ``full``; where levels coincide (``close``) ``first``, zeros behind its end."""
+    padded = [*first, *(torch.zeros_like(w) for w in full[len(first) :])]
+    return [torch.where(close, a, b) for a, b in zip(padded, full, strict=True)]
+
+
+def lagrange(nodes: Sequence[Tensor], at: Tensor) -> list[Tensor]:
+    """The polynomials that are 1 at one of ``nodes`` () or (N,) and 0 at the others, at ``at`` (..., Q)."""
+    nodes = [node[..., None] for node in nodes]
+    basis = []
+    for j, own in enumerate(nodes):
+        value = torch.ones_like(at)
+        for i, other in enumerate(nodes):
+            if i != j:
+                value = value * (at - other) / (own - other)
+        basis.append(value)
+    return basis

@@ -7,14 +7,34 @@ from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
+from art_rl.flow.solvers.adams import AdamsBashforth, Ipndm
 from art_rl.flow.solvers.base import History, Step
+from art_rl.flow.solvers.deis import Deis
+from art_rl.flow.solvers.dpm import DpmSolverPP
 from art_rl.flow.solvers.single_step import euler_step, heun_step, rk4_step
+from art_rl.flow.solvers.unipc import UniPC
 from art_rl.registry import EULER, check_solver
 from art_rl.registry import SOLVERS as ENTRIES
 from art_rl.schedules.schedule import Schedule
 
 # id of the registry -> its step; see `base` for the signature.
-SOLVERS: dict[str, Step] = {"euler": euler_step, "heun": heun_step, "rk4": rk4_step}
+SOLVERS: dict[str, Step] = {
+    "euler": euler_step,
+    "heun": heun_step,
+    "rk4": rk4_step,
+    "ipndm2": Ipndm(2),
+    "ipndm3": Ipndm(3),
+    "ipndm4": Ipndm(4),
+    "lms2": AdamsBashforth(2),
+    "lms3": AdamsBashforth(3),
+    "lms4": AdamsBashforth(4),
+    "deis_tab3": Deis(4),
+    "dpmpp2m": DpmSolverPP(2),
+    "dpmpp3m": DpmSolverPP(3),
+    "dpmpp3m_third_order": DpmSolverPP(3, third_order=True),
+    "unipc2": UniPC(2),
+    "unipc3": UniPC(3),
+}
 
 
 def solve(
