@@ -10,7 +10,7 @@ import torch
 from art_rl.denoisers import CountingDenoiser, Gaussian, GaussianMixture
 from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
-from art_rl.flow.solvers import nfe, solve
+from art_rl.flow.solvers import SOLVERS, nfe, solve
 from art_rl.learning import endpoint_reward
 from art_rl.learning.endpoint_actor import EndpointActor, log_probability, score
 from art_rl.learning.endpoint_critic import EndpointCritic, credits, critic_features
@@ -181,7 +181,7 @@ def test_critic_learns_a_quadratic_value_and_starts_at_zero():
 # --- environment -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", ["euler", "heun", "rk4"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_environment_agrees_with_the_solvers_and_counts_calls(solver):
     x = states(10)
     counting = CountingDenoiser(MIXTURE)

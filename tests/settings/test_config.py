@@ -13,7 +13,7 @@ from art_rl.errors import ArtRLError
 from art_rl.learning.config import LearnerConfig
 from art_rl.learning.endpoint_config import EndpointConfig
 from art_rl.metrics.lenet import LeNetSettings
-from art_rl.registry import METHODS
+from art_rl.registry import METHODS, SOLVERS
 from art_rl.schedules.closed_form import TRAINED_RANGE
 from art_rl.settings.experiment import TRAINED_NOISE, check_experiment_settings
 from art_rl.training.score import TrainSettings
@@ -115,7 +115,7 @@ FAULTS = {
     ),
     "unknown solver": (
         change(["tables", "toy_euler", "solver"], "rk5"),
-        "tables.toy_euler.solver must be one of euler, heun, rk4, got 'rk5'",
+        f"tables.toy_euler.solver must be one of {', '.join(SOLVERS)}, got 'rk5'",
     ),
     "unknown method": (
         change(["methods"], ["edm", "emd"]),

@@ -19,7 +19,7 @@ class Profile:
 
     Attributes:
         levels: (M,) float64, log-spaced, decreasing from sigma_max to sigma_min > 0.
-        mean: solver order p (1, 2, 4) -> (M,) float64, mean over trajectories of |x^(p+1)|;
+        mean: solver order p (1 to 4) -> (M,) float64, mean over trajectories of |x^(p+1)|;
             mean[1] is E|Q|.  Units: data / sigma^(p+1).
         standard_error: the same keys, standard error of that mean.
         sensitivity: (M,) share of a local error (in the direction of Q) that arrives at sigma = 0:
