@@ -15,6 +15,7 @@ class Denoiser(Protocol):
         sigma_data: standard deviation of the data per coordinate.
         label_dim: number of classes, 0 if unconditional.
         digest: hexadecimal SHA-256 that identifies the model.
+        exact: optional; True where the score is known in closed form (see `is_exact`).
 
     Calling:
         x: (B, *shape), any float dtype (solvers use float64).
@@ -29,6 +30,15 @@ class Denoiser(Protocol):
     digest: str
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor: ...
+
+
+def is_exact(denoiser: Denoiser) -> bool:
+    """Whether the denoiser says (attribute ``exact``) that it is the exact one of its data.
+
+    Said, never guessed from the dtype of its answers: a network in float64 is not exact, and would be
+    measured on seven times as many states and without the trust in its training levels.
+    """
+    return bool(getattr(denoiser, "exact", False))
 
 
 def expand_sigma(sigma: Tensor | float, x: Tensor) -> Tensor:
@@ -60,6 +70,7 @@ class CountingDenoiser:
         self.sigma_data = denoiser.sigma_data
         self.label_dim = denoiser.label_dim
         self.digest = denoiser.digest
+        self.exact = is_exact(denoiser)
         self.calls = 0
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:

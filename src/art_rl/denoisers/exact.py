@@ -34,6 +34,7 @@ class GaussianMixture:
     """
 
     label_dim = 0
+    exact = True
 
     def __init__(
         self,

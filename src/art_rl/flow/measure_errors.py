@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from art_rl.checks import check_budget
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS
 from art_rl.flow.trajectory import (
@@ -69,8 +69,7 @@ def measure_error_moments(
     """
     p = ORDERS[check_single_step(solver)]
     x_start = check_states(denoiser, x_start, class_labels)
-    own = None if class_labels is None else class_labels[:1]
-    exact = denoiser(x_start[:1], torch.tensor(sigma_max), own).dtype == torch.float64
+    exact = is_exact(denoiser)
     nodes = (48 if exact else 24) if nodes is None else nodes
     if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 4:
         raise ArtRLError(f"nodes must be a whole number of at least 4, got {nodes!r}")

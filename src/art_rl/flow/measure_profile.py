@@ -10,7 +10,7 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.curvature import ESTIMATORS, apply, derivative_matrix, rollout, second_derivatives
 from art_rl.flow.trajectory import check_states, log_lattice, norms, propagate, walk
@@ -66,9 +66,7 @@ def measure_profile(
             f"got {batch_size} and {sensitivity_samples}"
         )
     B = len(x_start)
-    with torch.no_grad():
-        own = None if class_labels is None else class_labels[:1]
-        exact = denoiser(x_start[:1], torch.tensor(sigma_max), own).dtype == torch.float64
+    exact = is_exact(denoiser)
     solver, stages = ("rk4", 4) if exact else ("heun", 2)
     lattice = log_lattice(sigma_max, sigma_min, levels or (128 if exact else 64))
     chunk = batch_size * (64 if exact else 1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS, check_single_step
 from art_rl.schedules.schedule import check_sigma_range
@@ -29,7 +29,7 @@ class Walk:
         states: (M, B, *shape) float64, state at each level.
         denoised: (M, B, *shape), D(state; level), in the denoiser's dtype.
         end: (B, *shape) float64, state at sigma = 0.
-        exact: whether the denoiser computes in float64 (exact models do, networks do not).
+        exact: whether the denoiser says it is exact (`art_rl.denoisers.is_exact`).
         solver: solver of the steps between levels.
         class_labels: None or one-hot (B, label_dim).
     """
@@ -114,7 +114,7 @@ def walk(
         torch.stack(states),
         torch.stack(denoised),
         x,
-        denoised[0].dtype == torch.float64,
+        is_exact(denoiser),
         solver,
         class_labels,
     )

@@ -89,6 +89,10 @@ class Schedule:
                 raise ArtRLError(f"provenance has the unknown key {key!r}; known keys: {known}")
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
 
+    def __reduce__(self) -> tuple:
+        # The read-only view of the provenance can be neither pickled nor copied.
+        return Schedule, (self.sigmas, dict(self.provenance))
+
     @property
     def K(self) -> int:
         """Number of solver steps."""
@@ -132,6 +136,58 @@ class Schedule:
     def with_provenance(self, **facts: Any) -> "Schedule":
         """The same levels with further provenance entries (keys from PROVENANCE_FIELDS)."""
         return Schedule(self.sigmas, {**self.provenance, **facts})
+
+    def to(self, kind: str, **options: Any) -> Any:
+        """The levels in another library's convention, checked by converting back.
+
+        Args:
+            kind: one of
+
+                "sigmas": K + 1 levels with the final 0 (k-diffusion, ComfyUI): float64 array, or with
+                ``like=x`` a tensor of x's dtype and device, which is what those samplers want.
+
+                "timesteps": (K,) fractional positions in a variance-preserving table, float64, given
+                ``scheduler=`` (a diffusers scheduler, or its configuration as a mapping) or ``table=``
+                (alphas_cumprod, (N,)).  ``rounded=True``: whole numbers, int64, which are *not* these
+                levels (off by per cents).
+
+                "flow": (K,) flow times t = sigma / (1 + sigma) in (0, 1), float64, without the final 0,
+                before a scheduler's own ``shift=`` (default 1) or dynamic ``mu=``: what to pass as
+                ``sigmas=`` to a FlowMatchEulerDiscreteScheduler.
+
+                "azula": a noise schedule for azula's samplers of K steps.  ``sampler=`` (class, object
+                or name, default "EulerSampler") is the sampler it is for, ``last=`` its final level
+                (default 0; HeunSampler and the multistep ones need one above 0).
+            options: those named above.
+
+        Raises:
+            ArtRLError: unknown kind or option; a level that the convention cannot hold, with the reason.
+        """
+        from art_rl.schedules.handover import convert
+
+        return convert(self.numpy(), kind, **options)
+
+    def apply(self, scheduler: Any, pin: bool = True) -> Any:
+        """Make a diffusers scheduler visit exactly these levels; returns the same scheduler.
+
+        Levels and times are written and read back (relative difference of a level at most 1e-6).
+
+        Args:
+            scheduler: EulerDiscrete, EulerAncestralDiscrete, HeunDiscrete, DPMSolverMultistep,
+                UniPCMultistep, EDMEuler, EDMDPMSolverMultistep, FlowMatchEulerDiscrete or
+                FlowMatchHeunDiscrete scheduler, changed in place.
+            pin: replace ``set_timesteps`` of this object, so that a pipeline called with
+                ``num_inference_steps=K`` keeps the levels; another number of steps is an ArtRLError.
+
+        Raises:
+            ArtRLError: another class, a level above the model's table, settings under which the last
+                step is not finite or the sample starts elsewhere; level and cause are named.
+
+        Warns once where levels lie below the model's table, or the schedule was made for another solver.
+        """
+        from art_rl.schedules.handover import apply
+
+        return apply(self, scheduler, pin)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the schedule as JSON, atomically."""
