@@ -113,7 +113,7 @@ def test_to_flow_inverts_the_shift():
         )
     with pytest.raises(ArtRLError, match="shift must be positive"):
         LIST.to("flow", shift=0.0)
-    with pytest.raises(ArtRLError, match="mu .*must be finite"):
+    with pytest.raises(ArtRLError, match=r"mu .*must be finite"):
         LIST.to("flow", mu=float("nan"))
 
 
