@@ -25,6 +25,7 @@ from art_rl.errors import ArtRLError
 from art_rl.flow.trajectory import Walk
 
 ESTIMATORS = ("rollout", "difference", "jvp")
+_ROLLOUT_POINTS = 7
 
 
 def jvp(denoiser: Denoiser, x: Tensor, sigma: float, class_labels: Tensor | None = None) -> Tensor:
@@ -56,14 +57,14 @@ def difference(
 
     Args:
         denoised: D(x; sigma) if it is already known.
-        step: relative step, in (0, 1); default 1e-4 for denoisers in float64 and 0.02 below (the
-            rounding of D is divided by the step, the bias is proportional to it).
+        step: relative step, in (0, 1); default `difference_step` (the rounding of D is divided by the
+            step, the bias is proportional to it).
     """
     level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
     if denoised is None:
         denoised = denoiser(x, level, class_labels)
     if step is None:
-        step = 1e-4 if denoised.dtype == torch.float64 else 0.02
+        step = difference_step(float(sigma), denoised.dtype, denoiser.sigma_data)
     if not 0 < step < 1:
         raise ArtRLError(f"step (relative step of the difference) must be in (0, 1), got {step}")
     denoised = denoised.double()
@@ -73,7 +74,36 @@ def difference(
     return -change / (h * float(sigma))
 
 
-def rollout(levels: np.ndarray, denoised: Tensor, points: int = 7) -> Tensor:
+def difference_step(sigma: float, dtype: torch.dtype, sigma_data: float) -> float:
+    """Relative step of the difference estimator, for a denoiser that answers in ``dtype``.
+
+    0.02 below float64.  In float64 1e-4, more at levels far below the data's scale (up to 0.1), where the
+    change of D along a step, sigma^2 x'', comes close to its rounding and Q hardly changes with sigma.
+    """
+    if dtype != torch.float64:
+        return 0.02
+    return min(max(1e-4, 2e-8 * sigma_data / sigma), 0.1)
+
+
+def rounding_matrix(
+    levels: np.ndarray, estimator: str, dtype: torch.dtype, sigma_data: float
+) -> np.ndarray:
+    """(M, M) matrix from independent unit errors of D at the levels to the errors of the estimated Q.
+
+    Args:
+        levels: (M,) levels of the trajectories.
+        estimator: one of ESTIMATORS (jvp: the rounding of the slope (x - D) / sigma, divided by sigma).
+        dtype, sigma_data: of the denoiser's answers, and its scale of the data.
+    """
+    if estimator == "rollout":
+        return derivative_matrix(levels, 1, _ROLLOUT_POINTS) / levels[:, None]
+    if estimator == "jvp":
+        return np.diag(1 / levels**2)
+    steps = np.array([difference_step(float(s), dtype, sigma_data) for s in levels])
+    return np.diag(np.sqrt(2) / (steps * levels**2))
+
+
+def rollout(levels: np.ndarray, denoised: Tensor, points: int = _ROLLOUT_POINTS) -> Tensor:
     """Q at every level of a trajectory from the D computed there: no network call.
 
     Args:

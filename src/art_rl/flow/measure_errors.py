@@ -14,11 +14,14 @@ from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS
 from art_rl.flow.trajectory import (
+    Walk,
     carry,
     check_states,
     log_lattice,
+    norms,
     perturbation,
     perturbation_size,
+    resolved_range,
     walk,
 )
 from art_rl.registry import ORDERS, check_single_step
@@ -49,6 +52,7 @@ def measure_error_moments(
     carried to sigma = 0 by the lattice's own steps, and divided by h_K^(p+1).  The size matters where
     the flow branches: an infinitesimal error between two modes grows a thousandfold, a real one at most
     to their distance, and with infinitesimal errors such rare trajectories outweigh all others.
+    Nodes whose errors are not resolved (RK4 in float64: below sigma = 0.02) are continued by power laws.
 
     Args:
         denoiser: the model.
@@ -65,7 +69,8 @@ def measure_error_moments(
     and for rk4, else 2.  N = 24, B = 64, euler or heun: 83,000; in settings["evaluations"].
 
     Raises:
-        ArtRLError: a solver that is unknown or multistep, bad range, sizes or states.
+        ArtRLError: a solver that is unknown or multistep, bad range, sizes or states; local errors that
+            are below rounding at every node.
     """
     p = ORDERS[check_single_step(solver)]
     x_start = check_states(denoiser, x_start, class_labels)
@@ -100,6 +105,7 @@ def measure_error_moments(
     scale = torch.minimum(scale, small * (_LARGEST_ERROR / perturbation_size(path)))
     ends = carry(denoiser, path, at + 2, path.states[at + 2] + scale * errors, batch_size, progress)
     v = ((ends - path.end) / scale).flatten(1) / torch.tensor(h ** (p + 1)).to(ends)[:, None]
+    v = _continue_ends(v, np.sqrt(lattice[at] * lattice[at + 2]), _resolved(path, errors, at, h), p)
     C = (v @ v.T / len(x_start)).cpu().numpy()
     stages = {"rk4": 4, "heun": 2}[fine]
     edges = np.arange(0, 2 * nodes + 1, 2)
@@ -119,6 +125,38 @@ def measure_error_moments(
             "evaluations": stages * len(x_start) * nodes * (nodes + 3),
         },
     )
+
+
+def _resolved(path: Walk, errors: Tensor, at: np.ndarray, h: np.ndarray) -> tuple[int, int]:
+    """First and last of the nodes ``at`` whose local errors (N, B, *shape) stand out of rounding.
+
+    Steps round the state and the denoiser's answer, which enters as h / sigma D.
+    """
+    unit = torch.finfo(path.denoised.dtype).eps / 2
+    answer = norms(path.denoised[at].double()).mean(1).cpu().numpy() * h / path.levels[at]
+    state = norms(path.states[at]).mean(1).cpu().numpy()
+    rounding = unit * answer + torch.finfo(path.states.dtype).eps / 2 * state
+    found = resolved_range(norms(errors).mean(1).cpu().numpy(), rounding)
+    if found is None:
+        raise ArtRLError(
+            "the solver's local errors are below rounding everywhere: the trajectories are straight lines, "
+            "or the denoiser is not precise enough for this order"
+        )
+    return found
+
+
+def _continue_ends(v: Tensor, levels: np.ndarray, resolved: tuple[int, int], order: int) -> Tensor:
+    """``v`` (N, ...) with unresolved nodes at both ends continued by power laws in ``levels`` (N,).
+
+    Below, x is a smooth function of sigma^2: v ~ sigma for even orders, constant for order 1.  Above,
+    |x^(p+1)| falls like sigma^-(p+2) and the flow's linearisation like 1 / sigma.
+    """
+    first, last = resolved
+    factor = np.ones(len(levels))
+    factor[:first] = (levels[first] / levels[:first]) ** (order + 3)
+    factor[last + 1 :] = (levels[last + 1 :] / levels[last]) ** (1 - order % 2)
+    index = torch.as_tensor(np.clip(np.arange(len(levels)), first, last), device=v.device)
+    return v[index] * torch.as_tensor(factor).to(v).reshape(-1, *[1] * (v.ndim - 1))
 
 
 def _step_lengths(levels: np.ndarray, K: int, sigma_data: float) -> np.ndarray:

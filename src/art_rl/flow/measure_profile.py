@@ -3,6 +3,12 @@
 Along trajectories on a log-sigma lattice: |Q| = |x''| and the higher derivatives |x^(p+1)| that the
 local error of a solver of order p is made of, and how much of a local error the flow carries to
 sigma = 0.  Means over trajectories with standard errors; |Q| of every trajectory is kept.
+
+Derivatives divide the rounding of D by powers of sigma: in float64 |x^(5)| of unit-sized data is nothing
+else below sigma = 0.004.  How large it is follows from the stencils and the size of D, so levels
+at which a derivative is not resolved are known, and continued by the law that holds there: without noise
+x is a smooth function of sigma^2, so odd derivatives vanish like sigma and even ones are constant; far
+above the data |x^(n)| falls like sigma^-(n+1).
 """
 
 import numpy as np
@@ -12,10 +18,26 @@ from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
-from art_rl.flow.curvature import ESTIMATORS, apply, derivative_matrix, rollout, second_derivatives
-from art_rl.flow.trajectory import check_states, log_lattice, norms, propagate, walk
+from art_rl.flow.curvature import (
+    ESTIMATORS,
+    apply,
+    derivative_matrix,
+    rollout,
+    rounding_matrix,
+    second_derivatives,
+)
+from art_rl.flow.trajectory import (
+    check_states,
+    log_lattice,
+    norms,
+    propagate,
+    resolved_range,
+    walk,
+)
 from art_rl.registry import ORDERS
+from art_rl.schedules.closed_form import fill_zeros
 from art_rl.schedules.profile import Profile
+from art_rl.schedules.schedule import check_sigma_range
 
 __all__ = ["Profile", "measure_profile"]
 
@@ -39,7 +61,8 @@ def measure_profile(
         denoiser: the model.
         x_start: (B, *shape) states at sigma_max; 64 are enough for images, 512 for 1-D mixtures.
         sigma_max, sigma_min: range of the lattice, 0 < sigma_min < sigma_max.
-        levels: lattice size M >= 8; default 128 for exact models and 64 for networks.
+        levels: lattice size M >= 8; default 128 for exact models and 64 for networks, more where the
+            range is wider than EDM's (0.002 to 80).
         estimator: a key of ESTIMATORS.  jvp needs forward-mode rules for every operation.
         class_labels: None or one-hot (B, label_dim).
         sensitivity_levels: lattice size S of the sensitivity measurement; default 48 and 24.
@@ -53,7 +76,7 @@ def measure_profile(
     B = 64: 50,000.  Stored in settings["evaluations"].
 
     Raises:
-        ArtRLError: unknown estimator, bad range, sizes or states.
+        ArtRLError: unknown estimator, bad range, sizes or states; |Q| is rounding error everywhere.
     """
     if estimator not in ESTIMATORS:
         raise ArtRLError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
@@ -71,26 +94,51 @@ def measure_profile(
         denoiser(x_start[:1], torch.tensor(sigma_max), own)
     exact = is_exact(denoiser)
     solver, stages = ("rk4", 4) if exact else ("heun", 2)
-    lattice = log_lattice(sigma_max, sigma_min, levels or (128 if exact else 64))
+    if levels is None:
+        check_sigma_range(sigma_min, sigma_max)
+        width = np.log(sigma_max / max(sigma_min, 1e-300)) / np.log(80 / 0.002)
+        levels = int(np.ceil((128 if exact else 64) * max(1.0, width)))
+    lattice = log_lattice(sigma_max, sigma_min, levels)
     chunk = batch_size * (64 if exact else 1)
     M = len(lattice)
-    higher = {p: derivative_matrix(lattice, p - 1, min(p + 3, M)) for p in ORDERS.values() if p > 1}
+    # Two points more than the order needs: a power law sigma^-6 changes a lot from node to node.
+    points = {p: min(p + 5 - p % 2, M) for p in ORDERS.values() if p > 1}
+    higher = {p: derivative_matrix(lattice, p - 1, n) for p, n in points.items()}
+    size = 0.0
     rows: dict[int, list[Tensor]] = {p: [] for p in ORDERS.values()}
     for low in range(0, B, chunk):
         own = None if class_labels is None else class_labels[low : low + chunk]
         path = walk(denoiser, x_start[low : low + chunk], lattice, own, solver, progress)
         second = second_derivatives(denoiser, path, estimator)
+        size = size + norms(path.denoised.double()).sum(1).cpu().numpy() / B
         rows[1].append(norms(second).T)
         for p, matrix in higher.items():
             rows[p].append(norms(apply(matrix, second)).T)
     tables = {p: torch.cat(parts).cpu().numpy() for p, parts in rows.items()}
+    unit = torch.finfo(path.denoised.dtype).eps / 2 * size
+    rounding = rounding_matrix(lattice, estimator, path.denoised.dtype, denoiser.sigma_data)
+    unresolved = []
+    for p in sorted(tables):
+        matrix = higher[p] @ rounding if p > 1 else rounding
+        noise = unit * np.linalg.norm(matrix, axis=1)
+        continued = _continue_ends(lattice, tables[p], noise, p)
+        if continued is None and p == 1:
+            raise ArtRLError(
+                "|Q| is below the rounding of the denoiser everywhere: the trajectories are straight lines"
+            )
+        if continued is None:
+            unresolved.append(p)
+            del tables[p]
+        else:
+            tables[p] = continued
 
     mean = {p: table.mean(0) for p, table in tables.items()}
     error_of_mean = {p: table.std(0, ddof=1) / np.sqrt(B) for p, table in tables.items()}
-    for p in higher:
-        fixed = _extend_ends(mean[p])
-        error_of_mean[p] = error_of_mean[p] * fixed / np.maximum(mean[p], 1e-300)
-        mean[p] = fixed
+    for p in mean:
+        if p > 1:
+            fixed = _extend_ends(mean[p])
+            error_of_mean[p] = error_of_mean[p] * fixed / np.maximum(mean[p], 1e-300)
+            mean[p] = fixed
 
     coarse = log_lattice(sigma_max, sigma_min, sensitivity_levels or (48 if exact else 24))
     if sensitivity_samples is None:
@@ -111,7 +159,7 @@ def measure_profile(
         levels=lattice,
         mean=mean,
         standard_error=error_of_mean,
-        sensitivity=np.exp(fine(np.log(np.maximum(ratio, 1e-12)))),
+        sensitivity=np.exp(fine(np.log(fill_zeros(coarse, ratio)))),
         sensitivity_error=fine(error),
         table=tables[1].astype(np.float32),
         exact=bool(exact),
@@ -123,9 +171,29 @@ def measure_profile(
             "levels": M,
             "sensitivity_levels": len(coarse),
             "sensitivity_samples": n,
+            **({"unresolved_orders": unresolved} if unresolved else {}),
             "evaluations": B * per_trajectory + n * stages * S * (S + 3) // 2,
         },
     )
+
+
+def _continue_ends(
+    levels: np.ndarray, table: np.ndarray, noise: np.ndarray, order: int
+) -> np.ndarray | None:
+    """``table`` (B, M) of |x^(order+1)| with unresolved levels at both ends continued by power laws.
+
+    ``noise`` (M,) is the rounding of the means over trajectories.  None if no level is resolved.
+    """
+    found = resolved_range(table.mean(0), noise)
+    if found is None:
+        return None
+    first, last = found
+    table = table.copy()
+    above = (levels[first] / levels[:first]) ** (order + 2)
+    below = (levels[last + 1 :] / levels[last]) ** (1 - order % 2)
+    table[:, :first] = table[:, first : first + 1] * above
+    table[:, last + 1 :] = table[:, last : last + 1] * below
+    return table
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,9 @@ from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS, check_single_step
 from art_rl.schedules.schedule import check_sigma_range
 
+# What is measured counts as resolved where it is this many times the rounding it is made from.
+_RESOLVED = 30.0
+
 
 @dataclass(frozen=True)
 class Walk:
@@ -180,6 +183,22 @@ def carry(
 def norms(vectors: Tensor, leading: int = 2) -> Tensor:
     """Euclidean norms over all but the first ``leading`` axes."""
     return vectors.flatten(leading).norm(dim=-1) if vectors.ndim > leading else vectors.abs()
+
+
+def resolved_range(values: np.ndarray, noise: np.ndarray) -> tuple[int, int] | None:
+    """First and last node (inclusive) of the lattice range where ``values`` (M,) stand out of rounding.
+
+    A node is resolved where its value is 30 times its ``noise`` (M,); a single node that is not (a
+    derivative that changes sign) does not end the range.  None if nothing is resolved.
+    """
+    clear = values > _RESOLVED * noise
+    clear[1:-1] |= clear[:-2] & clear[2:]
+    best = int(np.argmax(values / np.maximum(noise, 1e-300)))
+    if not clear[best]:
+        return None
+    up = int(np.argmin(np.append(clear[best::-1], False)))
+    down = int(np.argmin(np.append(clear[best:], False)))
+    return best - up + 1, best + down - 1
 
 
 def perturbation_size(path: Walk) -> float:

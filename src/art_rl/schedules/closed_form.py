@@ -22,7 +22,7 @@ from scipy.interpolate import PchipInterpolator
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
 from art_rl.records import versions
-from art_rl.schedules.hand_made import grid_from_density
+from art_rl.schedules.hand_made import Density, grid_from_density
 from art_rl.schedules.profile import Profile
 from art_rl.schedules.schedule import Schedule, validate_sigmas
 
@@ -43,21 +43,34 @@ def _smoothness(M: int) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(curvature, 0.0), basis
 
 
-def smooth_log(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """``values`` >= 0 on log-spaced ``levels``, smoothed in log-log; power laws pass unchanged.
-
-    Whittaker smoother: minimises |y - log values|^2 + strength |second differences of y|^2 with the
-    strength of least generalised cross-validation error.  Zeros are filled from their neighbours.
+def fill_zeros(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``values`` >= 0 on decreasing ``levels``, zeros interpolated in log-log; the others are kept.
 
     Raises:
         ArtRLError: all values are zero.
     """
     values = np.asarray(values, dtype=np.float64)
-    good = values > 1e-12 * values.max()
-    if not values.max() > 0:
+    good = values > 0
+    if not good.any():
         raise ArtRLError("the profile is zero everywhere: the trajectories are straight lines")
+    if good.all():
+        return values
     position = -np.log(levels)
-    y = np.interp(position, position[good], np.log(values[good]))
+    filled = np.exp(np.interp(position, position[good], np.log(values[good])))
+    return np.where(good, values, filled)
+
+
+def smooth_log(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``values`` >= 0 on log-spaced ``levels``, smoothed in log-log; power laws pass unchanged.
+
+    Whittaker smoother: minimises |y - log values|^2 + strength |second differences of y|^2 with the
+    strength of least generalised cross-validation error.  Zeros are filled from their neighbours; no
+    value is small against another: |x^(5)| of one trajectory spans fifteen decades and more.
+
+    Raises:
+        ArtRLError: all values are zero.
+    """
+    y = np.log(fill_zeros(levels, values))
     M = len(y)
     curvature, basis = _smoothness(M)
     rotated = basis.T @ y
@@ -107,7 +120,7 @@ def node_density(
     trust: Trust = "auto",
     smooth: bool = True,
     mean: np.ndarray | None = None,
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> Density:
     """The node density r(sigma) of a closed-form schedule, for float64 levels in [0, sigma_max].
 
     Args:
@@ -117,6 +130,7 @@ def node_density(
         trust: (low, high): |x^(p+1)| is used in this range only; below it is constant, above it falls
             like sigma^-(p+2), which is what Gaussian data does.  "auto": the levels networks are
             trained on (0.020 to 4.5) for networks, everywhere for exact models.  None: everywhere.
+            Below the profile it is constant, and for exact models and even p proportional to sigma.
         smooth: smooth the profile first.
         mean: (M,) replaces profile.mean[order], e.g. a bootstrap mean.
 
@@ -136,16 +150,19 @@ def node_density(
     if smooth:
         trusted = smooth_log(levels[inside], values[inside])
     else:
-        trusted = np.maximum(values[inside], 1e-12 * values.max())
+        trusted = fill_zeros(levels[inside], values[inside])
     core = _interpolate(levels[inside], trusted)
-    top = levels[inside][0]
+    top, bottom = levels[inside][0], levels[-1]
+    # Without noise x is a smooth function of sigma^2: odd derivatives vanish like sigma.
+    power = 1 - order % 2 if profile.exact and limits is None else 0
     weight = None
     if propagated:
-        carried = smooth_log(levels, profile.sensitivity) if smooth else profile.sensitivity
+        carried = (smooth_log if smooth else fill_zeros)(levels, profile.sensitivity)
         weight = _interpolate(levels, carried)
 
     def density(sigma: np.ndarray) -> np.ndarray:
         error = core(sigma) * np.minimum(top / np.maximum(sigma, 1e-300), 1.0) ** (order + 2)
+        error = error * np.minimum(sigma / bottom, 1.0) ** power
         if weight is not None:
             error = error * weight(sigma)
         return error ** (1 / (order + 1))
@@ -171,7 +188,7 @@ def quadrature_schedule(
         ArtRLError: as `node_density`; K < 1.
     """
     density = node_density(profile, order, propagated, trust, smooth)
-    sigmas = grid_from_density(density, check_budget(K), profile.sigma_max)
+    sigmas = _grid(profile, density, check_budget(K))
     limits = check_trust(profile, trust)
     provenance = {
         "method": "propagated"
@@ -223,8 +240,12 @@ def quadrature_band(
             factor = 1 + shift * profile.sensitivity_error / np.maximum(profile.sensitivity, 1e-12)
             mean = mean * np.maximum(factor, 0.1)
         density = node_density(profile, 1, propagated, trust, smooth, mean)
-        grids.append(grid_from_density(density, K, profile.sigma_max))
+        grids.append(_grid(profile, density, K))
     return np.quantile(np.array(grids), [0.025, 0.975], axis=0)
+
+
+def _grid(profile: Profile, density: Density, K: int) -> np.ndarray:
+    return grid_from_density(density, K, profile.sigma_max, smooth_below=profile.sigma_min)
 
 
 def _integral(function: Callable[[np.ndarray], np.ndarray], edges: np.ndarray) -> np.ndarray:

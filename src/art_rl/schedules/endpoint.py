@@ -125,7 +125,7 @@ def endpoint_schedule(
 
     sigma_max = float(moments.edges[0])
     if moments.order == 1 or K == 1:
-        sigmas = grid_from_density(density, K, sigma_max)
+        sigmas = grid_from_density(density, K, sigma_max, smooth_below=float(moments.edges[-1]))
     else:
         last = _last_level(moments, lengths, K)
         sigmas = np.append(grid_from_density(density, K - 1, sigma_max, last), 0.0)

@@ -43,7 +43,11 @@ def _integrals(density: Density, left: np.ndarray, right: np.ndarray) -> np.ndar
 
 
 def grid_from_density(
-    density: Density, K: int, sigma_max: float, sigma_min: float = 0.0
+    density: Density,
+    K: int,
+    sigma_max: float,
+    sigma_min: float = 0.0,
+    smooth_below: float = np.inf,
 ) -> np.ndarray:
     """K + 1 levels that cut ``density`` on [sigma_min, sigma_max] into K equal shares.
 
@@ -52,6 +56,8 @@ def grid_from_density(
         K: number of intervals, >= 1.
         sigma_max: first level.
         sigma_min: last level, 0 <= sigma_min < sigma_max.
+        smooth_below: for sigma_min = 0, a level below which r is a smooth function of sigma (or a power
+            of it); at most 1e-8 sigma_max is assumed.
 
     Returns:
         float64 array (K + 1,), strictly decreasing, ends exact, relative accuracy about 1e-12 for a
@@ -65,7 +71,8 @@ def grid_from_density(
     if sigma_min > 0:
         edges = np.geomspace(sigma_min, sigma_max, _CELLS + 1)
     else:
-        edges = np.geomspace(sigma_max * _SMALLEST_SHARE, sigma_max, _CELLS)
+        smallest = min(sigma_max * _SMALLEST_SHARE, smooth_below)
+        edges = np.geomspace(smallest, sigma_max, _CELLS)
         edges = np.concatenate([[0.0], edges])
     edges[0], edges[-1] = sigma_min, sigma_max
     cells = _integrals(density, edges[:-1], edges[1:])

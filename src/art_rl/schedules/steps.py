@@ -98,7 +98,9 @@ class StepCost:
         ``propagated`` weighs q with the share of a local error that the flow carries to the end.
         """
         density = node_density(profile, 1, propagated, trust, smooth)
-        nodes = grid_from_density(density, _FINER * _BY_DENSITY, profile.sigma_max)[::-1]
+        nodes = grid_from_density(
+            density, _FINER * _BY_DENSITY, profile.sigma_max, smooth_below=profile.sigma_min
+        )[::-1]
         rate = density(nodes) ** 2
         half, middle = np.diff(nodes)[:, None] / 2, ((nodes[1:] + nodes[:-1]) / 2)[:, None]
         points, weights = np.polynomial.legendre.leggauss(4)
