@@ -173,6 +173,15 @@ class Products:
             for K in self.targets.budgets(solver)
         ]
 
+    def rival_patterns(self, names: Iterable[str], solver: str = "any") -> list[str]:
+        """Path patterns, with {model} open, of rival schedules: where tables ask for them only, as many
+        of their searches are bounded by the teacher's levels."""
+        return [
+            schedule_path("{model}", name, solver, K)
+            for name in names
+            for K in self.targets.budgets_of(name, solver)
+        ]
+
     def model_schedules(self, wildcards: Any) -> list[str]:
         """Every schedule of a model's cells."""
         model = wildcards.model

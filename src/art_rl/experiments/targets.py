@@ -73,6 +73,15 @@ class Targets:
         }
         return sorted(found)
 
+    def budgets_of(self, name: str, solver: str = "any") -> list[int]:
+        """Budgets at which tables (with ``solver``; "any": with any) ask for method ``name``."""
+        tables = [
+            entry
+            for table, entry in self.tables.items()
+            if solver in ("any", entry["solver"]) and name in self.methods_of(table)
+        ]
+        return sorted({K for entry in tables for K in entry["budgets"]})
+
     def carried_budgets(self, name: str) -> list[int]:
         """Budgets at which tables ask for the carried-over row ``name``."""
         tables = [t for table, t in self.tables.items() if name in self.methods_of(table)]
