@@ -56,7 +56,9 @@ def main() -> None:
             learned = rmse(refine_schedule(model, *train, grids[:4], solver), solver)
             cells.append(f"{errors[-1]:.3f} / {min(errors):.4f} / **{learned:.4f}**")
         print(f"| {entry.label} |", " | ".join(cells), "|", flush=True)
-    print("\n| rtol = atol | NFE | accepted steps | rejected | RMSE |\n|---|---|---|---|---|")
+    print(
+        "\n| rtol = atol | NFE | steps, the last one Euler | rejected | RMSE |\n|---|---|---|---|---|"
+    )
     for row in adaptive_points(model, *fresh, high, low):
         print(
             f"| {row['rtol']:g} | {row['nfe']} | {row['steps']} | {row['rejected']} "
