@@ -25,6 +25,7 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
     "ays": ("#b15928", "--", "x"),
     "oss": ("#6a3d9a", "-.", "|"),
     "ld3": ("#e31a1c", "-", "8"),
+    "gauss_newton": ("#762a83", "--", "X"),
     "art_rl_paper": ("#8c510a", "--", "p"),
     "art_rl_feedback": ("#e69f00", "-", "h"),
     "art_rl_endpoint": ("#d55e00", "-", "*"),
