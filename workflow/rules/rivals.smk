@@ -94,3 +94,42 @@ for solver in targets.solvers():
                 solver=solver,
             script:
                 "../scripts/learn_ld3.py"
+
+
+rule compare_rivals:
+    """ART-RL beside its rivals on one model: outcomes, prices of learning, best pairs per NFE."""
+    input:
+        cells=products.cells(),
+        provenance=products.cells(".provenance.json"),
+        statistics="<results>/{model}/rivals.npz",
+        code=modules("compare_rivals.py"),
+    output:
+        outcomes="<figures>/{name}/{model}_rivals.csv",
+        prices="<figures>/{name}/{model}_prices.csv",
+        frontier="<figures>/{name}/{model}_frontier.csv",
+        outcomes_md="<figures>/{name}/{model}_rivals.md",
+        prices_md="<figures>/{name}/{model}_prices.md",
+        frontier_md="<figures>/{name}/{model}_frontier.md",
+        pdf=[
+            "<figures>/{name}/{model}_prices.pdf",
+            "<figures>/{name}/{model}_frontier.pdf",
+            "<figures>/{name}/{model}_rival_statistics.pdf",
+        ],
+        png=report(
+            [
+                "<figures>/{name}/{model}_prices.png",
+                "<figures>/{name}/{model}_frontier.png",
+                "<figures>/{name}/{model}_rival_statistics.png",
+            ],
+            caption="../report/rivals.rst",
+            category="Rivals",
+            labels={"model": "{model}", "figure": "prices, frontier, statistics"},
+        ),
+    log:
+        "<logs>/{model}/{name}_compare_rivals.log",
+    conda:
+        "../../envs/plots.yaml"
+    params:
+        metrics=products.model_metrics,
+    script:
+        "../scripts/compare_rivals.py"

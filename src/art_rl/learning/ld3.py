@@ -317,6 +317,14 @@ def _learn_one(
         "versions": versions(),
         "details": {
             "evaluations": spent,
+            "evaluations_to_1_percent": next(
+                (
+                    trace.evaluations[n]
+                    for n, value in enumerate(trace.best)
+                    if value <= 1.01**2 * descent.best
+                ),
+                spent,
+            ),
             "valid_rmse": descent.best**0.5,
             "steps": len(trace.loss),
             "network_levels": None if told is None else told.tolist(),
