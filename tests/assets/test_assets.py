@@ -291,3 +291,29 @@ def test_real_mnist_mirror(test_data, tmp_path):
     (tmp_path / "mnist-test-labels").write_bytes(b"x")
     with pytest.raises(ArtRLError, match="f7ae60f92e00"):
         verify("mnist-test-labels", tmp_path / "mnist-test-labels")
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"f": 3}', '{"f": {}}'])
+def test_a_lock_file_without_digests_is_one_line(tmp_path, content):
+    (tmp_path / "assets.lock.json").write_text(content)
+    asset = Asset("f", "g", "f", ())
+    (tmp_path / "f").write_bytes(b"x")
+    with pytest.raises(ArtRLError, match=r"assets\.lock\.json: must hold an object with 'sha256'"):
+        fetch_asset(asset, tmp_path / "f")
+
+
+def test_nothing_but_the_file_and_its_lock_is_left(tmp_path):
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror/f").write_bytes(CONTENT)
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in (".f.12345678.part", ".f.12345678.part.json", ".f.87654321.part", ".other.1.part"):
+        (here / name).write_bytes(b"a kill, or another address")
+    asset = Asset("f", "g", "f", ())
+    with pytest.warns(UserWarning, match="trusted on first use"):
+        fetch_asset(asset, here / "f", mirror=tmp_path / "mirror")
+    left = [".other.1.part", "assets.lock.json", "f"]
+    assert sorted(path.name for path in here.iterdir()) == left
+    (here / ".f.12345678.part.json").write_bytes(b"a kill")
+    fetch_asset(asset, here / "f")
+    assert sorted(path.name for path in here.iterdir()) == left

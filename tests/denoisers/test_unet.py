@@ -161,6 +161,10 @@ def test_damaged_model_files(tmp_path):
         load_model(path)
     path.write_bytes(good)
     (tmp_path / "m.json").write_text(header.replace('"patch": 1', '"patch": 2'))
+    with pytest.raises(ArtRLError, match=r"m\.json: its content does not fit its content_sha256"):
+        load_model(path)
+    header = header[: header.index(',\n  "content_sha256"')] + "\n}"  # as if meant
+    (tmp_path / "m.json").write_text(header.replace('"patch": 1', '"patch": 2'))
     with pytest.raises(ArtRLError, match="do not fit"):
         load_model(path)
     (tmp_path / "m.json").write_text(header.replace("art_rl.unet", "other"))

@@ -444,6 +444,7 @@ def test_result_file_round_trip_and_damage(tmp_path):
     (tmp_path / "r.json").write_text((tmp_path / "r.json").read_text().replace("heun", "rk4"))
     head = json.loads((tmp_path / "r.json").read_text())
     head["tensors_sha256"] = "0" * 64
+    del head["content_sha256"]
     (tmp_path / "r.json").write_text(json.dumps(head))
     with pytest.raises(ArtRLError, match="does not belong"):
         load_endpoint_result(tmp_path / "r")

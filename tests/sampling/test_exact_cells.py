@@ -89,3 +89,15 @@ def test_foreign_schedules_are_refused(setting):
         evaluate_cells(experiment, blocks, [other], "euler")
     with pytest.raises(ArtRLError, match="unknown solver 'rk5'"):
         evaluate_cells(experiment, blocks, [Schedule((TOP, 1.0, 0.0), {"method": "edm"})], "rk5")
+
+
+def test_a_schedule_typed_by_hand_is_a_row(setting):
+    experiment, blocks, _ = setting
+    rows = evaluate_cells(experiment, blocks, [Schedule((TOP, 1.0, 0.0))], "euler")
+    assert [(row["method"], row["K"], row["converged"]) for row in rows] == [
+        ("by hand", 2, True)
+    ] * 2
+    told = Schedule((TOP, 1.0, 0.0), {"details": ["no", "object"]})
+    assert evaluate_cells(experiment, blocks, [told], "euler")[0]["converged"] is True
+    with pytest.raises(ArtRLError, match=r"by hand, K = 2: the schedule starts at sigma = 5\.0"):
+        evaluate_cells(experiment, blocks, [Schedule((5.0, 1.0, 0.0))], "euler")

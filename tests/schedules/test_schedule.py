@@ -176,3 +176,45 @@ def test_budget_of_numpy_type():
 def test_bad_ranges(low, high):
     with pytest.raises(ArtRLError, match="0 <= sigma_min < sigma_max"):
         check_sigma_range(low, high)
+
+
+def test_a_changed_digit_is_noticed_and_a_file_typed_by_hand_is_not_suspected(tmp_path):
+    path = tmp_path / "s.json"
+    schedule = Schedule((80.0, 2.5, 0.0), {"method": "edm", "details": {"rho": 7.0}})
+    schedule.save(path)
+    whole = path.read_text()
+    for old, new in (("2.5", "2.6"), ("80.0", "81.0"), ('"edm"', '"emd"'), ("7.0", "6.0")):
+        path.write_text(whole.replace(old, new, 1))
+        with pytest.raises(
+            ArtRLError, match=r"s\.json: its content does not fit its content_sha256"
+        ):
+            Schedule.load(path)
+    path.write_text(
+        '{"format": "art_rl.schedule", "version": 1, "sigmas": [80, 2.5, 0], "provenance": {}}'
+    )
+    assert Schedule.load(path) == schedule
+
+
+@pytest.mark.parametrize(
+    "fields, key",
+    [
+        ('"sigmas": [9, 1, 0], "provenance": {}', "sigmas"),
+        ('"provenance": {"budget": 2, "budget": 3}', "budget"),
+    ],
+)
+def test_a_key_given_twice_is_refused(tmp_path, fields, key):
+    head = '"format": "art_rl.schedule", "version": 1, "sigmas": [80, 2.5, 0]'
+    (tmp_path / "s.json").write_text("{" + head + ", " + fields + "}")
+    with pytest.raises(ArtRLError, match=rf"s\.json: .* the key '{key}' is given 2 times$"):
+        Schedule.load(tmp_path / "s.json")
+
+
+def test_numpy_values_in_a_provenance(tmp_path):
+    facts = {"budget": np.int64(2), "details": {"ratio": np.float32(0.5), "grid": np.arange(2)}}
+    schedule = Schedule((80.0, 2.5, 0.0), facts)
+    schedule.save(tmp_path / "s.json")
+    expected = {"budget": 2, "details": {"ratio": 0.5, "grid": [0, 1]}}
+    assert dict(Schedule.load(tmp_path / "s.json").provenance) == expected
+    assert dict(schedule.provenance) == expected
+    with pytest.raises(ArtRLError, match=r"provenance\.details\.f must be JSON-like .*, got set"):
+        Schedule((80.0, 0.0), {"details": {"f": {1}}})

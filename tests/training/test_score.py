@@ -7,6 +7,7 @@ import torch
 from art_rl.denoisers.exact import Gaussian
 from art_rl.denoisers.unet import UNetConfig
 from art_rl.errors import ArtRLError
+from art_rl.files import read_json, write_json
 from art_rl.training.loss import edm_loss, loss_by_sigma, stratified_sigmas
 from art_rl.training.score import TrainSettings, train
 
@@ -230,3 +231,30 @@ def test_loss_by_sigma_refuses_a_conditional_network_without_labels():
     with pytest.raises(ArtRLError, match="class_labels are missing"):
         loss_by_sigma(model, images(), np.array([1.0]))
     assert loss_by_sigma(model, images(), np.array([1.0]), ONE_HOT).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "content, phrase",
+    [
+        ("{}", r"must hold run, iteration, tensors, losses, got \{\}"),
+        ("[]", r"must hold run, .* got \[\]"),
+        ("null", "must hold run, .* got None"),
+        ('{"run": 3}', "must hold run"),
+        ("", "not a JSON file, damaged"),
+        ('{"run": "a", "run": "b"}', "not a JSON file: the key .run. is given 2 times"),
+    ],
+)
+def test_a_state_file_without_a_state_says_delete_the_folder(tmp_path, content, phrase):
+    (tmp_path / "state.json").write_text(content)
+    with pytest.raises(
+        ArtRLError, match=rf"state\.json: {phrase}.*; delete the folder to start anew"
+    ):
+        train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
+
+
+def test_a_state_whose_losses_are_shorter_than_its_iteration_is_refused(tmp_path):
+    train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False, stop_after=9)
+    state = read_json(tmp_path / "state.json")
+    write_json(tmp_path / "state.json", state | {"losses": state["losses"][:-1]})
+    with pytest.raises(ArtRLError, match=r"damaged .7 losses of 8 iterations.; delete the folder"):
+        train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)

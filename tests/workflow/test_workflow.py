@@ -177,3 +177,47 @@ def test_damaged_schedule_stops_the_job_with_one_line(finished):
     assert "Traceback" not in done.stderr
     # Snakemake removes the outputs of a failed job: no half-written file is left behind.
     assert not cells.exists() or cells.read_bytes() == before
+
+
+def change(content, old, new):
+    assert old in content
+    return content.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    "product, reader",
+    [
+        ("schedules/edm/any/K4.json", "cells/euler.csv"),
+        ("cells/euler.csv", "../figures/smoke/toy_euler_rmse.csv"),
+        ("control_table.safetensors", "learning/feedback/seed0/clock.json"),
+        ("learning/feedback/seed0/clock.json", "schedules/art_rl_feedback/any/K4.json"),
+    ],
+)
+def test_a_changed_digit_in_any_product_stops_its_reader_with_one_line(finished, product, reader):
+    # Before: other numbers and exit status 0.
+    path, target = finished / TOY / product, os.path.normpath(TOY / reader)
+    times, original = path.stat(), path.read_bytes()
+    digit = max(
+        place for place in range(len(original) // 2) if original[place : place + 1].isdigit()
+    )
+    changed = bytearray(original)
+    changed[digit] = ord("7") if original[digit] != ord("7") else ord("3")
+    path.write_bytes(changed)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # rot does not change the date
+    try:
+        done = run(finished, target, "--force")
+        lines = [line for line in done.stderr.splitlines() if line.startswith("art_rl:")]
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert len(lines) == 1 and f"{path.name}: " in lines[0]
+        assert "does not fit" in lines[0] or "not a readable safetensors" in lines[0]
+    finally:
+        path.write_bytes(original)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert run(finished, target).returncode == 0
+
+
+def test_nothing_is_left_behind_and_the_last_line_names_the_folder(finished):
+    done = run(finished)
+    assert done.returncode == 0
+    hidden = [*finished.glob("results/**/.*"), *finished.glob("results/**/state-*")]
+    assert not hidden

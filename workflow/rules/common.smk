@@ -10,10 +10,11 @@ ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from art_rl.errors import ArtRLError
+from art_rl.files import remove_leftovers
 from art_rl.experiments.dependencies import modules as modules_of
 from art_rl.experiments.machine import check_machine
 from art_rl.experiments.plan import make_plan
-from art_rl.experiments.products import PREVIEW, Products, schedule_path
+from art_rl.experiments.products import PREVIEW, Products
 from art_rl.experiments.targets import ids, pattern
 from art_rl.registry import HAND_MADE, LEARNED, METHODS, SOLVERS, method
 from art_rl.settings.experiment import check_experiment_settings
@@ -77,14 +78,19 @@ def modules(script):
     return modules_of(script, ROOT, targets.models)
 
 
+def folders():
+    """Where products lie: the pathvars, with their defaults."""
+    defaults = {"results": "results", "resources": "resources", "figures": "paper_figures"}
+    return {**defaults, **config.get("pathvars", {})}
+
+
 def check_before_start():
     """Stop with one line unless disk, memory and, for local runs, the GPU suffice for the plan."""
     if not targets.of_kind("edm"):
         return
-    folders = {"results": "results", "resources": "resources", **config.get("pathvars", {})}
     try:
         check_machine(
-            make_plan(config), [folders["results"], folders["resources"]], workflow.local_exec
+            make_plan(config), [folders()["results"], folders()["resources"]], workflow.local_exec
         )
     except ArtRLError as error:
         sys.exit(f"art_rl: {error}")

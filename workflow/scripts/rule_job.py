@@ -5,8 +5,9 @@ from rule_job import run
 run(main, snakemake)
 """
 
+import ctypes
 import os
-import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
@@ -17,37 +18,78 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from art_rl.errors import ArtRLError
-from art_rl.files import digest, sha256_file
+from art_rl.files import digest, seal, sha256_file, state_folder
+
+# Tables that feed other jobs: they cannot hold their digest, so it lies beside them.
+SEALED = (".csv", ".jsonl")
 
 
 def run(main, snakemake):
     """Call ``main(snakemake)`` with stdout and stderr in the rule's log file.
 
     An ArtRLError (bad input) ends the job with one line, in the log and on the terminal, and exit
-    status 1; any other exception is a bug and keeps its traceback, in the log.
+    status 1; any other exception is a bug or a fault of the machine and keeps its traceback, in the log;
+    the terminal says which it was.  The work is done by a child process, so that somebody is left to say
+    that it was killed.
     """
     terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8")
     with open(snakemake.log[0], "w", buffering=1, encoding="utf-8") as log:
-        # By file descriptor, so that libraries and child processes write there too.
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        try:
-            main(snakemake)
-        except ArtRLError as error:
-            line = f"art_rl: {snakemake.rule}: {error}"
-            print(line, file=log)
-            print(line, file=terminal)
-            failed = True
-        except Exception:
-            traceback.print_exc(file=log)
-            print(f"art_rl: {snakemake.rule}: failed, see {snakemake.log[0]}", file=terminal)
-            failed = True
+        parent = os.getpid()
+        child = os.fork()
+        if child == 0:
+            _die_with(parent)
+            # By file descriptor, so that libraries and grandchildren write there too.
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            failed = _work(main, snakemake, log, terminal)
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
         else:
-            failed = False
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            _, status = os.waitpid(child, 0)
+            failed = status != 0
+            if os.WIFSIGNALED(status):
+                line = f"art_rl: {snakemake.rule}: {_killed_by(os.WTERMSIG(status))}"
+                with open(snakemake.log[0], "a", encoding="utf-8") as end:
+                    print(line, file=end)
+                print(line, file=terminal)
     if failed:
         sys.exit(1)
+
+
+def _work(main, snakemake, log, terminal):
+    """Whether ``main`` failed; if so, the reason is in the log and on the terminal."""
+    try:
+        main(snakemake)
+        for path in snakemake.output:
+            # Figures and tables for readers (another folder than the logs') are the end of the line.
+            if path.endswith(SEALED) and os.path.commonpath([path, snakemake.log[0]]):
+                seal(path)
+    except ArtRLError as error:
+        line = f"art_rl: {snakemake.rule}: {error}"
+        print(line, file=log)
+    except Exception as error:
+        traceback.print_exc(file=log)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        line = f"art_rl: {snakemake.rule}: {reason} (see {snakemake.log[0]})"
+    else:
+        return False
+    print(line, file=terminal)
+    return True
+
+
+def _die_with(parent):
+    """Have this process killed when ``parent`` dies: nobody writes outputs of a job that is over."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def _killed_by(number):
+    """A signal in words."""
+    name = signal.Signals(number).name
+    guess = "; out of memory, or killed by hand" if number == signal.SIGKILL else ""
+    return f"killed by signal {number} ({name}{guess})"
 
 
 def schedule_key(path):
@@ -58,11 +100,13 @@ def schedule_key(path):
 
 @contextmanager
 def resumable(snakemake):
-    """A folder for training state beside the outputs, removed when the block succeeds.
+    """A folder for training state beside the first output.
 
     Snakemake deletes the outputs of a killed job; this folder is not one of them.  Its name is a digest
     of everything the result depends on (rule, wildcards, parameters, inputs, code), so state of other
-    settings or other code is never picked up.
+    settings or other code is never picked up; it is removed.  The folder itself stays until the run is
+    over (`art_rl.files.remove_leftovers`): whenever a job is killed, before, while or after it writes its
+    outputs, it goes on from its last checkpoint.
     """
     files = {path: sha256_file(path) for path in snakemake.input if os.path.isfile(path)}
     key = digest(
@@ -73,10 +117,7 @@ def resumable(snakemake):
             files,
         ]
     )
-    folder = Path(snakemake.output[0]).parent / f"state-{key[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    yield folder
-    shutil.rmtree(folder)
+    yield state_folder(snakemake.output[0], key[:16])
 
 
 def _plain(value):

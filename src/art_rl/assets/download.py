@@ -5,14 +5,13 @@ the first byte (ETag, else Last-Modified).  A range is asked for only under that
 so bytes of two versions are never joined; servers without ranges or versions start again from 0.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pooch
 import requests
 from tqdm import tqdm
 
+from art_rl.errors import ArtRLError
 from art_rl.files import read_json, write_json
 
 
@@ -24,15 +23,14 @@ class Interrupted(Exception):
     """A transfer broke off or a server is in trouble; trying again may help."""
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold an advisory lock named after ``path`` (parallel jobs share the lock file)."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.guard"), "w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        yield
+def _validator(state: Path) -> str | None:
+    """The version the server named, None if that is not known (the transfer then starts anew)."""
+    try:
+        value = read_json(state)
+    except ArtRLError:
+        return None
+    validator = value.get("validator") if isinstance(value, dict) else None
+    return validator if isinstance(validator, str) else None
 
 
 def download(url: str, part: Path, progress: bool, timeout: float) -> None:
@@ -42,7 +40,7 @@ def download(url: str, part: Path, progress: bool, timeout: float) -> None:
     Last-Modified), so bytes of two versions are never joined.
     """
     state = part.with_name(part.name + ".json")
-    validator = read_json(state)["validator"] if state.exists() and part.exists() else None
+    validator = _validator(state) if part.exists() else None
     with open(part, "ab") as file:
         if validator is None:
             file.truncate(0)

@@ -12,6 +12,7 @@ against a first download that was already wrong; the fetch says so in a warning.
 The transfer itself is in download.py.
 """
 
+import glob
 import gzip
 import hashlib
 import json
@@ -25,9 +26,9 @@ from functools import cache
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from art_rl.assets.download import Interrupted, Unusable, download, exclusive
+from art_rl.assets.download import Interrupted, Unusable, download
 from art_rl.errors import ArtRLError
-from art_rl.files import atomic_path, read_json, sha256_file, write_json
+from art_rl.files import atomic_path, exclusive, read_json, sha256_file, write_json
 
 MIRROR_VARIABLE = "ART_RL_MIRROR"
 LOCK_NAME = "assets.lock.json"
@@ -113,8 +114,21 @@ def _locked_digest(asset: Asset, lock: Path) -> str | None:
     """Digest recorded at first use, for assets without a published one."""
     if asset.sha256 or asset.sha256_content or not lock.exists():
         return None
-    entry = read_json(lock).get(asset.name)
+    entry = _entries(lock).get(asset.name)
     return None if entry is None else entry["sha256"]
+
+
+def _entries(lock: Path) -> dict[str, dict]:
+    """Name -> {"sha256", ...} of the digests trusted on first use."""
+    entries = read_json(lock)
+    if not isinstance(entries, dict) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("sha256"), str)
+        for entry in entries.values()
+    ):
+        raise ArtRLError(
+            f"{lock}: must hold an object with 'sha256' per asset; delete it to trust the files anew"
+        )
+    return entries
 
 
 def _record(asset: Asset, path: Path, source: str, lock: Path) -> None:
@@ -122,7 +136,7 @@ def _record(asset: Asset, path: Path, source: str, lock: Path) -> None:
     if asset.sha256 or asset.sha256_content:
         return
     with exclusive(lock):
-        entries = read_json(lock) if lock.exists() else {}
+        entries = _entries(lock) if lock.exists() else {}
         if asset.name in entries:
             return
         value = sha256_file(path)
@@ -210,7 +224,14 @@ def _keep(asset: Asset, destination: Path, locked: str | None, lock: Path) -> Pa
             f"{destination} is not asset {asset.name}: {fault}; delete it to fetch again"
         )
     _record(asset, destination, str(destination), lock)
+    _remove_parts(destination)
     return destination
+
+
+def _remove_parts(destination: Path) -> None:
+    """Partial files of a destination that is complete: of other addresses, or of a kill."""
+    for part in destination.parent.glob(f".{glob.escape(destination.name)}.*.part*"):
+        part.unlink(missing_ok=True)
 
 
 def fetch_asset(
@@ -270,7 +291,7 @@ def fetch_asset(
                 faults.append(f"{source}: {error}")
                 continue
             _record(asset, destination, str(source), lock)
-            destination.with_name(f".{destination.name}.guard").unlink()
+            _remove_parts(destination)
             return destination
     raise ArtRLError(
         f"asset {asset.name}: no source gave the right file ({'; '.join(faults)}); put it at "

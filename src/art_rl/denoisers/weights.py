@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from art_rl.errors import ArtRLError
+from art_rl.files import fault_of_file
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -35,11 +36,9 @@ def load_weights(
     try:
         model = build()
         model.load_state_dict(load_file(path), strict=True)
-    except FileNotFoundError:
-        raise ArtRLError(f"{path}: no such file") from None
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        fault = " ".join(str(error).split())
-        raise ArtRLError(f"{path}: weights do not fit their JSON or are damaged: {fault}") from None
+    except (SafetensorError, RuntimeError, KeyError, TypeError, OSError) as error:
+        reason = f"weights do not fit their JSON or are damaged: {' '.join(str(error).split())}"
+        raise ArtRLError(f"{path}: {fault_of_file(path) or reason}") from None
     if model.digest != header.get("digest"):
         raise ArtRLError(
             f"{path}: digest is {model.digest}, its JSON says {header.get('digest')}; "

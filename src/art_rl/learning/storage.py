@@ -1,5 +1,9 @@
-"""Tensors and a JSON header in one safetensors file: written whole or not at all, never a pickle."""
+"""Tensors and a JSON header in one safetensors file: written whole or not at all, never a pickle.
 
+The file holds the digest of its header and tensors, checked on reading.
+"""
+
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -7,10 +11,11 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from art_rl.errors import ArtRLError
-from art_rl.files import atomic_path, read_json, sha256_file, write_json
+from art_rl.files import atomic_path, fault_of_file, parse_json, read_json, sha256_file, write_json
 
 
 def write_tensors(
@@ -21,7 +26,19 @@ def write_tensors(
     # Clones: tensors that share memory are refused by safetensors.
     contiguous = {name: value.clone().contiguous() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(contiguous, temporary, metadata={"json": text})
+        # One entry: safetensors writes several in an order that changes from process to process.
+        metadata = {"json": f"{_digest(contiguous, text)} {text}"}
+        safetensors.torch.save_file(contiguous, temporary, metadata=metadata)
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    """SHA-256 of the header and of every tensor's name, dtype, shape and bytes."""
+    content = hashlib.sha256(text.encode())
+    for name, value in sorted(tensors.items()):
+        content.update(f"\n{name} {value.dtype} {list(value.shape)}\n".encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        content.update(flat.view(torch.uint8).numpy())
+    return content.hexdigest()
 
 
 def read_tensors(
@@ -30,18 +47,24 @@ def read_tensors(
     """Read a file of `write_tensors`.
 
     Raises:
-        ArtRLError: missing, damaged, or another format than ``expected``.
+        ArtRLError: missing, damaged, another format than ``expected``, or content that does not fit its
+            digest.
     """
-    if not os.path.exists(path):
-        raise ArtRLError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            head = json.loads((file.metadata() or {}).get("json", "{}"))
+            stated, _, text = (file.metadata() or {}).get("json", "").partition(" ")
+            head = parse_json(text) if text.startswith("{") else None
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except Exception as error:  # safetensors raises its own kinds
-        raise ArtRLError(f"{path}: not a readable safetensors file, damaged? ({error})") from None
-    if head.get("format") != expected:
-        raise ArtRLError(f"{path}: format must be {expected!r}, got {head.get('format')!r}")
+        fault = fault_of_file(path) or f"not a readable safetensors file, damaged? ({error})"
+        raise ArtRLError(f"{path}: {fault}") from None
+    found = head.get("format") if isinstance(head, dict) else None
+    if found != expected:
+        raise ArtRLError(f"{path}: format must be {expected!r}, got {found!r}")
+    if stated != _digest(tensors, text):
+        raise ArtRLError(
+            f"{path}: its content does not fit its digest: damaged; delete it to make it again"
+        )
     return tensors, head
 
 
@@ -70,6 +93,8 @@ def read_result(
     head = read_json(head_path)
     if not isinstance(head, dict) or head.get("tensors_sha256") != sha256_file(tensors_path):
         raise ArtRLError(f"{head_path}: does not belong to {tensors_path.name}; learn again")
+    if not isinstance(head.get("report"), dict):
+        raise ArtRLError(f"{head_path}: 'report' is missing or not an object; learn again")
     return tensors, meta, head["report"]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from art_rl.errors import ArtRLError
-from art_rl.files import sha256_file
+from art_rl.files import fault_of_file, sha256_file
 from art_rl.flow.seeds import check_not_pixels, to_uint8
 from art_rl.metrics.fidelity_compat import import_torch_fidelity, safe_weight_loading
 from art_rl.metrics.frechet import Moments
@@ -104,7 +104,10 @@ def inception_features(
             )
     except Exception as error:  # torch and pickle raise half a dozen kinds for bad files
         fault = " ".join(str(error).split())[:300]
-        raise ArtRLError(f"{weights_path}: not usable as Inception weights: {fault}") from None
+        fault = (
+            fault_of_file(weights_path, pickles=True) or f"not usable as Inception weights: {fault}"
+        )
+        raise ArtRLError(f"{weights_path}: {fault}") from None
     network.to(device)
 
     def extract(images: Tensor) -> Tensor:

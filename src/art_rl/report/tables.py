@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.files import write_text
+from art_rl.files import check_seal, fault_of_file, write_text
 from art_rl.registry import METHODS
 
 METRIC_LABELS = {"w2": "Wasserstein-2 distance", "rmse": "Endpoint RMSE", "fid": "LeNet-FID"}
@@ -83,7 +83,16 @@ def write_rows(path: str | os.PathLike, rows: Sequence[Row]) -> None:
 
 
 def read_rows(path: str | os.PathLike) -> list[Row]:
-    """Rows of a CSV file with numbers and booleans as such; empty fields are left out."""
+    """Rows of a CSV file with numbers and booleans as such; empty fields are left out.
+
+    Raises:
+        ArtRLError: no such file, no CSV, a line with too few or too many fields, or content that does not
+            fit the digest beside it (`art_rl.files.seal`).
+    """
+    fault = fault_of_file(path)
+    if fault is not None:
+        raise ArtRLError(f"{path}: {fault}")
+    check_seal(path)
 
     def value(text: str) -> Any:
         if text in ("True", "False"):
@@ -97,9 +106,13 @@ def read_rows(path: str | os.PathLike) -> list[Row]:
 
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            return [{k: value(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        raise ArtRLError(f"{path}: no such file") from None
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ArtRLError(f"{path}: not a CSV table, damaged? ({error})") from None
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise ArtRLError(f"{path}: row {number} has another number of fields than the head")
+    return [{k: value(v) for k, v in row.items() if v} for row in rows]
 
 
 def build_table(
@@ -180,13 +193,9 @@ def paper_block(
     table = numbers["tables"][name]
     if PAPER_METRICS.get(table["metric"]) != metric:
         return None
-    source = f"{numbers['source'].split(',')[0]}, {name.replace('_', ' ').title()}"
-    note = "; ".join(
-        part for part in (table.get("note"), note or PAPER_NOTES[table["metric"]]) if part
-    )
     return {
-        "source": f"Reported in {table.get('source', source)}",
-        "note": f"{table['data']}; {note}",
+        "source": f"Reported in {numbers['source'].split(',')[0]}, {name.replace('_', ' ').title()}",
+        "note": f"{table['data']}; {note or PAPER_NOTES[table['metric']]}",
         "budgets": table["K"],
         "rows": table["rows"],
     }
@@ -220,8 +229,6 @@ def table_rows(table: Table) -> list[Row]:
     if table.paper:
         for label, values in table.paper["rows"].items():
             for K, value in zip(table.paper["budgets"], values, strict=True):
-                if value is None:  # not reported
-                    continue
                 rows.append(
                     {
                         **common,
@@ -294,7 +301,7 @@ def to_markdown(table: Table) -> str:
         lines.append(_md(["Method", *(f"K = {K}" for K in paper["budgets"])]))
         lines.append(_md(["---"] + ["---:"] * len(paper["budgets"])))
         for label, values in paper["rows"].items():
-            lines.append(_md([label, *("" if v is None else number(v) for v in values)]))
+            lines.append(_md([label, *(number(value) for value in values)]))
     return "\n".join(lines) + "\n"
 
 
@@ -356,8 +363,7 @@ def to_latex(table: Table) -> str:
         lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{title}}}}} \\")
         for label, values in paper["rows"].items():
             shown = dict(zip(paper["budgets"], values, strict=True))
-            known = [shown.get(K) for K in table.budgets]
-            cells = ["" if value is None else number(value) for value in known]
+            cells = [number(shown[K]) if K in shown else "" for K in table.budgets]
             lines.append(" & ".join([_tex(label), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [f"% {note}" for note in _notes(table)]

@@ -116,7 +116,7 @@ def evaluate_cells(
         quantiles = MixtureQuantiles(experiment.denoiser, samples)
     rows = []
     for schedule in schedules:
-        method = schedule.provenance["method"]
+        method = schedule.method
         _check_fits(schedule, experiment)
         for index, block in enumerate(blocks):
             counter = CountingDenoiser(experiment.denoiser)
@@ -138,7 +138,7 @@ def evaluate_cells(
                 "block": index,
                 "samples": samples,
                 "rmse": float((end - block.end).square().mean().sqrt()),
-                "converged": bool(schedule.provenance.get("details", {}).get("converged", True)),
+                "converged": schedule.converged,
             }
             if quantiles is not None:
                 row["w2"] = quantiles.w2(end.numpy())
@@ -147,7 +147,7 @@ def evaluate_cells(
 
 
 def _check_fits(schedule: Schedule, experiment: Experiment) -> None:
-    name = f"{schedule.provenance['method']}, K = {schedule.K}"
+    name = f"{schedule.method}, K = {schedule.K}"
     if not np.isclose(schedule.sigma_max, experiment.sigma_max, rtol=1e-12, atol=0):
         raise ArtRLError(
             f"{name}: the schedule starts at sigma = {schedule.sigma_max}, "

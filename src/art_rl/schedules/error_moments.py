@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.files import read_npz, write_npz
+from art_rl.files import parse_json, read_npz, write_npz
 from art_rl.registry import ORDERS, check_solver
 
 FORMAT = "art_rl.error_moments/1"
@@ -88,7 +88,7 @@ class ErrorMoments:
         """Read what `save` wrote; anything else is an ArtRLError naming the file."""
         arrays = read_npz(path)
         try:
-            head = json.loads(str(arrays["head"]))
+            head = dict(parse_json(str(arrays["head"])))
             if head.pop("format") != FORMAT:
                 raise ArtRLError(f"its format is not {FORMAT!r}")
             return cls(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.files import read_npz, write_npz
+from art_rl.files import parse_json, read_npz, write_npz
 
 FORMAT = "art_rl.profile/1"
 
@@ -91,7 +91,7 @@ class Profile:
         """Read what `save` wrote; anything else is an ArtRLError naming the file."""
         arrays = read_npz(path)
         try:
-            head = json.loads(str(arrays["head"]))
+            head = dict(parse_json(str(arrays["head"])))
             if head.pop("format") != FORMAT:
                 raise ArtRLError(f"its format is not {FORMAT!r}")
             orders = sorted(int(key[5:]) for key in arrays if key.startswith("mean_"))

@@ -16,10 +16,11 @@ import numpy as np
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
-from art_rl.files import read_json, write_json
+from art_rl.files import json_like, read_json, write_json
 
 FORMAT = "art_rl.schedule"
 FORMAT_VERSION = 1
+BY_HAND = "by hand"  # method of a schedule whose provenance names none
 
 # What a provenance may hold.  All optional: a list of levels typed by hand is a valid schedule.
 PROVENANCE_FIELDS = frozenset(
@@ -72,10 +73,11 @@ class Schedule:
 
     Args:
         sigmas: levels in data units, float64, strictly decreasing, last exactly 0.
-        provenance: JSON-like mapping with keys from PROVENANCE_FIELDS.
+        provenance: JSON-like mapping with keys from PROVENANCE_FIELDS; NumPy values become plain ones.
 
     Raises:
-        ArtRLError: a level breaks a rule (index and value named) or a provenance key is unknown.
+        ArtRLError: a level breaks a rule (index and value named), a provenance key is unknown, or a value
+            is nothing that JSON can hold.
     """
 
     sigmas: tuple[float, ...]
@@ -87,7 +89,8 @@ class Schedule:
             if key not in PROVENANCE_FIELDS:
                 known = ", ".join(sorted(PROVENANCE_FIELDS))
                 raise ArtRLError(f"provenance has the unknown key {key!r}; known keys: {known}")
-        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+        facts = json_like(self.provenance, "provenance")
+        object.__setattr__(self, "provenance", MappingProxyType(facts))
 
     def __reduce__(self) -> tuple:
         # The read-only view of the provenance can be neither pickled nor copied.
@@ -102,6 +105,17 @@ class Schedule:
     def sigma_max(self) -> float:
         """First level."""
         return self.sigmas[0]
+
+    @property
+    def method(self) -> str:
+        """How the levels were found, "by hand" if the provenance does not say."""
+        return str(self.provenance.get("method", BY_HAND))
+
+    @property
+    def converged(self) -> bool:
+        """The verdict of the learner behind the levels; True if nothing was learned."""
+        details = self.provenance.get("details")
+        return bool(details.get("converged", True)) if isinstance(details, dict) else True
 
     def numpy(self) -> np.ndarray:
         """Levels as a fresh float64 array of shape (K + 1,)."""
@@ -190,7 +204,7 @@ class Schedule:
         return apply(self, scheduler, pin)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the schedule as JSON, atomically."""
+        """Write the schedule as JSON with the digest of its content, atomically."""
         write_json(
             path,
             {
@@ -203,7 +217,11 @@ class Schedule:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Schedule":
-        """Read a schedule; any deviation from the format is an ArtRLError naming file and field."""
+        """Read a schedule; any deviation from the format is an ArtRLError naming file and field.
+
+        A file with a digest (``content_sha256``, as `save` writes it) must fit it; one without, typed by
+        hand or made by another program, is read as it is.
+        """
         value = read_json(path)
         if not isinstance(value, dict):
             raise ArtRLError(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from art_rl.errors import ArtRLError
+from art_rl.files import fault_of_file
 
 DIGITS_HELD_OUT = 297
 MNIST_FILES = {
@@ -83,6 +84,9 @@ def read_idx(path: str | os.PathLike, ndim: int, max_bytes: int = 1 << 28) -> np
             (too short or too long), or a claim beyond ``max_bytes``.
     """
     path = Path(path)
+    fault = fault_of_file(path)
+    if fault is not None:
+        raise ArtRLError(f"{path}: {fault}")
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as file:
@@ -99,8 +103,6 @@ def read_idx(path: str | os.PathLike, ndim: int, max_bytes: int = 1 << 28) -> np
             if count > max_bytes:
                 raise ArtRLError(f"{path}: header claims {count} bytes, more than {max_bytes}")
             body = file.read(count + 1)  # one more shows trailing bytes
-    except FileNotFoundError:
-        raise ArtRLError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
         raise ArtRLError(f"{path}: damaged or truncated ({error})") from None
     if len(body) != count:

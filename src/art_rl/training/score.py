@@ -194,15 +194,28 @@ def _resume(folder: Path, trainer: _Trainer, run_digest: str) -> None:
     """Restore the newest saved state of the same run; a state of other settings is ignored."""
     if not (folder / "state.json").exists():
         return
-    state = read_json(folder / "state.json")
+    anew = "delete the folder to start anew"
+    try:
+        state = read_json(folder / "state.json")
+    except ArtRLError as error:
+        raise ArtRLError(f"{error}; {anew}") from None
+    expected = {"run": str, "iteration": int, "tensors": str, "losses": list}
+    if not isinstance(state, dict) or any(
+        not isinstance(state.get(key), kind) for key, kind in expected.items()
+    ):
+        raise ArtRLError(
+            f"{folder / 'state.json'}: must hold {', '.join(expected)}, got {state!r:.80}; {anew}"
+        )
     if state["run"] != run_digest:
         return
     try:
+        if len(state["losses"]) != state["iteration"]:
+            raise ValueError(f"{len(state['losses'])} losses of {state['iteration']} iterations")
         trainer.restore(load_file(folder / state["tensors"]), state["iteration"], state["losses"])
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         fault = " ".join(str(error).split())[:200]
         raise ArtRLError(
-            f"{folder}: the saved training state is damaged ({fault}); delete the folder to start anew"
+            f"{folder}: the saved training state is damaged ({fault}); {anew}"
         ) from None
 
 

@@ -16,7 +16,7 @@ from art_rl.denoisers.edm.layers import Conv2d
 from art_rl.denoisers.edm.preconditioning import PRECONDITIONINGS, Preconditioned
 from art_rl.denoisers.snapshots.snapshot import FORMAT, FORMAT_VERSION
 from art_rl.errors import ArtRLError
-from art_rl.files import digest, read_json, sha256_file
+from art_rl.files import digest, fault_of_file, read_json, sha256_file
 
 
 def build_network(class_name: str, kwargs: Mapping[str, Any]) -> Preconditioned:
@@ -115,6 +115,9 @@ def load_network(
             raise ArtRLError(f"{description}: {key!r} is missing or not a {kind.__name__}")
     try:
         found = sha256_file(weights)
+        foreign = fault_of_file(weights)
+        if foreign is not None:
+            raise ArtRLError(f"{weights}: {foreign}")
         if found != value["weights_sha256"]:
             raise ArtRLError(
                 f"{weights}: its SHA-256 is {found}, but {description} describes "
@@ -124,10 +127,9 @@ def load_network(
             name: tensor.float() if tensor.is_floating_point() else tensor
             for name, tensor in load_file(weights).items()
         }
-    except FileNotFoundError:
-        raise ArtRLError(f"{weights}: no such file") from None
-    except SafetensorError as error:
-        raise ArtRLError(f"{weights}: not a safetensors file, damaged? ({error})") from None
+    except (SafetensorError, OSError) as error:
+        reason = f"not a safetensors file, damaged? ({error})"
+        raise ArtRLError(f"{weights}: {fault_of_file(weights) or reason}") from None
     with torch.device("meta"):
         net = build_network(value["class"], value["kwargs"])
     load_weights(net, tensors, weights)

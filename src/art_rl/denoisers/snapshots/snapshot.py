@@ -19,7 +19,7 @@ from art_rl.denoisers.snapshots.opcodes import checked, describe, load, refuse
 from art_rl.denoisers.snapshots.records import Module, stand_ins
 from art_rl.denoisers.snapshots.storages import TensorView
 from art_rl.errors import ArtRLError
-from art_rl.files import atomic_path, sha256_file, write_json
+from art_rl.files import atomic_path, fault_of_file, sha256_file, write_json
 
 FORMAT = "art_rl.network"
 FORMAT_VERSION = 1
@@ -65,6 +65,9 @@ def read_snapshot(path: str | os.PathLike, expected_sha256: str | None = None) -
             if os.fstat(file.fileno()).st_size == 0:
                 raise ArtRLError(f"{path}: refused, the file is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                foreign = fault_of_file(path, pickles=True)
+                if foreign is not None:
+                    raise ArtRLError(f"{path}: {foreign}")
                 sha256 = hashlib.sha256(content).hexdigest()
                 if expected_sha256 is not None and sha256 != expected_sha256.lower():
                     raise ArtRLError(
