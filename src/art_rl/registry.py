@@ -11,6 +11,7 @@ from art_rl.errors import ArtRLError
 
 HAND_MADE = "Hand-made"
 CLOSED_FORM = "Closed form"
+RIVAL = "Rivals"
 LEARNED = "ART-RL"
 TRANSFER = "ART-RL carried over"
 
@@ -84,7 +85,7 @@ class Method:
     Attributes:
         id: name in files and in the configuration.
         label: name in tables and figures.
-        group: HAND_MADE, CLOSED_FORM, LEARNED or TRANSFER.
+        group: HAND_MADE, CLOSED_FORM, RIVAL, LEARNED or TRANSFER.
         solvers: None if one schedule serves every solver, else the solvers it is made for, each
             with its own schedule.
         tolerance: relative change of a metric that a rerun on another machine may show.  Learners
@@ -122,6 +123,15 @@ METHODS: dict[str, Method] = {
         Method("quadrature_order", "ART closed form, order p", CLOSED_FORM, _HIGHER),
         Method("propagated", "ART propagated", CLOSED_FORM),
         Method("endpoint", "Endpoint (convex)", CLOSED_FORM, SINGLE_STEP, 1e-4),
+        Method("gits", "GITS", RIVAL),
+        Method("dmn", "DMN", RIVAL),
+        Method("score_optimal", "Score-optimal (corrector)", RIVAL),
+        Method("entropic", "Rescaled entropic", RIVAL),
+        Method("elbo", "ELBO (Watson et al.)", RIVAL),
+        Method("ays", "Align Your Steps", RIVAL),
+        Method("oss", "Optimal stepsize (OSS)", RIVAL),
+        Method("ld3", "LD3 (L2)", RIVAL, _ALL, 5e-2),
+        Method("gauss_newton", "Gauss-Newton (endpoint error)", RIVAL, _ALL, 5e-2),
         Method("art_rl_paper", "ART-RL (paper's form)", LEARNED, None, 5e-2),
         Method("art_rl_feedback", "ART-RL (feedback)", LEARNED, None, 2e-2),
         Method("art_rl_endpoint", "ART-RL (endpoint reward)", LEARNED, _ALL, 5e-2),

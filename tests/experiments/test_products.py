@@ -11,6 +11,7 @@ import yaml
 from art_rl.experiments.dependencies import imported_modules, modules
 from art_rl.experiments.products import Products, run_files, schedule_path
 from art_rl.experiments.targets import Targets, pattern
+from art_rl.registry import METHODS, RIVAL
 from art_rl.settings.experiment import check_experiment_settings
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,10 @@ def test_cells_are_what_tables_name():
         ("art_rl_endpoint", 4),
     ]
     every = [name for name in settings("smoke")["methods"] if name != "quadrature_order"]
-    assert set(targets.cells("toy", "euler")) == {(name, K) for name in every for K in (2, 4)}
+    rivals = {(method.id, 4) for method in METHODS.values() if method.group == RIVAL}
+    expected = {(name, K) for name in every for K in (2, 4)}
+    assert set(targets.cells("toy", "euler")) == expected | rivals
+    assert targets.budgets_of("gits") == [4] and targets.budgets_of("ld3", "heun") == []
     assert targets.budgets() == [2, 4] and targets.budgets("heun") == [4]
     assert ("edm", "any", 4) in targets.schedules("toy")
     assert ("art_rl_endpoint", "heun", 4) in targets.schedules("toy")

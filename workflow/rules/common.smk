@@ -14,7 +14,7 @@ from art_rl.files import remove_leftovers
 from art_rl.experiments.dependencies import modules as modules_of
 from art_rl.experiments.machine import check_machine
 from art_rl.experiments.plan import make_plan
-from art_rl.experiments.products import PREVIEW, Products
+from art_rl.experiments.products import PREVIEW, Products, schedule_path
 from art_rl.experiments.targets import ids, pattern
 from art_rl.registry import HAND_MADE, LEARNED, METHODS, SOLVERS, method
 from art_rl.settings.experiment import check_experiment_settings

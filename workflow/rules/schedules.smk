@@ -86,6 +86,39 @@ rule error_moments:
         "../scripts/error_moments.py"
 
 
+# A fit costs: each model is fitted for the solvers and budgets of its own tables only.
+for number, (wanted, models) in enumerate(targets.fits("gauss_newton"), 1):
+
+    rule:
+        name:
+            f"gauss_newton_schedules_{number}"
+        input:
+            network=products.network,
+            profile="<results>/{model}/profile.npz",
+            code=modules("gauss_newton_schedules.py"),
+        output:
+            [
+                schedule_path("{model}", "gauss_newton", solver, K)
+                for solver in wanted
+                for K in wanted[solver]
+            ],
+        log:
+            "<logs>/{model}/gauss_newton_schedules.log",
+        benchmark:
+            "<benchmarks>/{model}/gauss_newton_schedules.tsv"
+        wildcard_constraints:
+            model=pattern(models),
+        conda:
+            NUMERICS
+        resources:
+            gpu=products.gpus,
+        params:
+            model=lookup("models/{model}", within=config),
+            control=products.block("control"),
+        script:
+            "../scripts/gauss_newton_schedules.py"
+
+
 # A rule per solver, so that a model's moments are measured for the solvers of its own tables only.
 for solver in filter(method("endpoint").runs_with, targets.solvers()):
 

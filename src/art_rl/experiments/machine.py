@@ -83,6 +83,8 @@ def float32_rows(settings: Mapping[str, Any], name: str, model: Mapping[str, Any
         rows.append(64)  # profile.measure_profile
     if "endpoint" in used:  # error_moments.measure_error_moments
         rows.append(max(256, block("endpoint").get("trajectories", 0)))
+    if "gauss_newton" in used:  # gauss_newton.NETWORK
+        rows.append(64)
     if LEARNED in groups or "transfer_budget" in used:
         rows.append(block("control").get("trajectories", 0))
     for label, learner in settings.get("learners", {}).items():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from art_rl.experiments.targets import Targets
-from art_rl.registry import method
+from art_rl.registry import RIVAL, method
 
 # Images kept per cell for the sample grids.
 PREVIEW = 16
@@ -171,6 +171,15 @@ class Products:
             for name in names
             if name in used and method(name).runs_with(solver)
             for K in self.targets.budgets(solver)
+        ]
+
+    def rival_patterns(self, names: Iterable[str], solver: str = "any") -> list[str]:
+        """Path patterns, with {model} open, of rival schedules: where tables ask for them only, as many
+        of their searches are bounded by the teacher's levels."""
+        return [
+            schedule_path("{model}", name, solver, K)
+            for name in names
+            for K in self.targets.budgets_of(name, solver)
         ]
 
     def model_schedules(self, wildcards: Any) -> list[str]:
@@ -367,6 +376,17 @@ class Products:
             paths += [f"{self.folder}/objectives.{suffix}" for suffix in TABLE_SUFFIXES]
         return [*paths, f"{self.folder}/provenance.json"]
 
+    def rival_reports(self) -> list[str]:
+        """ART-RL beside its rivals, for every model whose tables have both."""
+        targets = self.targets
+        found = []
+        for model in targets.used():
+            groups = {method(name).group for name in targets.methods(model)}
+            if "art_rl_endpoint" in targets.methods(model) and RIVAL in groups:
+                stem = f"{self.folder}/{model}"
+                found += [f"{stem}_rivals.md", f"{stem}_prices.png", f"{stem}_frontier.png"]
+        return found
+
     def notebooks(self) -> list[str]:
         """Executed notebooks; the .ipynb of a pair is made from its percent script."""
         targets = self.targets
@@ -383,6 +403,7 @@ class Products:
         return [
             *self.tables(),
             *self.figures(),
+            *self.rival_reports(),
             *self.notebooks(),
             *self.exported_files(),
             *self.comparisons(),

@@ -73,6 +73,32 @@ class Targets:
         }
         return sorted(found)
 
+    def budgets_of(self, name: str, solver: str = "any") -> list[int]:
+        """Budgets at which tables (with ``solver``; "any": with any) ask for method ``name``."""
+        tables = [
+            entry
+            for table, entry in self.tables.items()
+            if solver in ("any", entry["solver"]) and name in self.methods_of(table)
+        ]
+        return sorted({K for entry in tables for K in entry["budgets"]})
+
+    def fits(self, name: str) -> list[tuple[dict[str, list[int]], list[str]]]:
+        """({solver: budgets}, models) of a method that is fitted to a model and solver: models whose tables
+        ask for the same share a rule."""
+        groups: list[tuple[dict[str, list[int]], list[str]]] = []
+        for model in self.models:
+            wanted = {
+                solver: sorted({K for n, K in self.cells(model, solver) if n == name})
+                for solver in self.solvers(model)
+            }
+            wanted = {solver: budgets for solver, budgets in wanted.items() if budgets}
+            known = next((models for other, models in groups if other == wanted), None)
+            if known is not None:
+                known.append(model)
+            elif wanted:
+                groups.append((wanted, [model]))
+        return groups
+
     def carried_budgets(self, name: str) -> list[int]:
         """Budgets at which tables ask for the carried-over row ``name``."""
         tables = [t for table, t in self.tables.items() if name in self.methods_of(table)]
@@ -138,7 +164,8 @@ class Targets:
     def has_profile(self, model: str) -> bool:
         """Whether a method of the model's tables is made from |Q|."""
         names = self.methods(model)
-        return any(method(name).group == CLOSED_FORM and name != "endpoint" for name in names)
+        made = {name for name in names if method(name).group == CLOSED_FORM and name != "endpoint"}
+        return bool(made) or "gauss_newton" in names
 
     def figure_budgets(self, model: str) -> list[int]:
         """Budgets of the error figures: those every learned method was asked for, or all."""

@@ -10,9 +10,14 @@ keeps both ends; with modes >= K - 1 it reaches every grid.  Each sweep measures
 answers to c (one solve per mode), solves the quadratic problem |r + J dc|^2 with Levenberg's damping,
 and keeps the result only if the measured error falls.  No surrogate and no asymptotics, but the
 problem is not convex: what is found depends on the start, so several starts may be given.
+
+`gauss_newton_schedules` makes the row `gauss_newton` of the tables: from the best of its starts on training
+states, kept only if the error on other states falls too; what it cost and whether it helped is in the
+provenance of every schedule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,8 +25,9 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from tqdm import tqdm
 
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
+from art_rl.flow.reference import reference_solution
 from art_rl.flow.solvers import check_solver, nfe, solve
 from art_rl.flow.trajectory import check_states
 from art_rl.records import versions
@@ -31,6 +37,20 @@ from art_rl.schedules.schedule import Schedule
 _SMALLEST_STEP = 0.02
 # A sweep that lowers the squared error by less than this share is the last one.
 _LEAST_GAIN = 3e-4
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Of a row of the tables: an exact model's calls cost next to nothing, a network pays for every one."""
+
+    states: int
+    modes: int
+    sweeps: int
+    reference_steps: int
+    check: int
+
+
+EXACT, NETWORK = _Sizes(768, 10, 8, 96, 64), _Sizes(64, 6, 4, 32, 16)
 
 
 class _Warp:
@@ -81,7 +101,7 @@ def refine_schedule(
         class_labels: None or one-hot (B, label_dim).
 
     Returns:
-        Schedule with method "endpoint_refined"; details: training RMSE before and after, sweeps, cost.
+        Schedule with method "gauss_newton"; details: training RMSE before and after, sweeps, cost.
 
     Cost per start and sweep: min(K - 1, modes) + 1 or a few more solves of NFE network calls.
 
@@ -123,7 +143,7 @@ def refine_schedule(
     sigmas, after, before, count, origin = best
     K = len(sigmas) - 1
     provenance = {
-        "method": "endpoint_refined",
+        "method": "gauss_newton",
         "model_digest": denoiser.digest,
         "budget": K,
         "solver": solver,
@@ -141,6 +161,111 @@ def refine_schedule(
     if model is not None:
         provenance["model"] = model
     return Schedule(tuple(sigmas), provenance)
+
+
+@torch.no_grad()
+def gauss_newton_schedules(
+    denoiser: Denoiser,
+    x_train: Tensor,
+    x_valid: Tensor,
+    sigma_max: float,
+    sigma_min: float,
+    solver: str,
+    starts: Mapping[int, Mapping[str, Schedule]],
+    class_labels: tuple[Tensor | None, Tensor | None] = (None, None),
+    model: str | None = None,
+    progress: bool = False,
+) -> dict[int, Schedule]:
+    """For every K the best start, refined on the measured endpoint error of ``solver``.
+
+    Args:
+        denoiser: the model.
+        x_train, x_valid: (B, *shape) and (V, *shape) states at sigma_max: to refine on, and to judge the
+            result on.  The first 768 of each are used, 64 for networks.
+        sigma_max, sigma_min: range in data units.
+        solver: a key of SOLVERS.
+        starts: K -> name -> schedule of K steps; the one of least training error is refined.
+        class_labels: None or one-hot labels of both sets.
+        model: name for the provenance.
+
+    Returns:
+        K -> schedule.  details: "start"; "verdict": "improved" if the root-mean-square error on x_valid fell
+        by more than twice its paired standard error, "tie" if by less, "not improved on its start" if
+        it did not fall (the start is returned then), "within the reference's error" if start or gain
+        are below that; "valid_rmse_start", "valid_rmse", "reference_error"; "evaluations": denoiser
+        evaluations of one sample spent on this K, and "reference_evaluations", shared by all K.
+
+    Raises:
+        ArtRLError: as `refine_schedule`; a K without starts.
+    """
+    sizes = EXACT if is_exact(denoiser) else NETWORK
+    sets = []
+    for x, labels in zip((x_train, x_valid), class_labels, strict=True):
+        part = check_states(denoiser, x, labels)[: sizes.states]
+        own = None if labels is None else labels[: sizes.states]
+        fine = reference_solution(
+            denoiser, part, sigma_max, own, sizes.reference_steps, sigma_min, check=sizes.check
+        )
+        sets.append((part, own, fine))
+    (x, labels, reference), (x_v, labels_v, reference_v) = sets
+    shared = 0
+    for part, _, its in sets:
+        checked = min(sizes.check, len(part))
+        shared += len(part) * its.nfe + checked * nfe("rk4", 2 * sizes.reference_steps)
+    floor = max(reference.error, reference_v.error)
+
+    def squares(schedule: Schedule, x: Tensor, labels: Tensor | None, end: Tensor) -> Tensor:
+        """Squared endpoint error of every sample, (B,), infinite where the solver broke down."""
+        error = (solve(denoiser, x, schedule, solver, labels) - end).square().flatten(1).mean(1)
+        return torch.nan_to_num(error.double(), nan=torch.inf)
+
+    found = {}
+    for K, named in starts.items():
+        if not named:
+            raise ArtRLError(f"starts[{K}] must hold at least one schedule, got none")
+        errors = {n: float(squares(s, x, labels, reference.end).mean()) for n, s in named.items()}
+        name = min(errors, key=errors.get)
+        refined = refine_schedule(
+            denoiser,
+            x,
+            reference.end,
+            [named[name]],
+            solver,
+            sizes.modes,
+            sizes.sweeps,
+            labels,
+            model,
+            progress,
+        )
+        before = squares(named[name], x_v, labels_v, reference_v.end)
+        after = squares(refined, x_v, labels_v, reference_v.end)
+        verdict = _verdict(before, after, floor)
+        kept = refined if verdict in ("improved", "tie") else named[name]
+        calls = nfe(solver, K)
+        details = refined.provenance["details"]
+        details |= {
+            "start": name,
+            "verdict": verdict,
+            "valid_rmse_start": float(before.mean().sqrt()),
+            "valid_rmse": float((after if kept is refined else before).mean().sqrt()),
+            "reference_error": floor,
+            "evaluations": details["evaluations"] + calls * (len(named) * len(x) + 2 * len(x_v)),
+            "reference_evaluations": shared,
+        }
+        found[K] = Schedule(kept.sigmas, {**refined.provenance, "details": details})
+    return found
+
+
+def _verdict(before: Tensor, after: Tensor, floor: float) -> str:
+    """What refining did to the squared errors (V,) of the same states; ``floor``: of the reference."""
+    start, end = float(before.mean().sqrt()), float(after.mean().sqrt())
+    if not end < start:
+        return "not improved on its start"
+    if start <= floor or start - end <= floor:
+        return "within the reference's error"
+    gain = before - after
+    spread = float(gain.std() / len(gain) ** 0.5)
+    return "improved" if float(gain.mean()) > 2 * spread else "tie"
 
 
 def _gauss_newton(residual, size: int, sweeps: int, probe: float):

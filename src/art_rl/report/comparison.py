@@ -16,17 +16,19 @@ def compare(
     learned: Sequence[str],
     baselines: Sequence[str],
     metric: str,
+    tie: float = 0.0,
 ) -> list[dict[str, Any]]:
-    """ART-RL against every hand-made schedule at equal NFE, seed block by seed block.
+    """ART-RL against every other schedule at equal NFE, seed block by seed block.
 
     For every solver, K and baseline: the learned method of lowest mean, and whether it wins, ties or
     loses.  A tie: the paired difference over blocks is, in the mean, no larger than its standard
-    deviation (with one block there are no ties).
+    deviation (with one block there are none of these), or within ``tie`` of the other's mean.
 
     Args:
         rows: of cells files, any solvers.
         learned, baselines: method ids.
         metric: "fid" or "rmse".
+        tie: relative difference of the means that counts as none.
 
     Returns:
         rows {solver, K, nfe, metric, baseline, baseline_mean, learned, learned_mean, ratio, spread,
@@ -54,6 +56,7 @@ def compare(
             difference, ratio = a - c, a / c
             spread = float(ratio.std(ddof=1)) if len(blocks) > 1 else 0.0
             tied = len(blocks) > 1 and abs(difference.mean()) <= difference.std(ddof=1)
+            tied = tied or abs(difference.mean()) <= tie * c.mean()
             outcome = "tie" if tied else "win" if difference.mean() < 0 else "loss"
             result.append(
                 {

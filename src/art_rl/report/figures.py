@@ -31,6 +31,7 @@ from matplotlib.ticker import (
 
 from art_rl.files import atomic_path
 from art_rl.registry import METHODS, SOLVERS
+from art_rl.report.looks import LOOKS
 
 Row = Mapping[str, Any]
 
@@ -58,28 +59,6 @@ STYLE = {
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
     "savefig.dpi": 200,
-}
-
-# id: (colour, line style, marker)
-LOOKS: dict[str, tuple[str, Any, str]] = {
-    "uniform": ("#a0a0a0", ":", "o"),
-    "dpm": ("#7a7a7a", "--", "s"),
-    "edm": ("#000000", "-.", "^"),
-    "dpm_no_sigma_min": ("#7a7a7a", ":", "s"),
-    "edm_no_sigma_min": ("#000000", ":", "^"),
-    "arctan": ("#b8a000", "--", "<"),
-    "cosine": ("#b8a000", ":", ">"),
-    "gaussian": ("#cc79a7", "-", "D"),
-    "quadrature": ("#56b4e9", "-", "v"),
-    "quadrature_steps": ("#56b4e9", "-.", "d"),
-    "quadrature_order": ("#56b4e9", "--", "v"),
-    "propagated": ("#0072b2", "-", "P"),
-    "endpoint": ("#009e73", "-", "X"),
-    "art_rl_paper": ("#8c510a", "--", "p"),
-    "art_rl_feedback": ("#e69f00", "-", "h"),
-    "art_rl_endpoint": ("#d55e00", "-", "*"),
-    "transfer_budget": ("#d55e00", "--", "o"),
-    "transfer_data": ("#d55e00", ":", "s"),
 }
 
 METRIC_AXES = {"w2": "Wasserstein-2 (data units)", "rmse": "endpoint RMSE (data units)"}

@@ -16,10 +16,13 @@ from art_rl.registry import METHODS
 Row = dict[str, Any]
 
 # Our method -> the paper's row.  Methods the paper does not have stand without a counterpart.
+# GITS and DMN are rows of the tables that other papers reported (multistep_* in paper_tables.json).
 PAPER_ROWS = {
     "uniform": "Uniform",
     "dpm": "DPM",
     "edm": "EDM",
+    "gits": "GITS",
+    "dmn": "DMN",
     "art_rl_paper": "ART-RL",
     "transfer_budget": "ART-RL",
     "transfer_data": "ART-RL",

@@ -193,9 +193,13 @@ def paper_block(
     table = numbers["tables"][name]
     if PAPER_METRICS.get(table["metric"]) != metric:
         return None
+    source = f"{numbers['source'].split(',')[0]}, {name.replace('_', ' ').title()}"
+    note = "; ".join(
+        part for part in (table.get("note"), note or PAPER_NOTES[table["metric"]]) if part
+    )
     return {
-        "source": f"Reported in {numbers['source'].split(',')[0]}, {name.replace('_', ' ').title()}",
-        "note": f"{table['data']}; {note or PAPER_NOTES[table['metric']]}",
+        "source": f"Reported in {table.get('source', source)}",
+        "note": f"{table['data']}; {note}",
         "budgets": table["K"],
         "rows": table["rows"],
     }
@@ -229,6 +233,8 @@ def table_rows(table: Table) -> list[Row]:
     if table.paper:
         for label, values in table.paper["rows"].items():
             for K, value in zip(table.paper["budgets"], values, strict=True):
+                if value is None:  # not reported
+                    continue
                 rows.append(
                     {
                         **common,
@@ -301,7 +307,7 @@ def to_markdown(table: Table) -> str:
         lines.append(_md(["Method", *(f"K = {K}" for K in paper["budgets"])]))
         lines.append(_md(["---"] + ["---:"] * len(paper["budgets"])))
         for label, values in paper["rows"].items():
-            lines.append(_md([label, *(number(value) for value in values)]))
+            lines.append(_md([label, *("" if v is None else number(v) for v in values)]))
     return "\n".join(lines) + "\n"
 
 
@@ -363,7 +369,8 @@ def to_latex(table: Table) -> str:
         lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{title}}}}} \\")
         for label, values in paper["rows"].items():
             shown = dict(zip(paper["budgets"], values, strict=True))
-            cells = [number(shown[K]) if K in shown else "" for K in table.budgets]
+            known = [shown.get(K) for K in table.budgets]
+            cells = ["" if value is None else number(value) for value in known]
             lines.append(" & ".join([_tex(label), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [f"% {note}" for note in _notes(table)]

@@ -15,6 +15,8 @@ from jsonschema import Draft202012Validator
 from art_rl.errors import ArtRLError
 from art_rl.registry import LEARNED, METHODS, TRANSFER, method
 from art_rl.schedules.schedule import check_sigma_range
+from art_rl.settings.base import Closed
+from art_rl.settings.rivals import LD3Settings, RivalSettings
 
 
 def check_settings(settings: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -36,9 +38,10 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
     """`check_settings`, and the rules between keys that a JSON schema cannot state.
 
     Checked: sigma_min < sigma_max for every model; models have settings for known learners only;
-    image networks are trained on the noise levels that |Q| is trusted on; tables name known models and
-    methods, and metrics their model has; learned methods have a learner, carried-over ones a source;
-    checkpoints are known assets of the right kind and scored by FID only.
+    image networks are trained on the noise levels that |Q| is trusted on; blocks of rival schedules keep
+    their rules; tables name known models and methods, and metrics their model has; learned methods have
+    a learner, carried-over ones a source; checkpoints are known assets of the right kind and
+    scored by FID only.
 
     Raises:
         ArtRLError: one line naming the key, the rule and the value.
@@ -50,6 +53,8 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
         except ArtRLError as error:
             raise ArtRLError(f"config: models.{name}: {error}") from None
         _check_model(name, model, settings.get("learners", {}), schema)
+        for key, block in RIVAL_BLOCKS.items():
+            check_rival_block(settings, name, key, block)
     _check_checkpoints(settings)
     for name, table in settings["tables"].items():
         if table["model"] not in settings["models"]:
@@ -65,6 +70,29 @@ def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) 
             elif group == TRANSFER:
                 _check_transfer(name, row, settings)
     return settings
+
+
+# Blocks of the configuration that rival schedules use, for all models and for one.
+RIVAL_BLOCKS = {"rivals": RivalSettings, "ld3": LD3Settings}
+
+
+def check_rival_block(
+    settings: dict[str, Any], model: str, key: str, block: type[Closed]
+) -> Closed:
+    """The block ``key`` of a model: its own values over the common ones, checked.
+
+    Raises:
+        ArtRLError: one line naming the key, the rule and the value.
+    """
+    common, own = settings.get(key, {}), settings["models"][model].get(key, {})
+    try:
+        block(**common)
+    except ArtRLError as error:
+        raise ArtRLError(f"config: {key}: {error}") from None
+    try:
+        return block(**{**common, **own})
+    except ArtRLError as error:
+        raise ArtRLError(f"config: models.{model}.{key}: {error}") from None
 
 
 def methods_of_table(settings: dict[str, Any], table: str) -> list[str]:

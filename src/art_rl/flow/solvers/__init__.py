@@ -1,9 +1,9 @@
 """Solvers of the probability-flow ODE dx/dsigma = (x - D(x; sigma)) / sigma, one signature for all.
 
 `base` the signature and the memory; `single_step`, `adams`, `deis`, `dpm`, `unipc` the formulas; `run` the
-loop over a list of levels; `adaptive` the one that chooses its levels itself.  Ids, orders, calls per
-step and the treatment of the last step are `art_rl.registry`'s.  The state keeps its dtype (float64 by
-convention); the denoiser may compute in another.
+loop over a list of levels; `adaptive` the one that chooses its levels itself (imported by name).  Ids,
+orders, calls per step and the treatment of the last step are `art_rl.registry`'s.  The state keeps its
+dtype (float64 by convention); the denoiser may compute in another.
 """
 
 from art_rl.flow.solvers.base import History, Step

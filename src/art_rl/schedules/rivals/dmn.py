@@ -125,14 +125,14 @@ def dmn_schedule(
     K: int,
     sigma_max: float,
     sigma_min: float,
-    exponent: int = 1,
+    exponent: int = 2,
     truncated: int = 3,
     model: str | None = None,
 ) -> Schedule:
     """The DMN schedule of K steps; needs no model and no network evaluations.
 
     Args:
-        exponent, truncated: see `dmn_objective`; 1 because the models here live in pixel space.
+        exponent, truncated: see `dmn_objective`; the defaults are those of the published code.
 
     Raises:
         ArtRLError: as `minimise_dmn`.

@@ -1,0 +1,129 @@
+"""Figures of ART-RL and its rivals: price against quality, the frontier, what the rivals measure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
+
+from art_rl.registry import METHODS, SOLVERS
+from art_rl.report.figures import (
+    METRIC_AXES,
+    STYLE,
+    error_axis,
+    legend_below,
+    look,
+    new_figure,
+    plain_numbers,
+    plt,
+)
+from art_rl.report.rivals import SIDES
+from art_rl.schedules.rivals.ays import klub_table
+from art_rl.schedules.rivals.statistics import RivalStatistics
+
+AXES = {**METRIC_AXES, "fid": "LeNet-FID"}
+SIDE_LOOKS = {
+    "ART-RL": {"color": "#d55e00", "marker": "*", "markersize": 7},
+    "Rivals": {"color": "#6a3d9a", "marker": "s", "markersize": 3.5},
+    "Without learning": {"color": "#7a7a7a", "marker": "o", "markersize": 3.5},
+}
+
+
+def price_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Quality relative to the best of the same solver and K (log) against evaluations; a panel a solver.
+
+    Args:
+        rows: of `rivals.price_rows`; every K is a point.
+    """
+    solvers = list(dict.fromkeys(row["solver"] for row in rows))
+    columns = min(4, len(solvers))
+    lines = -(-len(solvers) // columns)
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(lines, columns, 2.1 * lines + 0.9, sharex=True, sharey=True)
+        for axis, solver in zip(axes.flat, solvers, strict=False):
+            for name in METHODS:
+                mine = [r for r in rows if r["solver"] == solver and r["method"] == name]
+                if mine:
+                    style = {**look(name), "linestyle": "none"}
+                    axis.plot(
+                        [max(r["evaluations"], 1) for r in mine],
+                        [r["ratio"] for r in mine],
+                        **style,
+                    )
+            axis.set_title(SOLVERS[solver].label)
+            axis.set_xscale("symlog", linthresh=1e4)
+            axis.set_yscale("log")
+            axis.set_ylim(0.95, 10)
+            plain_numbers(axis.yaxis, FixedLocator([1, 1.2, 1.5, 2, 3, 5, 10]))
+        for axis in axes[-1]:
+            axis.set_xlabel("network evaluations for the schedule")
+        for row in axes:
+            row[0].set_ylabel("error / lowest error")
+        for axis in axes.flat[len(solvers) :]:
+            axis.set_visible(False)
+        legend_below(figure, axes.flat, 4)
+    return figure
+
+
+def frontier_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Error of the best pair against network calls, a panel per metric."""
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(1, len(metrics), 2.8, 3.4 * len(metrics))
+        for axis, metric in zip(axes.flat, metrics, strict=True):
+            for side in SIDES:
+                mine = [r for r in rows if (r["metric"], r["side"]) == (metric, side)]
+                axis.errorbar(
+                    [r["nfe"] for r in mine],
+                    [r["mean"] for r in mine],
+                    [r["sd"] for r in mine],
+                    label=side,
+                    capsize=2,
+                    **SIDE_LOOKS[side],
+                )
+            axis.set_xlabel("network calls (NFE)")
+            axis.set_ylabel(AXES[metric])
+            error_axis(axis)
+        legend_below(figure, axes.flat, 3)
+    return figure
+
+
+def statistics_figure(statistics: RivalStatistics) -> Figure:
+    """What rival schedules are made of, once: densities of levels, and both cost matrices."""
+    s = statistics.levels
+    cells = -np.diff(np.log(s))
+    middle = np.sqrt(s[1:] * s[:-1])
+    entropic = statistics.denoising_error / s
+    score = s[1:] * np.sqrt(statistics.score_change) / cells
+    with plt.rc_context(STYLE):
+        figure, axes = new_figure(1, 3, 2.5)
+        density, jumps, bound = axes.flat
+        area = np.sum((entropic[1:] + entropic[:-1]) / 2 * cells)
+        density.plot(s, entropic / area, **_line("entropic"))
+        density.plot(middle, score / np.sum(score * cells), **_line("score_optimal"))
+        density.set_xscale("log")
+        density.set_xlabel(r"$\sigma$")
+        density.set_ylabel(r"share of levels per unit of $\log\sigma$")
+        density.legend()
+        _matrix(jumps, statistics.teacher_levels, statistics.jump_cost, "GITS: cost of a jump")
+        table = klub_table(s, statistics.denoiser_change)
+        _matrix(bound, s, table, "Align Your Steps: KLUB of a step")
+    return figure
+
+
+def _line(name: str) -> dict[str, Any]:
+    return {**look(name), "marker": "none"}
+
+
+def _matrix(axis: Any, levels: np.ndarray, cost: np.ndarray, title: str) -> None:
+    """Costs above the diagonal, logarithmic; from the level on y to the level on x."""
+    upper = np.triu(np.ones_like(cost, dtype=bool), 1) & (cost > 0)
+    shown = np.where(upper, np.log10(np.where(upper, cost, 1.0)), np.nan)
+    image = axis.pcolormesh(levels, levels, shown, shading="nearest", rasterized=True)
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_title(title)
+    axis.set_xlabel(r"to $\sigma$")
+    axis.set_ylabel(r"from $\sigma$")
+    axis.figure.colorbar(image, ax=axis, label=r"$\log_{10}$ cost")

@@ -1,0 +1,135 @@
+# Rival schedules: what they measure of a model, once; schedules of all budgets from it; LD3 by solver.
+
+MEASURED_RIVALS = ["gits", "dmn", "score_optimal", "entropic", "elbo", "ays"]
+
+
+rule rival_statistics:
+    """GITS teacher, denoising error, score change, denoiser change of one model (rows of rivals)."""
+    input:
+        network=products.network,
+        code=modules("rival_statistics.py"),
+    output:
+        statistics="<results>/{model}/rivals.npz",
+    log:
+        "<logs>/{model}/rival_statistics.log",
+    benchmark:
+        "<benchmarks>/{model}/rival_statistics.tsv"
+    conda:
+        NUMERICS
+    resources:
+        gpu=products.gpus,
+    params:
+        model=lookup("models/{model}", within=config),
+        rivals=products.block("rivals"),
+    script:
+        "../scripts/rival_statistics.py"
+
+
+rule rival_schedules:
+    """GITS, DMN, score-optimal, entropic, ELBO and Align Your Steps at every budget."""
+    input:
+        statistics="<results>/{model}/rivals.npz",
+        code=modules("rival_schedules.py"),
+    output:
+        products.rival_patterns(MEASURED_RIVALS),
+    log:
+        "<logs>/{model}/rival_schedules.log",
+    benchmark:
+        "<benchmarks>/{model}/rival_schedules.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        model=lookup("models/{model}", within=config),
+    script:
+        "../scripts/rival_schedules.py"
+
+
+rule oss_schedules:
+    """Optimal stepsize at every budget: a search along a teacher's trajectories."""
+    input:
+        network=products.network,
+        code=modules("oss_schedules.py"),
+    output:
+        products.rival_patterns(["oss"]),
+    log:
+        "<logs>/{model}/oss_schedules.log",
+    benchmark:
+        "<benchmarks>/{model}/oss_schedules.tsv"
+    conda:
+        NUMERICS
+    resources:
+        gpu=products.gpus,
+    params:
+        model=lookup("models/{model}", within=config),
+        rivals=products.block("rivals"),
+    script:
+        "../scripts/oss_schedules.py"
+
+
+for solver in targets.solvers():
+    if products.rival_patterns(["ld3"], solver):
+
+        rule:
+            name:
+                f"learn_ld3_{solver}"
+            input:
+                network=products.network,
+                code=modules("learn_ld3.py"),
+            output:
+                schedules=products.rival_patterns(["ld3"], solver),
+                trace=f"<results>/{{model}}/learning/ld3_{solver}/trace.csv",
+            log:
+                f"<logs>/{{model}}/learn_ld3_{solver}.log",
+            benchmark:
+                f"<benchmarks>/{{model}}/learn_ld3_{solver}.tsv"
+            conda:
+                NUMERICS
+            resources:
+                gpu=products.gpus,
+                mem_mb=12000,  # on a cluster; the names of these rules depend on the configuration
+                runtime=240,
+            params:
+                model=lookup("models/{model}", within=config),
+                ld3=products.block("ld3"),
+                solver=solver,
+            script:
+                "../scripts/learn_ld3.py"
+
+
+rule compare_rivals:
+    """ART-RL beside its rivals on one model: outcomes, prices of learning, best pairs per NFE."""
+    input:
+        cells=products.cells(),
+        provenance=products.cells(".provenance.json"),
+        statistics="<results>/{model}/rivals.npz",
+        code=modules("compare_rivals.py"),
+    output:
+        outcomes="<figures>/{name}/{model}_rivals.csv",
+        prices="<figures>/{name}/{model}_prices.csv",
+        frontier="<figures>/{name}/{model}_frontier.csv",
+        outcomes_md="<figures>/{name}/{model}_rivals.md",
+        prices_md="<figures>/{name}/{model}_prices.md",
+        frontier_md="<figures>/{name}/{model}_frontier.md",
+        pdf=[
+            "<figures>/{name}/{model}_prices.pdf",
+            "<figures>/{name}/{model}_frontier.pdf",
+            "<figures>/{name}/{model}_rival_statistics.pdf",
+        ],
+        png=report(
+            [
+                "<figures>/{name}/{model}_prices.png",
+                "<figures>/{name}/{model}_frontier.png",
+                "<figures>/{name}/{model}_rival_statistics.png",
+            ],
+            caption="../report/rivals.rst",
+            category="Rivals",
+            labels={"model": "{model}", "figure": "prices, frontier, statistics"},
+        ),
+    log:
+        "<logs>/{model}/{name}_compare_rivals.log",
+    conda:
+        "../../envs/plots.yaml"
+    params:
+        metrics=products.model_metrics,
+    script:
+        "../scripts/compare_rivals.py"

@@ -1,0 +1,40 @@
+"""LD3-style schedules of one model and solver at every budget; feeds their row in every table."""
+
+from rule_job import run, schedule_key
+
+from art_rl.learning.ld3 import learn_ld3
+from art_rl.report.tables import write_rows
+from art_rl.sampling.experiment import build_experiment
+from art_rl.settings.rivals import LD3Settings
+
+
+def main(snakemake):
+    settings = LD3Settings(**snakemake.params.ld3)
+    experiment = build_experiment(
+        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
+    )
+    n = settings.train + settings.valid
+    paths = {schedule_key(path)[2]: path for path in snakemake.output.schedules}
+    learned = learn_ld3(
+        experiment.denoiser,
+        experiment.draw(n, settings.seed),
+        experiment.sigma_max,
+        experiment.sigma_min,
+        snakemake.params.solver,
+        list(paths),
+        settings,
+        class_labels=experiment.labels(n, settings.seed),
+        model=experiment.name,
+    )
+    rows = []
+    for K, (schedule, trace) in learned.items():
+        schedule.save(paths[K])
+        columns = (trace.evaluations, trace.loss, trace.valid, trace.best)
+        names = ("evaluations", "loss", "valid", "best")
+        rows += [
+            {"K": K, **dict(zip(names, row, strict=True))} for row in zip(*columns, strict=True)
+        ]
+    write_rows(snakemake.output.trace, rows)
+
+
+run(main, snakemake)  # noqa: F821

@@ -1,0 +1,29 @@
+"""What rival schedules measure of one model; feeds their rows in every table."""
+
+from rule_job import run
+
+from art_rl.flow.rivals.measure import measure_rival_statistics
+from art_rl.sampling.experiment import build_experiment
+from art_rl.settings.rivals import RivalSettings
+
+
+def main(snakemake):
+    settings = RivalSettings(**snakemake.params.rivals)
+    experiment = build_experiment(
+        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
+    )
+    measure_rival_statistics(
+        experiment.denoiser,
+        experiment.draw(settings.trajectories, settings.seed),
+        experiment.sigma_max,
+        experiment.sigma_min,
+        levels=settings.levels,
+        teacher_levels=settings.teacher_levels,
+        paths=settings.paths,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        class_labels=experiment.labels(settings.trajectories, settings.seed),
+    ).save(snakemake.output.statistics)
+
+
+run(main, snakemake)  # noqa: F821
