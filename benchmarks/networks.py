@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from art_rl.denoisers.unet import UNetConfig
+from art_rl.settings.networks import UNetConfig
 
 # Configuration and image shape by name.
 SHIPPED = {"digits": ("digits_full.yaml", (1, 8, 8)), "mnist": ("mnist.yaml", (1, 32, 32))}

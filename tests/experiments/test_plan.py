@@ -16,10 +16,9 @@ from art_rl.files import read_json, write_json
 from art_rl.learning.endpoint_config import EndpointConfig
 from art_rl.metrics.frechet import Moments, Target, frechet_between
 from art_rl.report.paper_comparison import beside_paper, shown
-from art_rl.settings.experiment import check_experiment_settings
+from art_rl.settings.experiment import check_configuration
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 
 
 def settings(name):
@@ -49,7 +48,7 @@ def test_bad_models_are_one_line(key, value, message):
     config = settings("paper_smoke")
     config["models"]["tiny"][key] = value
     with pytest.raises(ArtRLError, match=message) as error:
-        check_experiment_settings(config, SCHEMA)
+        check_configuration(config)
     assert "\n" not in str(error.value)
 
 
@@ -57,11 +56,11 @@ def test_checkpoints_are_scored_by_fid_only():
     config = settings("paper_smoke")
     config["tables"]["table2"]["metrics"] = ["fid", "rmse"]
     with pytest.raises(ArtRLError, match=r"tables.table2.metrics must be \[fid\]"):
-        check_experiment_settings(config, SCHEMA)
+        check_configuration(config)
 
 
 def test_paper_configuration_asks_for_the_papers_tables():
-    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config = check_configuration(settings("paper"))
     numbers = read_json(ROOT / "src/art_rl/report/paper_tables.json")["tables"]
     asked = {entry["paper"]: entry for entry in config["tables"].values()}
     assert set(asked) == {
@@ -114,7 +113,7 @@ def measured(folder, **changes):
 
 
 def test_plan_counts_and_times(tmp_path):
-    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config = check_configuration(settings("paper"))
     config["tables"] = {name: config["tables"][name] for name in ("table5", "table6_ffhq")}
     config["models"]["cifar10"]["sampling"]["batch"] = 400
     plan = make_plan(config, measured(tmp_path))
@@ -143,7 +142,7 @@ def test_plan_counts_and_times(tmp_path):
 
 
 def test_what_was_not_measured_has_no_hours(tmp_path):
-    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config = check_configuration(settings("paper"))
     for model in config["models"].values():
         assert model["speed"] == SPEED
     config["models"]["cifar10"]["speed"] = {"dtype": "float32"}
@@ -154,7 +153,7 @@ def test_what_was_not_measured_has_no_hours(tmp_path):
     paper, endpoint = (row for row in plan["learning"] if row["model"] == "cifar10")
     assert paper["hours"] is None and "hours" not in endpoint
     assert "cifar10, paper: 8,680,000 network evaluations at most, ? GPU-hours" in report(plan)
-    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config = check_configuration(settings("paper"))
     assert None in [
         r["sampling_hours"] for r in make_plan(config, measured(tmp_path, speed=[]))["models"]
     ]
@@ -162,7 +161,7 @@ def test_what_was_not_measured_has_no_hours(tmp_path):
 
 def test_gpu_memory_is_the_largest_use(tmp_path):
     """10.5 MiB a row in float32, half of it in float16, 20 MiB of Inception; two GiB and the weights."""
-    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config = check_configuration(settings("paper"))
     config["tables"] = {"table3": config["tables"]["table3"]}
     cifar10 = config["models"]["cifar10"]
 
@@ -205,7 +204,7 @@ def test_plan_without_measurement_and_without_checkpoints(tmp_path, capsys):
 
 
 def test_png_files_need_disk(tmp_path):
-    config = check_experiment_settings(settings("paper"), SCHEMA)
+    config = check_configuration(settings("paper"))
     needs = make_plan(config, tmp_path)["needs"]["disk_gib"]
     ffhq = config["models"]["ffhq"]
     ffhq["sampling"] = {**ffhq["sampling"], "png": True}
@@ -235,7 +234,7 @@ def test_slurm_jobs_fit_the_plan():
     profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/profile.yaml").read_text())
     jobs, rules = profile["set-resources"], rule_blocks()
     assert set(jobs) <= set(rules)
-    plan = make_plan(check_experiment_settings(settings("paper"), SCHEMA))
+    plan = make_plan(check_configuration(settings("paper")))
     for name, block in rules.items():
         if "gpu=products.gpus" in block or name in ("convert_checkpoint", "evaluate_checkpoint"):
             # Slurm counts 10^6 bytes a MB, Snakemake's mem_mb alike.
@@ -251,7 +250,7 @@ def test_slurm_jobs_fit_the_plan():
 def test_gpu_overlay_of_the_smoke_run():
     base, over = settings("paper_smoke"), settings("overlays/paper_smoke_gpu")
     update_config(base, over)
-    config = check_experiment_settings(base, SCHEMA)
+    config = check_configuration(base)
     speed = settings("paper")["models"]["cifar10"]["speed"]
     for model in config["models"].values():
         assert model["sampling"]["device"] == "cuda" and model["speed"] == speed

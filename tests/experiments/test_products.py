@@ -12,15 +12,14 @@ from art_rl.experiments.dependencies import imported_modules, modules
 from art_rl.experiments.products import Products, run_files, schedule_path
 from art_rl.experiments.targets import Targets, pattern
 from art_rl.registry import METHODS, RIVAL
-from art_rl.settings.experiment import check_experiment_settings
+from art_rl.settings.experiment import check_configuration
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 
 
 def settings(name, **changes):
     text = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
-    return check_experiment_settings({**text, **changes}, SCHEMA)
+    return check_configuration({**text, **changes})
 
 
 def wildcards(**values):

@@ -458,11 +458,11 @@ def test_result_file_round_trip_and_damage(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"iteration": 3}, "unknown endpoint setting 'iteration'"),
+        ({"iteration": 3}, "unknown key 'iteration'; did you mean 'iterations'"),
         ({"iterations": 0}, "iterations .* at least 1"),
-        ({"draws": 5}, "draws must be even"),
+        ({"draws": 5}, "draws must be a multiple of 2"),
         ({"batch_rows": 100}, "batch_rows must be at least points"),
-        ({"noise_start": 0.0}, "noise_start must be positive"),
+        ({"noise_start": 0.0}, "noise_start must be greater than 0"),
         ({"noise_end": 0.9}, "noise_end must not exceed"),
         ({"trace": 1.5}, "trace"),
         ({"critic_memory": 1.0}, "critic_memory"),

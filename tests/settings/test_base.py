@@ -114,7 +114,7 @@ FAULTS = {
     "number as truth": ({"on": 1}, "config: on must be true or false, got 1"),
     "text": (
         {"rate": "1e2"},
-        "config: rate must be a number, got '1e2'; it is text, write 100.0 without",
+        "config: rate must be a number, got '1e2'; it is text, write 100 without",
     ),
     "nan": ({"rate": float("nan")}, "config: rate must be finite, got nan"),
     "inf": ({"grid": [1.0, float("inf")]}, "config: grid.1 must be finite, got inf"),
@@ -125,7 +125,7 @@ FAULTS = {
     ),
     "one of": ({"solver": "rk5"}, "config: solver must be one of euler, heun, got 'rk5'"),
     "no list": ({"budgets": 3}, "config: budgets must be a list, got 3"),
-    "empty": ({"budgets": []}, "config: budgets must have at least 1 entries, got []"),
+    "empty": ({"budgets": []}, "config: budgets must have 1 or more entries, got []"),
     "repeated entry": (
         {"budgets": [2, 2]},
         "config: budgets must not repeat an entry, has 2 twice",
@@ -156,17 +156,17 @@ FAULTS = {
 @pytest.mark.parametrize(("values", "message"), FAULTS.values(), ids=FAULTS)
 def test_fault_is_one_line(values, message):
     with pytest.raises(ArtRLError) as caught:
-        Whole_.from_dict(values, "config:")
+        Whole_.from_dict(values, "config")
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 
 def test_paths_begin_where_the_block_stands():
     with pytest.raises(ArtRLError) as caught:
-        Part.from_dict({"width": 4}, "config: parts.a")
+        Part.from_dict({"width": 4}, "config", "parts.a")
     assert str(caught.value) == "config: parts.a.width must be at least 8, got 4"
     with pytest.raises(ArtRLError) as caught:
-        Whole_.from_dict({"rate": 11.0}, "config: models.toy")
+        Whole_.from_dict({"rate": 11.0}, "config", "models.toy")
     assert str(caught.value).startswith("config: models.toy.rate must not exceed")
 
 

@@ -1,25 +1,20 @@
-"""Configuration: defaults are filled, every fault is one clear line, schemas are closed and described."""
+"""Configuration: one normal form, and every fault is one line before a job starts."""
 
 import copy
-import dataclasses
-import math
+import json
+import typing
 from pathlib import Path
 
 import pytest
 import yaml
 
-from art_rl.denoisers.unet import UNetConfig
 from art_rl.errors import ArtRLError
-from art_rl.learning.config import LearnerConfig
-from art_rl.learning.endpoint_config import EndpointConfig
-from art_rl.metrics.lenet import LeNetSettings
-from art_rl.registry import METHODS, SOLVERS
-from art_rl.schedules.closed_form import TRAINED_RANGE
-from art_rl.settings.experiment import TRAINED_NOISE, check_experiment_settings
-from art_rl.training.score import TrainSettings
+from art_rl.registry import SOLVERS
+from art_rl.settings.base import Closed
+from art_rl.settings.experiment import Configuration, check_configuration, learner_run
+from art_rl.settings.load import load
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
 IMAGES = yaml.safe_load((ROOT / "config/digits_smoke.yaml").read_text())
 
@@ -31,7 +26,7 @@ def smoke():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_configurations_are_valid(path):
-    check_experiment_settings(yaml.safe_load(path.read_text()), SCHEMA)
+    check_configuration(load(path))
 
 
 def merged(base, over):
@@ -47,7 +42,7 @@ def merged(base, over):
 def test_gpu_overlay_of_mnist_keeps_the_tables():
     base = yaml.safe_load((ROOT / "config/mnist.yaml").read_text())
     over = yaml.safe_load((ROOT / "config/overlays/mnist_gpu.yaml").read_text())
-    checked = check_experiment_settings(merged(base, over), SCHEMA)
+    checked = check_configuration(merged(base, over))
     assert checked["models"]["mnist"]["sampling"]["samples"] == 50000
     assert checked["models"]["mnist"]["network"] == base["models"]["mnist"]["network"]
     assert checked["tables"].keys() == base["tables"].keys()
@@ -56,7 +51,7 @@ def test_gpu_overlay_of_mnist_keeps_the_tables():
 def test_defaults_are_filled_and_input_untouched(smoke):
     del smoke["evaluation"]["reference_steps"], smoke["control"]
     before = copy.deepcopy(smoke)
-    checked = check_experiment_settings(smoke, SCHEMA)
+    checked = check_configuration(smoke)
     assert smoke == before
     assert checked["evaluation"]["reference_steps"] == 128
     assert checked["control"] == {"trajectories": 1024, "seed": 2}
@@ -107,11 +102,11 @@ FAULTS = {
     ),
     "K not whole": (
         change(["tables", "toy_euler", "budgets"], [2.5]),
-        "tables.toy_euler.budgets.0 must be of type integer, got 2.5",
+        "tables.toy_euler.budgets.0 must be a whole number, got 2.5",
     ),
     "sigma_min >= sigma_max": (
         change(["models", "toy", "sigma_min"], 10.0),
-        "models.toy: noise levels must satisfy 0 <= sigma_min < sigma_max",
+        "models.toy.sigma_min must be below sigma_max = 10.0, got 10.0",
     ),
     "unknown solver": (
         change(["tables", "toy_euler", "solver"], "rk5"),
@@ -131,7 +126,7 @@ FAULTS = {
     ),
     "number as text": (
         change(["models", "toy", "sigma_max"], "1e2"),
-        "models.toy.sigma_max must be of type number, got '1e2'",
+        "models.toy.sigma_max must be a number, got '1e2'; it is text, write 100 without quotes",
     ),
     "settings for no learner": (
         change(["models", "toy", "learners"], {"fedback": {}}),
@@ -170,6 +165,96 @@ FAULTS = {
         change(["tables", "toy_heun", "metrics"], ["fid", "rmse"]),
         "tables.toy_heun.metrics must not have fid, got ['fid', 'rmse']: model toy is exact",
     ),
+    "repeated method": (
+        change(["methods"], ["edm", "edm"]),
+        "methods must not repeat an entry, has 'edm' twice",
+    ),
+    "key read as true": (
+        change(["models", "toy", True], 1),
+        "unknown key 'models.toy.True'; YAML reads",
+    ),
+    "model named like a number": (
+        change(["models", "nan"], SMOKE["models"]["toy"]),
+        "models.nan must not read as a number or an empty value",
+    ),
+    "table named like infinity": (
+        change(["tables", "inf"], SMOKE["tables"]["toy_euler"]),
+        "tables.inf must not read as a number",
+    ),
+    "name that begins with a digit": (
+        change(["name"], "1e3"),
+        "name must match ^[a-z][a-z0-9_]*$, got '1e3'",
+    ),
+    "ragged means": (
+        change(["models", "toy", "target", "means"], [[-1.0], [1.0, 2.0]]),
+        "models.toy.target.means.1 must have 1 coordinates like means.0, got [1.0, 2.0]",
+    ),
+    "fewer means than weights": (
+        change(["models", "toy", "target", "means"], [[-1.0]]),
+        "models.toy.target.means must have one entry per weight, 2, got 1",
+    ),
+    "nan": (
+        change(["models", "toy", "target", "stds"], [0.2, float("nan")]),
+        "models.toy.target.stds.1 must be finite, got nan",
+    ),
+    "infinite range": (
+        change(["models", "toy", "sigma_max"], float("inf")),
+        "models.toy.sigma_max must be finite, got inf",
+    ),
+    "unknown table of the paper": (
+        change(["tables", "toy_euler", "paper"], "table_9"),
+        "tables.toy_euler.paper must be one of table_1, table_2",
+    ),
+    "negative rate": (
+        change(["learners", "feedback", "settings", "actor_rate"], -0.01),
+        "learners.feedback.settings.actor_rate must be greater than 0, got -0.01; leave it out for 0.01",
+    ),
+    "odd draws": (
+        change(["learners", "endpoint", "settings", "draws"], 5),
+        "learners.endpoint.settings.draws must be a multiple of 2, got 5",
+    ),
+    "no trials": (
+        change(["learners", "endpoint", "settings", "trials"], 0),
+        "learners.endpoint.settings.trials must be at least 1, got 0; leave it out for 3",
+    ),
+    "keys that contradict": (
+        change(["learners", "endpoint", "settings"], {"noise_start": 0.1, "noise_end": 0.2}),
+        "learners.endpoint.settings.noise_end must not exceed noise_start = 0.1, got 0.2",
+    ),
+    "a model's value that contradicts a common one": (
+        change(["models", "toy", "learners"], {"endpoint": {"batch_rows": 2}}),
+        "models.toy.learners.endpoint.batch_rows must be at least points = ",
+    ),
+    "a model's own mode": (
+        change(["models", "toy", "learners"], {"feedback": {"mode": "per_budget"}}),
+        "models.toy.learners.feedback.mode must be left out, got 'per_budget': it is the same for every "
+        "model",
+    ),
+    "row of the other kind": (
+        change(["learners", "endpoint", "method"], "art_rl_feedback"),
+        "learners.endpoint.method must be one of art_rl_endpoint for a learner of kind endpoint, got "
+        "'art_rl_feedback'",
+    ),
+    "seed beyond 2^63": (
+        change(["learners", "feedback", "seeds"], [2**63]),
+        "learners.feedback.seeds.0 must be at most 9223372036854775807, got 9223372036854775808",
+    ),
+    "last block's seed beyond 2^63": (
+        change(["evaluation", "seed"], 2**63 - 1),
+        "evaluation.seed must be at most 2^63 - seed_blocks",
+    ),
+    "unknown kind of model": (
+        change(["models", "toy", "kind"], "exat"),
+        "models.toy.kind must be one of exact, image, edm, got 'exat'",
+    ),
+    "target without kind": (
+        remove("models", "toy", "target", "kind"),
+        "key 'models.toy.target.kind' is missing",
+    ),
+    "key of another kind": (
+        change(["models", "toy", "checkpoint"], "x"),
+        "unknown key 'models.toy.checkpoint'",
+    ),
     "carried-over row in the common list": (
         change(["methods"], ["edm", "transfer_budget"]),
         "tables.toy_euler asks for 'transfer_budget': transfer.budget must be given, got nothing",
@@ -200,11 +285,11 @@ IMAGE_FAULTS = {
     ),
     "network with labels": (
         change([*IN_DIGITS, "network", "label_dim"], 10),
-        "models.digits.network.label_dim must be one of 0, got 10",
+        "unknown key 'models.digits.network.label_dim'",
     ),
     "rate as text": (
         change([*IN_DIGITS, "training", "learning_rate"], "2e-3"),
-        "models.digits.training.learning_rate must be of type number, got '2e-3'",
+        "models.digits.training.learning_rate must be a number, got '2e-3'; it is text, write 0.002",
     ),
     "classifier without epochs": (
         change([*IN_DIGITS, "features", "epochs"], 0),
@@ -214,14 +299,17 @@ IMAGE_FAULTS = {
         remove(*IN_DIGITS, "sampling"),
         "key 'models.digits.sampling' is missing",
     ),
-    "trained on other levels": (
-        change([*IN_DIGITS, "training", "P_mean"], -0.8),
-        "models.digits.training.P_mean must be -1.2, got -0.8: |Q| is trusted on the levels of that "
-        "distribution (closed_form.TRAINED_RANGE); leave P_mean out",
+    "levels that do not divide the image": (
+        change([*IN_DIGITS, "network"], {"channels": [8, 8, 8, 8], "patch": 2}),
+        "models.digits.network does not fit digits: shape must be (C, H, W) with H and W divisible by 16",
     ),
-    "trained on a narrower range": (
-        change([*IN_DIGITS, "training", "P_std"], 1),
-        "models.digits.training.P_std must be 1.2, got 1: |Q| is trusted",
+    "spread of the training levels": (
+        change([*IN_DIGITS, "training", "P_std"], 0),
+        "models.digits.training.P_std must be greater than 0, got 0; leave it out for 1.2",
+    ),
+    "conditional as number": (
+        change([*IN_DIGITS, "conditional"], 10),
+        "models.digits.conditional must be true or false, got 10",
     ),
     "w2 of images": (
         change(["tables", "digits_euler", "metrics"], ["fid", "w2"]),
@@ -257,7 +345,7 @@ def test_fault_is_one_line_that_names_it(config, apply, message):
     config = copy.deepcopy(config)
     apply(config)
     with pytest.raises(ArtRLError) as caught:
-        check_experiment_settings(config, SCHEMA)
+        check_configuration(config)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -266,77 +354,78 @@ def test_other_data_are_a_model_or_a_folder():
     config = copy.deepcopy(IMAGES)
     config["tables"]["table5_digits_euler"]["methods"] = ["edm", "transfer_data"]
     config["transfer"] |= {"data": "mnist", "folder": "somewhere"}
-    check_experiment_settings(config, SCHEMA)
+    check_configuration(config)
     del config["transfer"]["folder"]
     with pytest.raises(ArtRLError, match=r"transfer.data is 'mnist', which is not in models"):
-        check_experiment_settings(config, SCHEMA)
-
-
-def test_trusted_levels_are_those_of_the_training():
-    fields = {field.name: field.default for field in dataclasses.fields(TrainSettings)}
-    assert {name: fields[name] for name in TRAINED_NOISE} == TRAINED_NOISE
-    mean, std = TRAINED_NOISE["P_mean"], TRAINED_NOISE["P_std"]
-    ends = [math.exp(mean - 2.25 * std), math.exp(mean + 2.25 * std)]
-    assert list(TRAINED_RANGE) == pytest.approx(ends, rel=1e-12)
-    config = copy.deepcopy(IMAGES)
-    config["models"]["digits"]["training"] |= TRAINED_NOISE
-    check_experiment_settings(config, SCHEMA)
+        check_configuration(config)
 
 
 def test_missing_key(smoke):
     del smoke["models"]["toy"]["sigma_max"]
     with pytest.raises(ArtRLError, match=r"key 'models.toy.sigma_max' is missing"):
-        check_experiment_settings(smoke, SCHEMA)
+        check_configuration(smoke)
 
 
-def parts(schema, where="schema"):
-    """Every subschema that describes an object, and every named property, with its path."""
-    if isinstance(schema, dict):
-        yield where, schema
-        for key, value in schema.items():
-            if isinstance(value, dict):
-                for name, part in (
-                    value.items() if key in ("properties", "$defs") else [("", value)]
-                ):
-                    yield from parts(part, f"{where}.{key}.{name}")
-            elif isinstance(value, list):
-                for index, part in enumerate(value):
-                    yield from parts(part, f"{where}.{key}[{index}]")
+def test_settings_for_all_are_the_same_written_out_or_left_out():
+    """Whatever a default is, writing it changes nothing of what rules, parameters and digests see."""
+    config = copy.deepcopy(IMAGES)
+    config["models"]["digits"]["features"] = {}
+    left_out = check_configuration(config)
+    complete = Configuration.from_dict(config)
+
+    def write(block):
+        return {
+            name: write(value) if isinstance(value, Closed) else value
+            for name, value in ((n, getattr(block, n)) for n in type(block).model_fields)
+        }
+
+    digits = complete.models["digits"]
+    for key in ("training", "network", "features", "sampling"):
+        config["models"]["digits"][key] = write(getattr(digits, key))
+    for key in ("figures", "evaluation", "profile", "endpoint", "control"):
+        config[key] = write(getattr(complete, key))
+    for name, learner in complete.learners.items():
+        config["learners"][name]["settings"] = write(learner.settings)
+        config["learners"][name]["kind"] = learner.kind
+    written = check_configuration(config)
+    assert json.dumps(written) == json.dumps(left_out)
+    assert written["learners"]["feedback"]["settings"]["form"] == "feedback"  # labels read it
 
 
-def test_schema_is_closed_and_described():
-    assert SCHEMA["$schema"].endswith("2020-12/schema")
-    for where, part in parts(SCHEMA):
-        # if/then chooses between definitions that are closed themselves.
-        if ".if" in where or ".allOf" in where or "if" in part or "allOf" in part:
-            continue
-        if "properties" in part:
-            assert part.get("additionalProperties") is False, where
-        for name, entry in part.get("properties", {}).items():
-            assert "description" in entry or "$ref" in entry, f"{where}.{name}"
+def test_whole_floats_are_whole_numbers(smoke):
+    smoke["evaluation"]["samples"] = 5.0e2
+    smoke["tables"]["toy_euler"]["budgets"] = [2.0, 3]
+    checked = check_configuration(smoke)
+    assert json.dumps(checked["evaluation"]["samples"]) == "500"
+    assert json.dumps(checked["tables"]["toy_euler"]["budgets"]) == "[2, 3]"
 
 
-def test_schema_knows_every_method_and_setting():
-    assert SCHEMA["$defs"]["methods"]["items"]["enum"] == list(METHODS)
-    for name, cls, given in (
-        ("clock_settings", LearnerConfig, {"seed", "budget"}),
-        ("endpoint_settings", EndpointConfig, {"seed"}),
-        ("network_settings", UNetConfig, {"shape"}),
-        ("training_settings", TrainSettings, set()),
-        ("feature_settings", LeNetSettings, set()),
-    ):
-        fields = {f.name: f.default for f in dataclasses.fields(cls) if f.name not in given}
-        part = SCHEMA["$defs"][name]
-        assert set(part["properties"]) == set(fields)
-        needed = {key for key, default in fields.items() if default is dataclasses.MISSING}
-        assert set(part.get("required", [])) == needed
-        # The defaults stay in the classes: filled in, they would change what a run depends on.
-        assert not any("default" in entry for entry in part["properties"].values())
-    for key in ("network", "training", "features"):
-        assert SCHEMA["$defs"]["model"]["properties"][key]["$ref"].endswith("_settings")
+def test_a_models_values_go_over_the_common_ones(smoke):
+    """A value equal to the default still goes over a common one that is not."""
+    smoke["learners"]["endpoint"]["settings"]["trials"] = 5
+    smoke["models"]["toy"]["learners"] = {"endpoint": {"trials": 3, "iterations": 7.0}}
+    checked = check_configuration(smoke)
+    assert checked["models"]["toy"]["learners"] == {"endpoint": {"iterations": 7, "trials": 3}}
+    run = learner_run(checked, "toy", "endpoint")
+    assert (run.trials, run.iterations) == (3, 7)
+    assert run.draws == smoke["learners"]["endpoint"]["settings"]["draws"]
+    assert "trials" not in run.plain() and run.plain()["iterations"] == 7
 
 
-def test_readme_names_every_top_level_key():
-    text = (ROOT / "config/README.md").read_text()
-    for key in SCHEMA["properties"]:
-        assert f"`{key}`" in text, key
+def test_every_key_is_described():
+    def blocks(annotation, seen):
+        if isinstance(annotation, type) and issubclass(annotation, Closed):
+            if annotation not in seen:
+                seen.add(annotation)
+                for field in annotation.model_fields.values():
+                    blocks(field.annotation, seen)
+        for part in typing.get_args(annotation):
+            blocks(part, seen)
+        return seen
+
+    seen = blocks(Configuration, set())
+    assert len(seen) > 20
+    for block in seen:
+        assert block.__doc__, block
+        for name, field in block.model_fields.items():
+            assert field.description, f"{block.__name__}.{name}"

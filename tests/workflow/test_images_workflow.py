@@ -38,11 +38,10 @@ from art_rl.sampling.image_cells import (
 )
 from art_rl.sampling.shards import Endpoints, reference_shard
 from art_rl.schedules.schedule import Schedule
-from art_rl.settings.experiment import check_experiment_settings
+from art_rl.settings.experiment import check_configuration
 from art_rl.training.datasets import load_data
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 CONFIGS = ["digits_smoke", "digits_full", "mnist", "mnist_smoke"]
 SIGMAS = {2: (80.0, 1.0, 0.0), 3: (80.0, 2.0, 0.3, 0.0)}
 
@@ -92,7 +91,7 @@ def parts_of(model, features, seeds, folder, reference_path, **options):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configurations_satisfy_the_schema(name):
     settings = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
-    checked = check_experiment_settings(settings, SCHEMA)
+    checked = check_configuration(settings)
     assert any(model["kind"] == "image" for model in checked["models"].values())
 
 
@@ -109,7 +108,7 @@ def test_misspelt_sampling_settings_are_named(change, message):
     settings = yaml.safe_load((ROOT / "config/digits_smoke.yaml").read_text())
     settings["models"]["digits"]["sampling"].update(change)
     with pytest.raises(ArtRLError, match=message):
-        check_experiment_settings(settings, SCHEMA)
+        check_configuration(settings)
 
 
 def test_image_model_without_network_is_refused():

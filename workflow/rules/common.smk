@@ -4,8 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -17,7 +15,8 @@ from art_rl.experiments.plan import make_plan
 from art_rl.experiments.products import PREVIEW, Products, schedule_path
 from art_rl.experiments.targets import ids, pattern
 from art_rl.registry import HAND_MADE, LEARNED, METHODS, SOLVERS, method
-from art_rl.settings.experiment import check_experiment_settings
+from art_rl.settings.experiment import check_configuration
+from art_rl.settings.load import load
 
 # Idle OpenMP threads that spin slow every neighbour down; jobs get their thread number from the rule.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -30,15 +29,18 @@ os.environ.setdefault("TQDM_MININTERVAL", "10")
 
 
 def checked_config():
-    """The configuration with defaults, or one line on what is wrong with it and exit status 1."""
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    """The configuration in its normal form, or one line on what is wrong with it and exit status 1."""
     try:
-        return check_experiment_settings(dict(config), schema)
+        for path in workflow.configfiles:  # Snakemake keeps the last of repeated keys
+            load(path)
+        return check_configuration(config)
     except ArtRLError as error:
         sys.exit(f"art_rl: {error}")
 
 
-config.update(checked_config())
+checked = checked_config()
+config.clear()
+config.update(checked)
 products = Products(config, ROOT)
 targets = products.targets
 

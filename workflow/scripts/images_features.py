@@ -6,7 +6,8 @@ from rule_job import run
 from art_rl.files import write_json
 from art_rl.metrics.features import lenet_features
 from art_rl.metrics.frechet import frechet_between
-from art_rl.metrics.lenet import LeNetSettings, accuracy, save_lenet, train_lenet
+from art_rl.metrics.lenet import accuracy, save_lenet, train_lenet
+from art_rl.settings.networks import LeNetSettings
 
 
 def main(snakemake):

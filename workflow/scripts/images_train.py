@@ -4,10 +4,11 @@ import numpy as np
 from image_job import device_of, image_data
 from rule_job import resumable, run
 
-from art_rl.denoisers.unet import UNetConfig, save_model
+from art_rl.denoisers.unet import save_model
 from art_rl.files import write_json
 from art_rl.records import versions
-from art_rl.training.score import TrainSettings, loss_by_sigma, train
+from art_rl.settings.networks import TrainSettings, UNetConfig
+from art_rl.training.score import loss_by_sigma, train
 
 # Images of each split, and noise levels, of the loss against sigma.
 IMAGES, LEVELS = 300, 16

@@ -12,7 +12,6 @@ forward-mode differentiation and torch.func transforms work.
 import itertools
 import math
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,61 +20,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from art_rl.checks import check_whole, is_whole
 from art_rl.denoisers.base import expand_sigma
 from art_rl.denoisers.checks import check_call
 from art_rl.denoisers.weights import load_weights
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
+from art_rl.settings.networks import UNetConfig
 
 FORMAT = "art_rl.unet"
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """Size of the network.
-
-    Attributes:
-        shape: one image (C, H, W); H and W divisible by patch * 2^(levels - 1).
-        channels: channels per level, finest first; multiples of 8.
-        blocks: residual blocks per level, on the way down and on the way up.
-        patch: the network sees patch x patch pixels as channels of one position (1: pixels as they
-            are); 2 makes 32x32 images four times cheaper.
-        embedding: width of the noise-level embedding.
-        attention: one self-attention layer (single head) at the lowest level.
-        label_dim: number of classes, 0 for unconditional.
-    """
-
-    shape: tuple[int, int, int]
-    channels: tuple[int, ...] = (32, 64)
-    blocks: int = 1
-    patch: int = 1
-    embedding: int = 64
-    attention: bool = True
-    label_dim: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("shape", "channels"):
-            value = getattr(self, name)
-            if not isinstance(value, list | tuple):
-                raise ArtRLError(f"{name} must be a list of whole numbers, got {value!r}")
-            object.__setattr__(self, name, tuple(value))
-        for name, least in {"blocks": 1, "patch": 1, "embedding": 2, "label_dim": 0}.items():
-            check_whole(name, getattr(self, name), least)
-        if self.embedding % 2:
-            raise ArtRLError(f"embedding must be even, got {self.embedding}")
-        if not isinstance(self.attention, bool):
-            raise ArtRLError(f"attention must be true or false, got {self.attention!r}")
-        if not self.channels or any(not is_whole(w, 8) or w % 8 for w in self.channels):
-            raise ArtRLError(f"channels must be positive multiples of 8, got {self.channels}")
-        factor = self.patch * 2 ** (len(self.channels) - 1)
-        sizes = len(self.shape) == 3 and all(is_whole(size, 1) for size in self.shape)
-        if not sizes or any(size % factor for size in self.shape[1:]):
-            raise ArtRLError(
-                f"shape must be (C, H, W) with H and W divisible by {factor} "
-                f"for {len(self.channels)} levels of patch {self.patch}, got {self.shape}"
-            )
 
 
 class ResidualBlock(nn.Module):
@@ -243,7 +196,7 @@ def _plain_state(model: UNetDenoiser) -> dict[str, Tensor]:
 def _digest(config: UNetConfig, sigma_data: float, weights: bytes) -> str:
     import hashlib
 
-    header = {"format": FORMAT, "config": asdict(config), "sigma_data": sigma_data}
+    header = {"format": FORMAT, "config": config.to_dict(), "sigma_data": sigma_data}
     return digest([header, hashlib.sha256(weights).hexdigest()])
 
 
@@ -270,7 +223,7 @@ def save_model(
         {
             "format": FORMAT,
             "version": FORMAT_VERSION,
-            "config": asdict(model.config),
+            "config": model.config.to_dict(),
             "sigma_data": model.sigma_data,
             "parameters": parameter_count(model),
             "digest": model_digest,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # Modules that exact models do not depend on, although one loader serves all kinds of models.
-NETWORKS = ("denoisers/unet", "denoisers/edm/", "denoisers/snapshots/")
+NETWORKS = ("denoisers/unet", "denoisers/edm/", "denoisers/snapshots/", "settings/networks")
 
 
 def imported_modules(script: str | os.PathLike, source: str | os.PathLike) -> list[Path]:

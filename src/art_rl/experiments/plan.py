@@ -23,13 +23,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from art_rl.errors import ArtRLError
 from art_rl.experiments.machine import machine_needs
 from art_rl.files import read_json
 from art_rl.registry import nfe
-from art_rl.settings.experiment import check_experiment_settings, methods_of_table, wanted_cells
+from art_rl.settings.experiment import (
+    check_configuration,
+    learner_run,
+    methods_of_table,
+    wanted_cells,
+)
+from art_rl.settings.load import load
 
 ROOT = Path(__file__).parents[3]
 THROUGHPUT = ROOT / "benchmarks/results"
@@ -56,7 +60,7 @@ def make_plan(
     """The plan of a checked configuration, JSON-like.
 
     Args:
-        settings: with defaults filled (`art_rl.settings.experiment.check_experiment_settings`).
+        settings: from `art_rl.settings.experiment.check_configuration`.
         throughput: folder with the files of benchmarks/edm_throughput.py.
 
     Returns:
@@ -167,7 +171,7 @@ def _learning(
     rows = []
     for name, model in checkpoints.items():
         for label, learner in settings.get("learners", {}).items():
-            own = {**learner["settings"], **model.get("learners", {}).get(label, {})}
+            own = learner_run(settings, name, label).to_dict()
             mine = _learned(settings, name, learner.get("method"))
             row = {"model": name, "learner": label}
             if learner.get("kind") == "endpoint":
@@ -328,13 +332,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("config", type=Path)
     parser.add_argument("--throughput", type=Path, default=THROUGHPUT)
     options = parser.parse_args(arguments)
-    schema = ROOT / "workflow/schemas/config.schema.yaml"
     try:
-        settings = yaml.safe_load(options.config.read_text())
-        checked = check_experiment_settings(settings, yaml.safe_load(schema.read_text()))
+        checked = check_configuration(load(options.config))
         print(report(make_plan(checked, options.throughput)))
-    except (ArtRLError, OSError, yaml.YAMLError) as error:
-        print(f"art_rl: {' '.join(str(error).split())}", file=sys.stderr)
+    except ArtRLError as error:
+        print(f"art_rl: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from art_rl.registry import CLOSED_FORM, LEARNED, METHODS, method
-from art_rl.settings.experiment import methods_of_table, wanted_cells
+from art_rl.settings.experiment import learner_run, methods_of_table, wanted_cells
 
 Cell = tuple[str, int]
 
@@ -17,7 +17,7 @@ class Targets:
     """Answers about the tables of one configuration.
 
     Args:
-        settings: checked, defaults filled (`art_rl.settings.experiment.check_experiment_settings`).
+        settings: from `art_rl.settings.experiment.check_configuration`.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -152,12 +152,11 @@ class Targets:
 
     def run_settings(self, model: str, learner: str) -> dict[str, Any]:
         """Settings of a learner on a model, the model's own values over the common ones."""
-        own = self.models[model].get("learners", {}).get(learner, {})
-        return {**self.learners[learner]["settings"], **own}
+        return learner_run(self.settings, model, learner).plain()
 
     def block(self, model: str, name: str) -> dict[str, Any]:
         """A block of settings, the model's own values over the common ones."""
-        return {**self.settings[name], **self.models[model].get(name, {})}
+        return {**self.settings.get(name, {}), **self.models[model].get(name, {})}
 
     # What there is to draw.
 

@@ -6,7 +6,6 @@ Inception features of FID, so clipping and rounding to 8 bits are part of the me
 """
 
 import os
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,53 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from art_rl.checks import check_whole, is_number
 from art_rl.denoisers.checks import check_class_indices, check_images
 from art_rl.denoisers.weights import load_weights
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
 from art_rl.flow.seeds import to_uint8
+from art_rl.settings.networks import LeNetSettings
 
 FORMAT = "art_rl.lenet"
 FEATURES = 84
-
-
-@dataclass(frozen=True)
-class LeNetSettings:
-    """How to train; Adam with a one-cycle rate.
-
-    Attributes:
-        epochs, batch_size: None means 15 of 32 images for 8x8 (measured on digits: 98.7 % of the
-            held-out images right) and 4 of 128 for 32x32.
-        learning_rate: peak rate.
-        shift: training images are moved by up to this many pixels in each direction.
-        seed: of weights, order and shifts.
-    """
-
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float = 3e-3
-    shift: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in {"epochs": 1, "batch_size": 1, "shift": 0, "seed": 0}.items():
-            value = getattr(self, name)
-            if value is None and name in ("epochs", "batch_size"):
-                continue
-            check_whole(name, value, least)
-        rate = self.learning_rate
-        if not (is_number(rate) and rate > 0):
-            raise ArtRLError(f"learning_rate must be positive and finite, got {rate!r}")
-
-    def resolved(self, size: int) -> "LeNetSettings":
-        """The same with the defaults for images of ``size`` filled in."""
-        epochs, batch_size = (15, 32) if size == 8 else (4, 128)
-        return replace(
-            self,
-            epochs=epochs if self.epochs is None else self.epochs,
-            batch_size=batch_size if self.batch_size is None else self.batch_size,
-        )
 
 
 class LeNet(nn.Module):
@@ -191,7 +152,7 @@ def save_lenet(
             "classes": model.classes,
             "digest": model.digest,
             "test_accuracy": test_accuracy,
-            "settings": asdict(settings.resolved(model.size)) if settings else None,
+            "settings": settings.resolved(model.size).to_dict() if settings else None,
         },
     )
     return model.digest

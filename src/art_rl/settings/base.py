@@ -21,10 +21,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
     Tag,
     ValidationError,
+    create_model,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -55,6 +57,8 @@ class Closed(BaseModel):
 
     # Which keys `plain` writes: all, those that differ from the default, or those that were given.
     written: ClassVar[str] = "all"
+    # Keys that `plain` writes at their default too, because rules of the workflow read them.
+    always: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, /, *arguments: Any, **values: Any) -> None:
         names = list(type(self).model_fields)
@@ -97,18 +101,20 @@ class Closed(BaseModel):
         return digest(self.to_dict())
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str = "") -> Self:
-        """From a plain mapping; ``where`` (such as "config: learners.paper") begins its errors."""
+    def from_dict(cls, values: Mapping[str, Any], head: str = "", path: str = "") -> Self:
+        """From a plain mapping; ``head`` and ``path`` say where it stands, see `explain`."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ArtRLError(explain(error, cls, where)) from None
+            raise ArtRLError(explain(error, cls, head, path)) from None
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self, written: str | None = None) -> dict[str, Any]:
         """The block as JSON-like values in one normal form, whether defaults were written or left out.
 
-        By the class's ``written``: "all" (of keys that are not None by default), "changed" (keys that
-        differ from their default) or "given" (values that go over another block's).
+        Args:
+            written: which keys, instead of the class's own choice: "all" (but None by default),
+                "changed" (those that differ from their default) or "given" (values that go over another
+                block's).
         """
         found = {}
         for name, field in type(self).model_fields.items():
@@ -116,14 +122,52 @@ class Closed(BaseModel):
             unchanged = not field.is_required() and value == field.get_default(
                 call_default_factory=True
             )
+            # A block that holds nothing but defaults is the same as none.
+            empty = value is None or (isinstance(value, Closed) and value.written != "all")
             drop = {
-                "all": value is None and unchanged,
+                "all": empty and unchanged,
                 "changed": unchanged,
                 "given": name not in self.model_fields_set,
-            }[self.written]
-            if not drop:
+            }[written or self.written]
+            if not drop or (name in self.always and value is not None):
                 found[name] = _plain(value)
         return found
+
+
+class Over(Closed):
+    """Values that go over those of another block; see `over`."""
+
+    written = "given"
+
+
+def over(block: type[Closed], leave_out: Collection[str] = ()) -> type[Over]:
+    """A class for some of the keys of ``block``, none required, to go over another block of it."""
+    fields: dict[str, Any] = {}
+    for name, field in block.model_fields.items():
+        if name not in leave_out:
+            kind: Any = field.annotation
+            if field.metadata:
+                kind = Annotated[(kind, *field.metadata)]
+            fields[name] = (kind, Field(default=None, description=field.description))
+    return create_model(
+        f"{block.__name__}Over",
+        __base__=Over,
+        __module__=block.__module__,
+        __doc__=f"{block.__doc__}  Values of one model, over the common ones.",
+        **fields,
+    )
+
+
+def by_kind(default: str | None = None) -> Discriminator:
+    """Chooses the block of a union by its key ``kind``; its arms are tagged "kind=<kind>"."""
+
+    def kind(value: Any) -> str | None:
+        if isinstance(value, Mapping):
+            found = value.get("kind", default)
+            return None if found is None else f"{KIND}{found}"
+        return f"{KIND}{value.kind}" if hasattr(value, "kind") else None
+
+    return Discriminator(kind)
 
 
 def _plain(value: Any) -> Any:
@@ -222,21 +266,23 @@ _RULES = {
     "dict_type": "must be a block of keys",
     "model_type": "must be a block of keys",
     "model_attributes_type": "must be a block of keys",
-    "too_short": "must have at least {min_length} entries",
-    "too_long": "must have at most {max_length} entries",
+    "too_short": "must have {min_length} or more entries",
+    "too_long": "must have {max_length} or fewer entries",
+    "union_tag_not_found": "must be a block of keys",
     "union_tag_invalid": "must be one of {expected_tags}",
     "one_of": "must be one of {known}",
     "rule": "{text}",
 }
 
 
-def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> str:
+def explain(error: ValidationError, model: type[BaseModel], head: str = "", path: str = "") -> str:
     """One line on the first fault: the key's path, its rule, the value, and what to do.
 
     Args:
         error: what ``model`` refused.  Unknown keys come first: a misspelt key often also makes another
             one missing.
-        where: where the block stands, such as "config:" or "config: models.toy".
+        head: begins the line, such as "config".
+        path: the block's own path, such as "models.toy".
     """
     faults = sorted(error.errors(include_url=False), key=lambda f: f["type"] != "unknown_key")
     fault = faults[0]
@@ -246,10 +292,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> 
         for key, value in fault.get("ctx", {}).items()
     }
     keys = [part for part in fault["loc"] if part != "[key]" and not str(part).startswith(KIND)]
-    path = ".".join(str(part) for part in keys)
-    head, inside = where.rpartition(": ")[0::2] if ": " in where else (where.rstrip(":"), "")
-    head = f"{head}: " if head else ""
-    path = ".".join(part for part in (inside, path) if part)
+    head, path = head and f"{head}: ", ".".join([*([path] if path else []), *map(str, keys)])
     if kind == "unknown_key":
         owner = _follow(model, fault["loc"])
         return head + _unknown_key(path, context["key"], owner)
@@ -260,6 +303,8 @@ def explain(error: ValidationError, model: type[BaseModel], where: str = "") -> 
         text = " ".join(str(context["error"]).split())
         return f"{head}{path}{'.' if path else ''}{text}"
     value = fault["input"]
+    if kind == "union_tag_not_found" and isinstance(value, Mapping):
+        return f"{head}key {f'{path}.kind'!r} is missing"
     if kind == "union_tag_invalid":
         path, value = f"{path}.kind", str(context["tag"]).removeprefix(KIND)
         context = {"expected_tags": context["expected_tags"].replace(KIND, "").replace("'", "")}
@@ -290,8 +335,8 @@ def _way_out(model: type[BaseModel], fault: Any) -> str:
             number = float(fault["input"])
         except ValueError:
             number = math.nan
-        if math.isfinite(number):
-            return f"; it is text, write {number!r} without quotes"
+        if math.isfinite(number) and (fault["type"] == "float_type" or number.is_integer()):
+            return f"; it is text, write {_whole(number)!r} without quotes"
     owner = _follow(model, fault["loc"][:-1])
     field = getattr(owner, "model_fields", {}).get(fault["loc"][-1]) if fault["loc"] else None
     if field is None or field.is_required() or not isinstance(field.default, int | float | str):

@@ -1,108 +1,326 @@
-"""Checking a configuration against its JSON schema, with one clear line per fault.
+"""The whole configuration: its blocks, the rules between them, and what they ask for.
 
-`check_settings` validates (JSON Schema, draft 2020-12), fills defaults, and turns the first fault
-into an ArtRLError that names the key, the rule and the value.
+`check_configuration` is what the workflow calls; `Configuration` is the file's model.
 """
 
-import copy
-import difflib
 import json
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib.resources import files as package_files
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from jsonschema import Draft202012Validator
+from pydantic import Field, Tag, model_validator
 
 from art_rl.errors import ArtRLError
 from art_rl.registry import LEARNED, METHODS, TRANSFER, method
-from art_rl.schedules.schedule import check_sigma_range
-from art_rl.settings.base import Closed
+from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Whole, by_kind, over
+from art_rl.settings.learners import LEARNER_KINDS, ClockLearner, EndpointLearner
+from art_rl.settings.models import (
+    Control,
+    EDMModel,
+    Endpoint,
+    ExactModel,
+    Model,
+    Profile,
+    SolverId,
+    Steps,
+)
 from art_rl.settings.rivals import LD3Settings, RivalSettings
 
+MethodId = Annotated[str, OneOf(METHODS)]
+Methods = Annotated[tuple[MethodId, ...], UNIQUE, Field(min_length=1)]
+Budgets = Annotated[tuple[Count, ...], UNIQUE, Field(min_length=1)]
 
-def check_settings(settings: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """A copy of ``settings`` with the schema's defaults filled in.
-
-    Raises:
-        ArtRLError: one line naming the first key (by path) that breaks the schema.
-    """
-    settings = _fill(copy.deepcopy(settings), schema, schema)
-    errors = list(Draft202012Validator(schema).iter_errors(settings))
-    if errors:
-        # Unknown keys first: a misspelt key often also causes a "missing key" elsewhere.
-        errors.sort(key=lambda e: (e.validator != "additionalProperties", list(map(str, e.path))))
-        raise ArtRLError(_describe(errors[0]))
-    return settings
+# Assets of an edm model: key of the configuration -> group of the asset.
+ASSET_KEYS = {"checkpoint": "edm", "reference": "fid_refs", "inception": "inception"}
 
 
-def check_experiment_settings(settings: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """`check_settings`, and the rules between keys that a JSON schema cannot state.
+@lru_cache
+def _known(name: str) -> Any:
+    """A JSON file of the package as data: its module may bring libraries a dry run does not need."""
+    return json.loads(package_files("art_rl").joinpath(name).read_text("utf-8"))
 
-    Checked: sigma_min < sigma_max for every model; models have settings for known learners only;
-    image networks are trained on the noise levels that |Q| is trusted on; blocks of rival schedules keep
-    their rules; tables name known models and methods, and metrics their model has; learned methods have
-    a learner, carried-over ones a source; checkpoints are known assets of the right kind and
-    scored by FID only.
 
-    Raises:
-        ArtRLError: one line naming the key, the rule and the value.
-    """
-    settings = check_settings(settings, schema)
-    for name, model in settings["models"].items():
-        try:
-            check_sigma_range(model["sigma_min"], model["sigma_max"])
-        except ArtRLError as error:
-            raise ArtRLError(f"config: models.{name}: {error}") from None
-        _check_model(name, model, settings.get("learners", {}), schema)
-        for key, block in RIVAL_BLOCKS.items():
-            check_rival_block(settings, name, key, block)
-    _check_checkpoints(settings)
-    for name, table in settings["tables"].items():
-        if table["model"] not in settings["models"]:
+class PathVars(Closed):
+    """Folders of the products, relative to the working directory."""
+
+    results: Annotated[str, Field(min_length=1)] | None = None
+    """Schedules, cells, learning records, logs."""
+    figures: Annotated[str, Field(min_length=1)] | None = None
+    """Tables and figures, in a subfolder named after the configuration."""
+    resources: Annotated[str, Field(min_length=1)] | None = None
+    """Downloaded files; the same folder serves all configurations."""
+
+
+class Asset(Closed):
+    """A file beside those of the catalogue, e.g. a checkpoint of your own."""
+
+    group: Literal["edm", "fid_refs", "inception"]
+    """What the file is; its folder in a mirror and below resources/."""
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """File name."""
+    urls: Annotated[tuple[str, ...], UNIQUE] = ()
+    """Full addresses, tried after the mirror."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Digest of the file; without one it is trusted on first use."""
+    size: Count | None = None
+    """Bytes of the file, for the plan."""
+
+
+class Table(Closed):
+    """One model and solver, the budgets K across and the methods down; each entry is a cell."""
+
+    model: str
+    """A key of models."""
+    solver: SolverId
+    """Solver of the probability-flow ODE."""
+    budgets: Budgets
+    """Numbers of steps K."""
+    metrics: Annotated[
+        tuple[Annotated[str, OneOf(["w2", "rmse", "fid"])], ...], UNIQUE, Field(min_length=1)
+    ]
+    """rmse: endpoint error.  w2: 1-D targets only.  fid: LeNet-FID (image), FID (edm)."""
+    methods: Methods | None = None
+    """Rows of this table, instead of the common list."""
+    paper: Annotated[str, OneOf(_known("report/paper_tables.json")["tables"])] | None = None
+    """Table of src/art_rl/report/paper_tables.json shown below ours."""
+
+
+class Transfer(Closed):
+    """Where the rows transfer_budget and transfer_data come from."""
+
+    method: Annotated[str, OneOf([m.id for m in METHODS.values() if m.group == LEARNED])]
+    """ART-RL method whose schedules are carried over."""
+    budget: Steps | None = None
+    """K of the schedule that transfer_budget resamples to every other K (Table 5)."""
+    data: str | None = None
+    """Model whose schedules transfer_data uses (Table 6), of this configuration unless folder is given."""
+    folder: str | None = None
+    """Folder of committed schedules, relative to the repository."""
+
+
+class Figures(Closed):
+    """What the figures show."""
+
+    methods: Methods = ("uniform", "dpm", "edm", "gaussian")
+    """Methods drawn in the error and schedule figures."""
+    budgets: Budgets = (5, 10)
+    """Budgets K of the schedule figure."""
+
+
+class Evaluation(Closed):
+    """Size of a cell of an exact model."""
+
+    samples: Annotated[Whole, Field(ge=2)] = 20000
+    """Samples per cell (a model may set its own)."""
+    seed_blocks: Count = 3
+    """Seed blocks, each with its own starting noise, common to all methods."""
+    seed: Seed = 1000
+    """Seed of the first block; block b uses seed + b."""
+    reference_steps: Steps = 128
+    """RK4 steps of the reference solution that RMSE is measured against."""
+
+    @model_validator(mode="after")
+    def _seeds_are_seeds(self) -> Self:
+        if self.seed + self.seed_blocks > 2**63:
             raise ArtRLError(
-                f"config: tables.{name}.model is {table['model']!r}, which is not in models; "
-                f"known: {', '.join(settings['models'])}"
+                f"seed must be at most 2^63 - seed_blocks, so that every block has one, got {self.seed}"
             )
-        _check_metrics(name, table, settings["models"][table["model"]])
-        for row in table.get("methods", settings["methods"]):
-            group = method(row).group
-            if group == LEARNED:
-                _check_learner(f"tables.{name} asks for {row!r}", row, settings)
-            elif group == TRANSFER:
-                _check_transfer(name, row, settings)
-    return settings
+        return self
 
 
-# Blocks of the configuration that rival schedules use, for all models and for one.
-RIVAL_BLOCKS = {"rivals": RivalSettings, "ld3": LD3Settings}
+Learner = Annotated[
+    Annotated[ClockLearner, Tag("kind=clock")] | Annotated[EndpointLearner, Tag("kind=endpoint")],
+    by_kind("clock"),
+]
 
 
-def check_rival_block(
-    settings: dict[str, Any], model: str, key: str, block: type[Closed]
-) -> Closed:
-    """The block ``key`` of a model: its own values over the common ones, checked.
+class Configuration(Closed):
+    """A configuration file of the workflow."""
+
+    name: Name
+    """Name of the folder below paper_figures/ that receives tables and figures."""
+    pathvars: PathVars | None = None
+    """Folders of the products, relative to the working directory."""
+    assets: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")], Asset] = Field(
+        default={}
+    )
+    """Files beside those of src/art_rl/assets/catalogue.json, e.g. checkpoints of your own."""
+    mirror: str | None = None
+    """Folder or base URL tried before the public addresses (also environment ART_RL_MIRROR)."""
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    """Models by name."""
+    methods: Methods
+    """Methods of every table that does not list its own."""
+    tables: Annotated[dict[Name, Table], Field(min_length=1)]
+    """Tables by name; together they decide which cells are computed."""
+    transfer: Transfer | None = None
+    """Where the rows transfer_budget and transfer_data come from."""
+    figures: Figures = Figures()
+    """What the figures show."""
+    evaluation: Evaluation = Evaluation()
+    """Size of a cell."""
+    profile: Profile = Profile()
+    """Measurement of |Q| along trajectories."""
+    endpoint: Endpoint = Endpoint()
+    """Measurement of propagated local errors for the convex endpoint schedule."""
+    control: Control = Control()
+    """Trajectories every learner of a model shares; half of them are held out for evaluation."""
+    rivals: RivalSettings = RivalSettings()
+    """What the schedules of other methods measure."""
+    ld3: LD3Settings = LD3Settings()
+    """Learning of LD3-style schedules."""
+    learners: dict[Name, Learner] = Field(default={})
+    """ART-RL runs by name."""
+
+    @model_validator(mode="after")
+    def _rules_between_blocks(self) -> Self:
+        for name, model in self.models.items():
+            self._check_learners_of(name, model)
+            if isinstance(model, EDMModel):
+                self._check_assets_of(name, model)
+        for name, table in self.tables.items():
+            if table.model not in self.models:
+                raise ArtRLError(
+                    f"tables.{name}.model is {table.model!r}, which is not in models; "
+                    f"known: {', '.join(self.models)}"
+                )
+            self._check_metrics(name, table)
+            for row in table.methods or self.methods:
+                if method(row).group == LEARNED:
+                    self._check_learner(f"tables.{name} asks for {row!r}", row)
+                elif method(row).group == TRANSFER:
+                    self._check_transfer(name, row)
+        return self
+
+    def _check_learners_of(self, name: str, model: Any) -> None:
+        """Values that one model has for its learners, alone and over the common ones."""
+        for learner, own in (model.learners or {}).items():
+            path = f"models.{name}.learners.{learner}"
+            if learner not in self.learners:
+                raise ArtRLError(
+                    f"{path} must name one of the learners, "
+                    f"got {learner!r}; known: {', '.join(self.learners) or 'none'}"
+                )
+            entry = self.learners[learner]
+            for key in entry.settings.always:
+                if key in own:
+                    raise ArtRLError(
+                        f"{path}.{key} must be left out, got {own[key]!r}: it is the same for every "
+                        f"model, as rules and labels read learners.{learner}.settings.{key}"
+                    )
+            given = _override(entry.kind, own, path)
+            type(entry.settings).from_dict({**entry.settings.plain(), **given}, path=path)
+
+    def _check_metrics(self, name: str, table: Table) -> None:
+        """w2 needs quantiles of the exact 1-D target, fid a network's feature space."""
+        model = self.models[table.model]
+        exact, given = isinstance(model, ExactModel), list(table.metrics)
+        if "w2" in given and not (exact and model.target.dim == 1):
+            raise ArtRLError(
+                f"tables.{name}.metrics must not have w2, got {given}: model {table.model} has no "
+                f"exact 1-D target; use rmse{'' if exact else ' or fid'}"
+            )
+        if "fid" in given and exact:
+            raise ArtRLError(
+                f"tables.{name}.metrics must not have fid, got {given}: model {table.model} is exact, "
+                "not one of images; use rmse, or w2 in one dimension"
+            )
+        if isinstance(model, EDMModel) and given != ["fid"]:
+            raise ArtRLError(
+                f"tables.{name}.metrics must be [fid] for the checkpoint {table.model}, got {given}"
+            )
+
+    def _check_learner(self, asking: str, row: str) -> None:
+        """The one learner of an ART-RL method that ``asking`` needs."""
+        found = [learner.method for learner in self.learners.values()].count(row)
+        if found != 1:
+            raise ArtRLError(
+                f"{asking}: exactly one learner must have method: {row}, found {found}"
+            )
+
+    def _check_transfer(self, table: str, row: str) -> None:
+        """The source of a carried-over row: transfer.budget or transfer.data, and who learns it."""
+        key = {"transfer_budget": "budget", "transfer_data": "data"}[row]
+        given = {} if self.transfer is None else self.transfer.plain()
+        if self.transfer is None or key not in given:
+            raise ArtRLError(
+                f"tables.{table} asks for {row!r}: transfer.{key} must be given, got "
+                f"{', '.join(given) or 'nothing'} in transfer; add it or leave the row out"
+            )
+        if row == "transfer_data" and "folder" in given:
+            return  # committed schedules: nothing is learned here
+        if row == "transfer_data" and given["data"] not in self.models:
+            raise ArtRLError(
+                f"transfer.data is {given['data']!r}, which is not in models; "
+                f"known: {', '.join(self.models)}, or give transfer.folder"
+            )
+        self._check_learner(f"tables.{table} asks for {row!r}", self.transfer.method)
+
+    def _check_assets_of(self, name: str, model: EDMModel) -> None:
+        """The files of a checkpoint are known and of the right kind."""
+        groups = {
+            key: asset["group"] for key, asset in _known("assets/catalogue.json")["assets"].items()
+        }
+        groups |= {key: asset.group for key, asset in self.assets.items()}
+        for key, group in ASSET_KEYS.items():
+            asset = getattr(model, key)
+            if groups.get(asset) != group:
+                names = ", ".join(known for known, its in groups.items() if its == group)
+                raise ArtRLError(
+                    f"models.{name}.{key} must be an asset of the group {group}, "
+                    f"got {asset!r}; known: {names}"
+                )
+
+    def plain(self, written: str | None = None) -> dict[str, Any]:
+        """The workflow's `config`: as `Closed.plain`, the models' values for their learners too."""
+        found = super().plain(written)
+        for name, model in found["models"].items():
+            for learner, own in model.get("learners", {}).items():
+                path = f"models.{name}.learners.{learner}"
+                model["learners"][learner] = _override(self.learners[learner].kind, own, path)
+        return found
+
+
+_OVER = {kind: over(settings, settings.always) for kind, settings in LEARNER_KINDS.items()}
+
+
+def _override(kind: str, own: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """A model's checked values for a learner of ``kind``."""
+    return _OVER[kind].from_dict(own, path=path).plain()
+
+
+def check_configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as plain values, checked, in one normal form (`Configuration.plain`).
+
+    Blocks that rules read are complete; settings handed to the library hold what differs from their
+    defaults, so that a default written out or left out gives the same products.
 
     Raises:
-        ArtRLError: one line naming the key, the rule and the value.
+        ArtRLError: one line, beginning with "config: ", that names key, rule and value.
     """
-    common, own = settings.get(key, {}), settings["models"][model].get(key, {})
-    try:
-        block(**common)
-    except ArtRLError as error:
-        raise ArtRLError(f"config: {key}: {error}") from None
-    try:
-        return block(**{**common, **own})
-    except ArtRLError as error:
-        raise ArtRLError(f"config: models.{model}.{key}: {error}") from None
+    return Configuration.from_dict(settings, "config").plain()
 
 
-def methods_of_table(settings: dict[str, Any], table: str) -> list[str]:
+def learner_run(config: Mapping[str, Any], model: str, learner: str) -> Closed:
+    """Settings of a learner on a model: the model's own values over the common ones.
+
+    Args:
+        config: from `check_configuration`.
+    """
+    entry = config["learners"][learner]
+    own = config["models"][model].get("learners", {}).get(learner, {})
+    return LEARNER_KINDS[entry["kind"]].from_dict({**entry["settings"], **own})
+
+
+def methods_of_table(settings: Mapping[str, Any], table: str) -> list[str]:
     """Methods (ids) of a table that have a schedule for its solver, in the order of the registry."""
     entry = settings["tables"][table]
     wanted = entry.get("methods", settings["methods"])
     return [name for name in METHODS if name in wanted and method(name).runs_with(entry["solver"])]
 
 
-def wanted_cells(settings: dict[str, Any], model: str, solver: str) -> list[tuple[str, int]]:
+def wanted_cells(settings: Mapping[str, Any], model: str, solver: str) -> list[tuple[str, int]]:
     """(method, K) pairs of every table on ``model`` with ``solver``, in a fixed order."""
     pairs = {
         (name, K)
@@ -112,183 +330,3 @@ def wanted_cells(settings: dict[str, Any], model: str, solver: str) -> list[tupl
         for K in entry["budgets"]
     }
     return sorted(pairs, key=lambda pair: (list(METHODS).index(pair[0]), pair[1]))
-
-
-# ln sigma ~ N(P_mean, P_std^2) while a network is trained; closed_form.TRAINED_RANGE is made of it.
-TRAINED_NOISE = {"P_mean": -1.2, "P_std": 1.2}
-
-
-def _check_model(
-    name: str, model: dict[str, Any], learners: dict[str, Any], schema: dict[str, Any]
-) -> None:
-    """Settings that one model has for its learners, and the noise levels its network is trained on."""
-    for learner, own in model.get("learners", {}).items():
-        if learner not in learners:
-            raise ArtRLError(
-                f"config: models.{name}.learners.{learner} must name one of the learners, "
-                f"got {learner!r}; known: {', '.join(learners) or 'none'}"
-            )
-        part = schema["$defs"][f"{learners[learner]['kind']}_settings"]
-        for path in (learner, "learners", name, "models"):  # so that the error names the whole path
-            own, part = {path: own}, {"type": "object", "properties": {path: part}}
-        check_settings(own, {**part, "$defs": schema["$defs"]})
-    if model["kind"] != "edm" and model.get("sampling", {}).get("png"):
-        raise ArtRLError(
-            f"config: models.{name}.sampling.png must be false for a model of kind {model['kind']}, got "
-            "true: only samples of checkpoints are written as files; leave it out"
-        )
-    for key, value in TRAINED_NOISE.items():
-        given = model.get("training", {}).get(key, value)
-        if given != value:
-            raise ArtRLError(
-                f"config: models.{name}.training.{key} must be {value}, got {given}: |Q| is trusted on "
-                f"the levels of that distribution (closed_form.TRAINED_RANGE); leave {key} out"
-            )
-
-
-def _dimension(target: dict[str, Any]) -> int:
-    """Dimension of an exact model's data."""
-    return len(target["means"][0]) if target["kind"] == "mixture" else target.get("dim", 1)
-
-
-def _check_metrics(name: str, table: dict[str, Any], model: dict[str, Any]) -> None:
-    """w2 needs quantiles of the exact 1-D target, fid a network's feature space."""
-    exact = model["kind"] == "exact"
-    if "w2" in table["metrics"] and not (exact and _dimension(model["target"]) == 1):
-        raise ArtRLError(
-            f"config: tables.{name}.metrics must not have w2, got {table['metrics']}: model "
-            f"{table['model']} has no exact 1-D target; use rmse{'' if exact else ' or fid'}"
-        )
-    if "fid" in table["metrics"] and exact:
-        raise ArtRLError(
-            f"config: tables.{name}.metrics must not have fid, got {table['metrics']}: model "
-            f"{table['model']} is exact, not one of images; use rmse, or w2 in one dimension"
-        )
-
-
-def _check_learner(asking: str, name: str, settings: dict[str, Any]) -> None:
-    """The one learner of an ART-RL method that ``asking`` needs."""
-    learners = [learner.get("method") for learner in settings.get("learners", {}).values()]
-    if learners.count(name) != 1:
-        raise ArtRLError(
-            f"config: {asking}: exactly one learner must have method: {name}, "
-            f"found {learners.count(name)}"
-        )
-
-
-def _check_transfer(table: str, row: str, settings: dict[str, Any]) -> None:
-    """The source of a carried-over row: transfer.budget or transfer.data, and who learns it."""
-    transfer = settings.get("transfer", {})
-    key = {"transfer_budget": "budget", "transfer_data": "data"}[row]
-    if key not in transfer:
-        raise ArtRLError(
-            f"config: tables.{table} asks for {row!r}: transfer.{key} must be given, got "
-            f"{', '.join(transfer) or 'nothing'} in transfer; add it or leave the row out"
-        )
-    if row == "transfer_data" and "folder" in transfer:
-        return  # committed schedules: nothing is learned here
-    if row == "transfer_data" and transfer["data"] not in settings["models"]:
-        raise ArtRLError(
-            f"config: transfer.data is {transfer['data']!r}, which is not in models; "
-            f"known: {', '.join(settings['models'])}, or give transfer.folder"
-        )
-    _check_learner(f"tables.{table} asks for {row!r}", transfer["method"], settings)
-
-
-# Assets of an edm model: key of the configuration -> group of the asset, and the default.
-ASSET_KEYS = {
-    "checkpoint": ("edm", None),
-    "reference": ("fid_refs", None),
-    "inception": ("inception", "inception-v3"),
-}
-
-
-def _check_checkpoints(settings: dict[str, Any]) -> None:
-    """Assets of edm models, and the metrics of their tables; see check_experiment_settings."""
-    # The catalogue as data: art_rl.assets.fetch brings download libraries that a dry run does not need.
-    known = json.loads(package_files("art_rl").joinpath("assets/catalogue.json").read_text("utf-8"))
-    assets = {**known["assets"], **settings.get("assets", {})}
-    groups = {name: asset["group"] for name, asset in assets.items()}
-    for name, model in settings["models"].items():
-        if model.get("kind") != "edm":
-            continue
-        for key, (group, default) in ASSET_KEYS.items():
-            asset = model.setdefault(key, default)
-            if groups.get(asset) != group:
-                names = ", ".join(name for name, its in groups.items() if its == group)
-                raise ArtRLError(
-                    f"config: models.{name}.{key} must be an asset of the group {group}, "
-                    f"got {asset!r}; known: {names}"
-                )
-        for table, entry in settings["tables"].items():
-            if entry["model"] == name and entry["metrics"] != ["fid"]:
-                raise ArtRLError(
-                    f"config: tables.{table}.metrics must be [fid] for the checkpoint {name}, "
-                    f"got {entry['metrics']}"
-                )
-
-
-def _resolve(schema: Any, root: dict[str, Any]) -> Any:
-    while isinstance(schema, dict) and "$ref" in schema:
-        target = root
-        for part in schema["$ref"].removeprefix("#/").split("/"):
-            target = target[part]
-        schema = target
-    return schema
-
-
-def _fill(value: Any, schema: Any, root: dict[str, Any]) -> Any:
-    """Fill the defaults of missing keys, depth first; branches (if/then) are not followed."""
-    schema = _resolve(schema, root)
-    if not isinstance(schema, dict) or not isinstance(value, dict):
-        return value
-    properties = schema.get("properties", {})
-    for key, part in properties.items():
-        if isinstance(part, dict) and "$ref" in part:  # keys beside $ref count too
-            part = {**_resolve(part, root), **part}
-            del part["$ref"]
-        if key not in value and "default" in part:
-            value[key] = copy.deepcopy(part["default"])
-        if key in value:
-            value[key] = _fill(value[key], part, root)
-    others = schema.get("additionalProperties")
-    if isinstance(others, dict):
-        for key in value:
-            if key not in properties:
-                value[key] = _fill(value[key], others, root)
-    return value
-
-
-def _describe(error: Any) -> str:
-    where = ".".join(str(part) for part in error.absolute_path)
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = sorted(str(key) for key in error.instance if key not in known)[0]
-        key = f"{where}.{unknown}" if where else unknown
-        close = difflib.get_close_matches(unknown, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        return f"config: unknown key {key!r}{hint} (known here: {', '.join(known)})"
-    if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
-        return f"config: key {f'{where}.{missing}' if where else missing!r} is missing"
-    if error.validator in ("enum", "const"):
-        allowed = error.validator_value
-        allowed = allowed if isinstance(allowed, list) else [allowed]
-        return (
-            f"config: {where} must be one of {', '.join(map(str, allowed))}, "
-            f"got {error.instance!r:.80}"
-        )
-    rules = {
-        "minimum": "at least",
-        "exclusiveMinimum": "greater than",
-        "maximum": "at most",
-        "exclusiveMaximum": "less than",
-        "type": "of type",
-        "multipleOf": "a multiple of",
-    }
-    if error.validator in rules:
-        return (
-            f"config: {where or 'the file'} must be {rules[error.validator]} "
-            f"{error.validator_value}, got {error.instance!r:.80}"
-        )
-    return f"config: {where}: {' '.join(error.message.split())[:200]}"

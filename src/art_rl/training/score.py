@@ -9,7 +9,6 @@ resumed run needs no generator state and on a CPU equals the uninterrupted one t
 
 import math
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,61 +18,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from art_rl.checks import check_whole, is_number
 from art_rl.denoisers.checks import check_images, check_labels, check_one_hot
-from art_rl.denoisers.unet import UNetConfig, UNetDenoiser, parameter_count
+from art_rl.denoisers.unet import UNetDenoiser, parameter_count
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
+from art_rl.settings.networks import TrainSettings, UNetConfig
 from art_rl.training.loss import edm_loss, loss_by_sigma, stratified_sigmas
 
 __all__ = ["TrainSettings", "loss_by_sigma", "train"]
 
 # Data normalised in another way overshoots [-1, 1]; pixels in 0..255 are far above this.
 LARGEST = 8.0
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How to train.
-
-    Attributes:
-        iterations, batch_size: amount of training.
-        learning_rate: peak of Adam's rate; linear warm-up, then cosine decay to 0.
-        warmup: iterations of warm-up.
-        ema_halflife: of the moving average, in iterations (shorter at the start, as in EDM2: never
-            more than a tenth of the iterations done).
-        P_mean, P_std: of ln sigma.
-        seed: of everything random.
-        precision: "float32", or "bfloat16" (autocast of the network; for GPUs).
-        channels_last: memory layout of network and images.
-        checkpoint_every: iterations between saved states (only with a state folder).
-    """
-
-    iterations: int
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    warmup: int = 100
-    ema_halflife: float = 150.0
-    P_mean: float = -1.2
-    P_std: float = 1.2
-    seed: int = 0
-    precision: str = "float32"
-    channels_last: bool = False
-    checkpoint_every: int = 500
-
-    def __post_init__(self) -> None:
-        whole = {"iterations": 1, "batch_size": 1, "checkpoint_every": 1, "warmup": 0, "seed": 0}
-        for name, least in whole.items():
-            check_whole(name, getattr(self, name), least)
-        for name in ("learning_rate", "ema_halflife", "P_mean", "P_std"):
-            value = getattr(self, name)
-            least, rule = (-math.inf, "finite") if name == "P_mean" else (0, "positive and finite")
-            if not (is_number(value) and value > least):
-                raise ArtRLError(f"{name} must be {rule}, got {value!r}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ArtRLError(f"precision must be float32 or bfloat16, got {self.precision!r}")
-        if not isinstance(self.channels_last, bool):
-            raise ArtRLError(f"channels_last must be true or false, got {self.channels_last!r}")
 
 
 def _learning_rate(settings: TrainSettings, iteration: int) -> float:
@@ -259,8 +214,8 @@ def train(
         check_one_hot(class_labels)
     run_digest = digest(
         {
-            "config": asdict(config),
-            "settings": asdict(settings),
+            "config": config.to_dict(),
+            "settings": settings.to_dict(),
             "sigma_data": sigma_data,
             "images": [len(images), float(images.double().sum()), float((images**2).sum())],
         }
@@ -296,7 +251,7 @@ def train(
         _save_state(folder, trainer, run_digest)
     losses = trainer.flush()
     record = {
-        "settings": asdict(settings),
+        "settings": settings.to_dict(),
         "parameters": parameter_count(trainer.model),
         "iterations_done": trainer.iteration,
         "loss": losses,

@@ -1,0 +1,294 @@
+"""Learners: the settings of each kind, and an entry of the configuration's ``learners``."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from art_rl.errors import ArtRLError
+from art_rl.files import digest
+from art_rl.registry import LEARNED, METHODS, SINGLE_STEP
+from art_rl.settings.base import (
+    LIST,
+    UNIQUE,
+    Closed,
+    Count,
+    NotNegative,
+    OneOf,
+    Positive,
+    Seed,
+    Share,
+    Whole,
+)
+
+STARTS = ("gaussian", "arctan", "cosine", "edm")
+
+# Criteria of the `converged` flag: objective / time-only closed form - 1.
+TOLERANCES = {"feedback": 0.02, "paper": 0.10, "full": 0.03}
+
+
+class ClockSettings(Closed):
+    """A clock learned on ART's objective (2607.02137, Algorithm 1)."""
+
+    written = "changed"
+    # Rules and labels read these, so no model may change them either.
+    always = ("form", "mode", "state")
+    # Rows of the tables this kind feeds.
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl_paper", "art_rl_feedback")
+
+    form: Literal["feedback", "paper"] = "feedback"
+    """Actor form.  feedback: spends a share of the remaining integral, meets the budget by construction.
+    paper: open theta(t, psi) with the multiplier gamma (2607.02137, eq. 9, 30)."""
+    mode: Literal["fine", "per_budget"] = "fine"
+    """fine: one clock of ``clock_steps`` steps, distilled to every budget.  per_budget: the clock has K
+    steps, one run per budget (the paper's)."""
+    clock_steps: Annotated[Whole, Field(ge=48)] = 64
+    """Steps of the fine clock (fewer can be gamed, see docs/art_rl.md)."""
+    state: Literal["time", "full"] = "time"
+    """time: actor and critic see (t, psi).  full: also the environment's features of x."""
+    cost: Literal["q", "propagated"] = "q"
+    """q: |Q| theta^2.  propagated: |Q| weighted with what the flow passes on to the end."""
+    mean: Literal["network", "optimal"] = "network"
+    """network: the actor's own network.  optimal: the mean of eq. 18 from the critic's slope."""
+    critic: Literal["shaped", "network", "least_squares"] = "shaped"
+    """network: plain network.  shaped: the exact value function's shape with a learned integral I(psi).
+    least_squares: a regression per clock step."""
+    quadrature: Literal["auto", "left", "trapezoid", "step"] = "auto"
+    """How |Q| theta^2 is summed over a clock step.  left: Algorithm 1.  trapezoid: both ends.  step:
+    int |Q| dpsi over the step (tables only).  auto: step for a table, else trapezoid (left rewards leaping
+    over the stiff region when K is small)."""
+    base: Literal["edm", "gaussian", "uniform"] = "edm"
+    """Node density the actor starts from."""
+    rho: Positive = 7.0
+    """Exponent of the edm base."""
+    iterations: Count = 200
+    """Updates."""
+    batch: Annotated[Whole, Field(ge=2)] = 256
+    """Trajectories per iteration."""
+    noise: Positive = 0.15
+    """Exploration: standard deviation of theta relative to an equidistributed clock; fixes lambda =
+    noise^2 * (cost rate of the base clock) unless ``lambda_`` is given."""
+    noise_final: Positive | None = None
+    """The same at the last iteration (geometric decay); null: a third of ``noise`` in the feedback form,
+    ``noise`` (constant lambda) in the paper's."""
+    lambda_: Positive | None = None
+    """Temperature of eq. 11 in cost units, constant; null: from ``noise``."""
+    q_floor: Positive = 1e-12
+    """eps, absolute floor of |Q| in the policy's variance."""
+    q_floor_relative: Share = 0.1
+    """The same relative to the mean |Q| at that level (ours)."""
+    trace: Share | None = None
+    """0: TD errors (29a, 29b); 1: Monte-Carlo returns; between: weighted multi-step returns.  null: 0.8 for
+    a feedback actor of (t, psi), 0.95 with the full state, 0.9 in the paper's form."""
+    actor_rate: Positive = 0.01
+    """First Adam step size of the actor (cosine decay to 1 %)."""
+    critic_rate: Positive = 0.02
+    """First Adam step size of the critic (cosine decay to 1 %)."""
+    gamma_rate: Positive = 0.1
+    """Step size a_n of (30) in units of |gamma_0| per relative budget error."""
+    gamma_proportional: NotNegative = 1.0
+    """Extra proportional term on the same error (ours)."""
+    gamma_start: float | None = None
+    """First gamma; null: from |Q| at the data end (see docs/art_rl.md)."""
+    hidden: Count = 32
+    """Width of the networks' hidden layers."""
+    layers: Count = 1
+    """Number of hidden layers."""
+    normalise: bool = True
+    """Divide advantages by their spread, per clock step."""
+    clip: Positive = 10.0
+    """Largest gradient norm."""
+    evaluate_every: Count = 10
+    """Iterations between evaluations of the mean policy's objective."""
+    checkpoint_every: Count = 50
+    """Iterations between checkpoints."""
+    tolerance: Positive | None = None
+    """Criterion of `converged`; null: 0.02 feedback, 0.10 paper, 0.03 full."""
+
+    @model_validator(mode="after")
+    def _optimal_mean_needs_a_slope(self) -> Self:
+        if self.mean == "optimal" and self.critic == "least_squares":
+            raise ArtRLError(
+                "mean 'optimal' needs the slope of a critic network; "
+                "critic must not be 'least_squares'"
+            )
+        return self
+
+    @property
+    def trace_used(self) -> float:
+        """``trace`` or its default; much bootstrapping makes actors that see x unstable (measured)."""
+        if self.trace is not None:
+            return self.trace
+        if self.form == "paper":
+            return 0.9
+        return 0.95 if self.state == "full" else 0.8
+
+    @property
+    def criterion(self) -> float:
+        """Tolerance of the `converged` flag."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return TOLERANCES["full" if self.state == "full" and self.form == "feedback" else self.form]
+
+
+class _Run(Closed):
+    seed: Seed = 0
+    """Random seed of exploration, of the networks' first weights and of the choice of states."""
+
+
+class LearnerConfig(ClockSettings, _Run):
+    """One run of a clock learner: its settings, seed and budget."""
+
+    budget: Count | None = None
+    """K of mode per_budget; must be None in mode fine."""
+
+    @model_validator(mode="after")
+    def _budget_goes_with_the_mode(self) -> Self:
+        if self.mode == "per_budget" and self.budget is None:
+            raise ArtRLError("mode 'per_budget' needs a budget (number of steps K), got None")
+        if self.mode == "fine" and self.budget is not None:
+            raise ArtRLError(
+                f"budget must be None in mode 'fine' (give K to distill), got {self.budget}"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Steps n of the learner's clock."""
+        return self.clock_steps if self.mode == "fine" else int(self.budget or 0)
+
+
+class EndpointSettings(Closed):
+    """Schedules learned on the measured endpoint error of one solver at each of its budgets."""
+
+    written = "changed"
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl_endpoint",)
+
+    iterations: Count = 100
+    """Policy updates per budget."""
+    trials: Count = 3
+    """Starts that are followed up per budget: the best ``trials`` starts that differ are learned from for
+    ``trial_share`` of the iterations, the best of them for the rest (the problem is not convex)."""
+    trial_share: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """Share of the iterations the trials take, in (0, 1]."""
+    evaluations: Count | None = 25_000_000
+    """Network evaluations (one per state and call) to spend at most on one budget's updates, or null.  For
+    large K trials are dropped first, then points and iterations are reduced alike until they fit, not
+    below 16 points and 20 iterations."""
+    draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 64
+    """N, schedules sampled per iteration, even (noise comes in +/- pairs)."""
+    points: Count = 128
+    """P, starting states per iteration, shared by all draws (at most all of them)."""
+    noise_start: Positive = 0.3
+    """Exploration at the first iteration: standard deviation of the action, the logit of the share of the
+    remaining clock; for small steps the relative noise of a step."""
+    noise_end: Positive = 0.005
+    """The smallest it decays to (geometrically), at most ``noise_start``."""
+    anneal_over: Positive = 0.6
+    """Share of the iterations the decay takes if successive updates do not agree in direction; it waits
+    while they do."""
+    step_size: Positive = 1.0
+    """Multiplies the natural gradient; 1 moves the mean policy by at most about one exploration spread per
+    iteration."""
+    largest_step: Positive = 1.0
+    """Trust region: largest move of the mean policy per iteration in exploration spreads (root of twice
+    the KL divergence)."""
+    damping: Positive = 1e-3
+    """Tikhonov term of the Fisher matrix relative to its largest diagonal entry."""
+    trace: Share = 0.5
+    """0: one-step temporal differences; 1: Monte-Carlo returns; between: both."""
+    critic_memory: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    """Weight of past iterations in the critic's regression, in [0, 1)."""
+    critic_ridge: Positive = 0.01
+    """Ridge penalty of that regression, relative to the number of draws."""
+    ensemble_features: bool = True
+    """Give the critic deviation and alignment of the ensemble with the reference trajectory; false: the
+    clock only, which saves keeping that trajectory at hand."""
+    clip: Positive = 3.0
+    """Credits are limited to this many spreads."""
+    knots: Annotated[Whole, Field(ge=2)] = 20
+    """J, coefficients of the density network per budget."""
+    starts: Annotated[tuple[Annotated[str, OneOf(STARTS)], ...], LIST] = STARTS
+    """Node densities tried as start; at least one (or densities handed over to train_endpoint), ranked by
+    endpoint error on ``start_points`` training states."""
+    transfer: bool = True
+    """Also try the density learned for the next smaller budget as a start."""
+    start_points: Count = 1024
+    """Training states the starts are compared on (at most all)."""
+    average_from: Annotated[float, Field(ge=0, lt=1)] = 0.7
+    """The final policy averages the coefficients from this share of the iterations on, in [0, 1)."""
+    snapshots: Count = 3
+    """Deterministic policies compared on x_valid besides start and average: the iterates at equally spaced
+    times, the last one included."""
+    reference_steps: Annotated[Whole, Field(ge=2)] = 64
+    """Steps of the fine solution, see art_rl.flow.reference."""
+    reference_solver: Annotated[str, OneOf(SINGLE_STEP)] = "rk4"
+    """Solver of the fine solution."""
+    reference_sigma_min: Positive | None = None
+    """Its last level above 0, data units; null: the sigma_min of the run."""
+    batch_rows: Count = 16384
+    """Largest number of states per network call, at least ``points``."""
+    checkpoint_every: Count = 20
+    """Iterations between checkpoints."""
+
+    @model_validator(mode="after")
+    def _rules_between_keys(self) -> Self:
+        if self.batch_rows < self.points:
+            raise ArtRLError(
+                f"batch_rows must be at least points = {self.points}, got {self.batch_rows}"
+            )
+        if self.noise_end > self.noise_start:
+            raise ArtRLError(
+                f"noise_end must not exceed noise_start = {self.noise_start}, got {self.noise_end}"
+            )
+        return self
+
+
+class EndpointConfig(EndpointSettings, _Run):
+    """One run of the endpoint learner, all budgets of one model and solver: its settings and seed."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the settings that decide the numbers."""
+        value = self.to_dict()
+        del value["checkpoint_every"]
+        return digest(value)
+
+
+LEARNER_KINDS: dict[str, Any] = {"clock": ClockSettings, "endpoint": EndpointSettings}
+
+
+class _Learner(Closed):
+    method: Annotated[str, OneOf([m.id for m in METHODS.values() if m.group == LEARNED])] | None = (
+        None
+    )
+    """Row of the tables this learner's schedules (of its first seed) feed, if any."""
+    seeds: Annotated[tuple[Seed, ...], UNIQUE, Field(min_length=1)]
+    """Learning seeds; each is one run."""
+
+    @model_validator(mode="after")
+    def _row_of_its_kind(self) -> Self:
+        kind, settings = getattr(self, "kind", None), getattr(self, "settings", None)
+        if settings is not None and self.method is not None and self.method not in settings.feeds:
+            raise ArtRLError(
+                f"method must be one of {', '.join(settings.feeds)} for a learner of kind {kind}, "
+                f"got {self.method!r}"
+            )
+        return self
+
+
+class ClockLearner(_Learner):
+    """A learner of ART's objective."""
+
+    kind: Literal["clock"] = "clock"
+    """clock: ART's objective.  endpoint: the measured endpoint error, per solver."""
+    settings: ClockSettings
+    """Settings of the learner (seed and budget come from the workflow)."""
+
+
+class EndpointLearner(_Learner):
+    """A learner of the measured endpoint error."""
+
+    kind: Literal["endpoint"]
+    """clock: ART's objective.  endpoint: the measured endpoint error, per solver."""
+    settings: EndpointSettings
+    """Settings of the learner (its seed comes from the workflow)."""
