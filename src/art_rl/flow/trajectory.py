@@ -7,6 +7,7 @@ to the walk's own end is the propagated error Phi(0, sigma) e, Phi being the flo
 The same steps on both sides make the lattice's own error cancel to first order.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,29 +99,45 @@ def walk(
         ArtRLError: bad states or labels, a solver that is unknown or multistep, a denoiser that returns NaN
             or infinity.
     """
-    check_single_step(solver)
-    x = check_states(denoiser, x_start, class_labels)
-    sigmas = torch.tensor(levels, dtype=torch.float64, device=x.device)
-    states, denoised = [], []
-    for k in tqdm(range(len(levels)), desc="trajectories", disable=not progress, leave=False):
+    x, states, denoised = x_start, [], []
+    for x, known in steps(denoiser, x_start, levels, class_labels, solver, progress):
         states.append(x)
-        denoised.append(denoiser(x, sigmas[k], class_labels))
-        if not torch.isfinite(denoised[-1]).all():
-            raise ArtRLError(f"the denoiser returned NaN or infinity at sigma = {levels[k]:.6g}")
-        if k + 1 == len(levels):
-            x = denoised[-1].double()
-        else:
-            first = _Remembered(denoiser, denoised[-1])
-            x = SOLVERS[solver](first, x, sigmas[k], sigmas[k + 1], class_labels)
+        denoised.append(known)
     return Walk(
         np.asarray(levels, dtype=np.float64),
         torch.stack(states),
         torch.stack(denoised),
-        x,
-        is_exact(denoiser),
+        denoised[-1].double(),
+        denoised[0].dtype == torch.float64,
         solver,
         class_labels,
     )
+
+
+@torch.no_grad()
+def steps(
+    denoiser: Denoiser,
+    x_start: Tensor,
+    levels: np.ndarray,
+    class_labels: Tensor | None = None,
+    solver: str = "heun",
+    progress: bool = False,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (state, D(state; level)) at every level, one after the other; arguments as in `walk`.
+
+    The state at sigma = 0 is the last D.  Nothing is kept: for large samples on many levels.
+    """
+    check_single_step(solver)
+    x = check_states(denoiser, x_start, class_labels)
+    sigmas = torch.tensor(np.array(levels), dtype=torch.float64, device=x.device)
+    for k in tqdm(range(len(levels)), desc="trajectories", disable=not progress, leave=False):
+        known = denoiser(x, sigmas[k], class_labels)
+        if not torch.isfinite(known).all():
+            raise ArtRLError(f"the denoiser returned NaN or infinity at sigma = {levels[k]:.6g}")
+        yield x, known
+        if k + 1 < len(levels):
+            first = _Remembered(denoiser, known)
+            x = SOLVERS[solver](first, x, sigmas[k], sigmas[k + 1], class_labels)
 
 
 class _Remembered:
