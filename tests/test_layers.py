@@ -21,9 +21,9 @@ FLOORS = [
     {"flow"},
     {"assets", "training", "metrics"},
     {"learning"},
-    {"sampling"},
+    {"sampling", "own_model"},
     {"experiments"},
-    {"report"},
+    {"report", "cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT_TORCH = {

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from art_rl.denoisers.adapters import wrap as wrap
     from art_rl.errors import ArtRLError as ArtRLError
+    from art_rl.own_model import learn as learn
     from art_rl.schedules.by_name import schedule as schedule
     from art_rl.schedules.schedule import Schedule as Schedule
 
@@ -27,11 +28,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "ArtRLError": "art_rl.errors",
     "Schedule": "art_rl.schedules.schedule",
+    "learn": "art_rl.own_model",
     "schedule": "art_rl.schedules.by_name",
     "wrap": "art_rl.denoisers.adapters",
 }
 
-__all__ = ["ArtRLError", "Schedule", "schedule", "wrap"]
+__all__ = ["ArtRLError", "Schedule", "learn", "schedule", "wrap"]
 
 
 def __getattr__(name: str) -> Any:

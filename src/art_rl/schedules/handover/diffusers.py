@@ -50,10 +50,10 @@ CLASSES = {
     "EulerDiscreteScheduler": _Class("table", "euler"),
     "HeunDiscreteScheduler": _Class("table", "heun", doubled=True),
     "EulerAncestralDiscreteScheduler": _Class("table", None),
-    "DPMSolverMultistepScheduler": _Class("table", "dpmpp_2m", multistep=True),
+    "DPMSolverMultistepScheduler": _Class("table", "dpmpp2m", multistep=True),
     "UniPCMultistepScheduler": _Class("table", None, multistep=True),
     "EDMEulerScheduler": _Class("edm", "euler"),
-    "EDMDPMSolverMultistepScheduler": _Class("edm", "dpmpp_2m", multistep=True),
+    "EDMDPMSolverMultistepScheduler": _Class("edm", "dpmpp2m", multistep=True),
     "FlowMatchEulerDiscreteScheduler": _Class("flow", "euler"),
     "FlowMatchHeunDiscreteScheduler": _Class("flow", "heun_flow", doubled=True),
 }
@@ -134,14 +134,14 @@ def scheduler_table(scheduler: Any) -> np.ndarray:
         ArtRLError: it has no such table.
     """
     if isinstance(scheduler, Mapping):
-        return table_sigmas(_alphas_from_config(scheduler))
+        return table_sigmas(alphas_from_config(scheduler))
     table = getattr(scheduler, "alphas_cumprod", None)
     if table is None:
         raise ArtRLError(f"{type(scheduler).__name__} has no table of alpha_bar (alphas_cumprod)")
     return table_sigmas(np.array(table.tolist()))
 
 
-def _alphas_from_config(config: Mapping[str, Any]) -> np.ndarray:
+def alphas_from_config(config: Mapping[str, Any]) -> np.ndarray:
     """alpha_bar of a scheduler configuration, float64 (N,); betas as the library defines them."""
     name = str(config.get("_class_name", "the configuration"))
     if config.get("trained_betas") is not None:

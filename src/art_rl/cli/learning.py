@@ -1,0 +1,39 @@
+"""`art-rl learn`."""
+
+import argparse
+import sys
+
+from art_rl.cli.models import model_from
+from art_rl.own_model import learn
+
+
+def run_learn(given: argparse.Namespace) -> int:
+    """Learn, print the comparison, write the files; 3 if some learned list is not recommended."""
+    denoiser = model_from(given.model, given.shape)
+    found = learn(
+        denoiser,
+        given.budgets,
+        solver=given.solver,
+        method=given.method,
+        sigma_max=given.sigma_max,
+        sigma_min=given.sigma_min,
+        minutes=given.minutes,
+        seed=given.seed,
+        coordinates=given.coordinates,
+        evaluations=given.evaluations,
+        progress=not given.quiet,
+    )
+    print(found)
+    print()
+    for path in found.save(given.output):
+        print(f"wrote {path}")
+    print(f"{found.report['evaluations']:,} network evaluations, {found.report['seconds']:.0f} s")
+    others = [K for K in found if found.recommended[K] != found[K]]
+    if others:
+        budgets = ", ".join(map(str, others))
+        print(
+            f"art-rl learn: at K = {budgets} another list is recommended than the learned one",
+            file=sys.stderr,
+        )
+        return 3
+    return 0

@@ -1,0 +1,112 @@
+"""The table that closes `learn`: endpoint errors on held-out noise, paired, and who wins.
+
+Every list starts from the same noise, scaled to its own first level, and is run with the same solver;
+e_i is the mean square of the difference to a fine solution of sample i.  Ratios of RMSE are given with
+the 95 % interval of a paired bootstrap over samples: an interval that holds 1 is a tie.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from art_rl.denoisers.base import Denoiser
+from art_rl.flow.reference import reference_solution
+from art_rl.flow.solvers import run_levels
+from art_rl.schedules.schedule import Schedule
+
+_REDRAWS = 400
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Held-out noise and where a fine solution takes it.
+
+    Attributes:
+        noise: (n, *shape) float64, standard normal.
+        end: (n, *shape) fine solution at sigma = 0.
+        error: RMS change of the fine solution under step doubling, data units.
+    """
+
+    noise: Tensor
+    end: Tensor
+    error: float
+
+    @classmethod
+    def of(
+        cls,
+        denoiser: Denoiser,
+        x: Tensor,
+        sigma_max: float,
+        sigma_min: float,
+        steps: int,
+        batch: int,
+    ) -> "Yardstick":
+        """From starting states ``x`` (n, *shape) at sigma_max; rk4 with ``steps`` steps."""
+        ends, error = [], 0.0
+        for part in x.split(batch):
+            check = 0 if ends else min(16, len(part))
+            fine = reference_solution(
+                denoiser, part, sigma_max, None, steps, sigma_min, "rk4", check
+            )
+            ends.append(fine.end)
+            error = fine.error if fine.error is not None else error
+        return cls(x / sigma_max, torch.cat(ends), float(error))
+
+
+@torch.no_grad()
+def squared_errors(
+    denoiser: Denoiser, schedule: Schedule, solver: str, yardstick: Yardstick, batch: int
+) -> np.ndarray:
+    """(n,) mean squared endpoint error of every sample; infinite where the solver diverges."""
+    levels = torch.tensor(schedule.sigmas, dtype=torch.float64, device=yardstick.noise.device)
+    errors = []
+    for noise, end in zip(yardstick.noise.split(batch), yardstick.end.split(batch), strict=True):
+        *_, x = run_levels(denoiser, noise * schedule.sigma_max, levels, solver)
+        errors.append((x - end).flatten(1).square().mean(1))
+    values = torch.cat(errors).cpu().numpy()
+    return np.where(np.isfinite(values), values, np.inf)
+
+
+def compare(errors: Mapping[str, np.ndarray], yours: str) -> list[dict[str, Any]]:
+    """One row per list: RMSE, ratio to yours, its 95 % interval, and the verdict on yours against it.
+
+    Args:
+        errors: name -> (n,) squared errors on the same samples.
+        yours: the name that the others are held against.
+    """
+    n = len(errors[yours])
+    picks = np.random.default_rng(0).integers(n, size=(_REDRAWS, n))
+    mine = errors[yours][picks].mean(1)
+    rows = []
+    for name, values in errors.items():
+        rmse = float(np.sqrt(values.mean()))
+        row: dict[str, Any] = {"name": name, "rmse": rmse if np.isfinite(rmse) else None}
+        if name != yours:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                ratios = np.sqrt(values[picks].mean(1) / mine)
+                ratio = np.sqrt(values.mean() / errors[yours].mean())
+            low, high = np.nanquantile(ratios, [0.025, 0.975]) if np.isfinite(ratio) else (9e9, 9e9)
+            row |= {
+                "ratio": float(ratio) if np.isfinite(ratio) else None,
+                "low": float(low) if np.isfinite(ratio) else None,
+                "high": float(high) if np.isfinite(ratio) else None,
+                "yours": "wins" if low > 1 else "loses" if high < 1 else "ties",
+            }
+        rows.append(row)
+    return rows
+
+
+def winner(rows: list[dict[str, Any]], yours: str, eligible: bool) -> str:
+    """The name of the list to use: yours if it is eligible and loses to nobody, else the best other."""
+    others = [row for row in rows if row["name"] != yours and row["rmse"] is not None]
+    own = next(row for row in rows if row["name"] == yours)
+    loses = any(row["yours"] == "loses" for row in others)
+    if own["rmse"] is not None and not others:
+        return yours
+    if eligible and own["rmse"] is not None and not loses:
+        return yours
+    return min(others, key=lambda row: row["rmse"])["name"]

@@ -1,0 +1,257 @@
+"""`art_rl.learn`: from a denoiser to schedules, with everything in between done and compared at the end."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from art_rl.denoisers.adapters.check import check_denoiser, check_start, home
+from art_rl.denoisers.base import Denoiser
+from art_rl.errors import ArtRLError
+from art_rl.flow.reference import reference_solution
+from art_rl.flow.seeds import latents
+from art_rl.own_model.compare import Yardstick, compare, squared_errors, winner
+from art_rl.own_model.defaults import library_defaults
+from art_rl.own_model.found import Found, check_budgets
+from art_rl.own_model.methods import REFERENCE_STEPS, Problem, solve_with
+from art_rl.own_model.solver import known_as
+from art_rl.registry import nfe
+from art_rl.schedules.hand_made import baseline_schedule
+
+# Without a word about time: what the machine does in this many seconds, within these bounds.
+_SECONDS, _LEAST, _MOST = 150.0, 100_000, 6_000_000
+# Share of the evaluations spent on fine solutions, and how their states are divided.
+_REFERENCE_SHARE, _TRAIN, _VALID = 0.3, 0.4, 0.35
+_CALLS_PER_REFERENCE = 5 * REFERENCE_STEPS
+_FEWEST, _MOST_STATES = 32, 1024
+_UNTOLD_RANGE = (0.002, 80.0)  # EDM's (Karras et al. 2022)
+
+
+def learn(
+    denoiser: Denoiser,
+    budgets: Sequence[int] | int,
+    solver: str | Callable[..., Any] = "euler",
+    method: str = "art_rl_endpoint",
+    x: Tensor | None = None,
+    sigma_max: float | None = None,
+    sigma_min: float | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    coordinates: str = "sigma",
+    *,
+    order: int | None = None,
+    calls: int | None = None,
+    evaluations: int | None = None,
+    progress: bool = True,
+) -> Found:
+    """Learn a schedule per budget for your model and your solver, and compare it with what there is.
+
+    Args:
+        denoiser: from `art_rl.wrap`, or any denoiser of this package.
+        budgets: numbers of steps K, each >= 1.
+        solver: an id ("euler", "heun", "rk4", "dpmpp2m", ...); a step function
+            step(D, x, sigma, sigma_next) -> x_next with ``order`` and ``calls``; or a whole
+            sampler(D, x, levels) -> x, levels a tensor (K + 1,) that ends in 0.  The last step, to 0, of a
+            step function is an Euler step.
+        method: an id of the registry: "art_rl_endpoint" (learned on the endpoint error of the solver),
+            "art_rl_feedback", "art_rl_paper" (the papers' objective), a closed form ("quadrature",
+            "quadrature_steps", "quadrature_order", "propagated", "endpoint"), a rival ("ays", "gits", "dmn",
+            ...) or a hand-made one ("edm", ...).
+        x: (B, *shape), B >= 96, starting states, sigma_max * noise; default: drawn from ``seed``.
+        sigma_max, sigma_min: range in units of the data; default: the model's own (its table, its flow
+            times), else 80 and 0.002.
+        minutes: time to spend; the model's measured speed turns it into a number of evaluations.
+            Default: about 2.5 minutes' worth, at least 100,000 and at most 6 million.
+        seed: of the noise and of the learner, >= 0.
+        coordinates: "sigma", or "flow" for a solver that steps in flow time t = sigma / (1 + sigma) (Heun
+            in t is not Heun in sigma; Euler is the same in both).
+        order, calls: order of accuracy and network calls per step of an own step function.
+        evaluations: instead of ``minutes``, the number of evaluations (one per state and call): the same
+            schedules on every machine.
+        progress: show progress bars.
+
+    Returns:
+        Found: a mapping K -> Schedule, with ``report``, ``recommended`` and ``save(folder)``.
+
+    Raises:
+        ArtRLError: the denoiser fails a check, a bad argument; before anything is measured.
+    """
+    budgets = check_budgets(budgets)
+    _check_numbers(minutes, evaluations, seed)
+    own_low, own_high = (getattr(denoiser, name, None) for name in ("sigma_min", "sigma_max"))
+    high = float(own_high or _UNTOLD_RANGE[1]) if sigma_max is None else float(sigma_max)
+    low = float(own_low or _UNTOLD_RANGE[0]) if sigma_min is None else float(sigma_min)
+    if isinstance(x, Tensor) and getattr(denoiser, "shape", 0) is None:
+        denoiser.shape = tuple(x.shape[1:])
+    check_denoiser(denoiser, high, low)
+    began, counted = time.perf_counter(), _Counter(denoiser)
+    with known_as(solver, coordinates, order, calls) as solver_id:
+        batch = 1024 if math.prod(denoiser.shape) <= 256 else 64
+        speed = _speed(counted, high, batch)
+        if evaluations is None:
+            seconds = _SECONDS if minutes is None else 60 * minutes
+            evaluations = round(speed * seconds)
+            if minutes is None:
+                evaluations = min(max(evaluations, _LEAST), _MOST)
+        train, valid, test = _states(counted, x, high, evaluations, seed)
+        if denoiser.sigma_data is None:
+            denoiser.sigma_data = _sigma_data(counted, valid[:32], high, low)
+        spent_before = counted.calls
+        references = _CALLS_PER_REFERENCE * (len(train) + len(valid) + len(test))
+        problem = Problem(
+            counted, train, valid, high, low, solver_id, budgets,
+            max(1, evaluations - references - spent_before), seed, batch, progress,
+        )  # fmt: skip
+        schedules = solve_with(method, problem)
+        learning = counted.calls - spent_before
+        yardstick = Yardstick.of(counted, test, high, low, REFERENCE_STEPS, batch)
+        closed = schedules if method == "quadrature" else _closed_form(problem)
+        report = {
+            "method": method,
+            "solver": solver_id,
+            "coordinates": coordinates,
+            "sigma_max": high,
+            "sigma_min": low,
+            "sigma_data": float(denoiser.sigma_data),
+            "model_digest": denoiser.digest,
+            "seed": seed,
+            "test_states": len(test),
+            "reference_error": yardstick.error,
+            "evaluations_per_second": round(speed),
+            "evaluations_asked": evaluations,
+            "evaluations_learning": learning,
+            "budgets": {},
+        }
+        lists = {}
+        for K in budgets:
+            named = {"yours": schedules[K], **library_defaults(denoiser, K, high, low)}
+            if closed is not None and method != "quadrature":
+                named["closed form (ART)"] = closed[K]
+            named["gaussian"] = baseline_schedule("gaussian", K, high, low, denoiser.sigma_data)
+            lists[K] = {n: s for n, s in named.items() if n == "yours" or _allowed(denoiser, s)}
+            report["budgets"][str(K)] = _budget(counted, K, lists[K], solver_id, yardstick, batch)
+            facts = report["budgets"][str(K)]
+            schedules[K] = lists[K]["yours"] = schedules[K].with_provenance(
+                solver=schedules[K].provenance.get("solver", "any"),
+                model_digest=denoiser.digest,
+                details={
+                    **schedules[K].provenance.get("details", {}),
+                    "recommended": facts["recommended"] == "yours",
+                    "held_out": {row["name"]: row["rmse"] for row in facts["rows"]},
+                },
+            )
+    report["evaluations"] = counted.calls
+    report["seconds"] = round(time.perf_counter() - began, 1)
+    return Found(schedules, report, lists)
+
+
+def _budget(denoiser, K, named, solver, yardstick, batch) -> dict[str, Any]:
+    """Errors, verdict and recommendation of one budget."""
+    errors = {n: squared_errors(denoiser, s, solver, yardstick, batch) for n, s in named.items()}
+    rows = compare(errors, "yours")
+    details = named["yours"].provenance.get("details", {})
+    converged = bool(details.get("converged", True))
+    verdict = str(details.get("verdict", "nothing was learned"))
+    if details.get("start") and not details.get("improved", True):
+        verdict += f" ({details['start']})"
+    mine = rows[0]["rmse"]
+    if mine is None:
+        converged, verdict = False, "the solver diverges on it"
+    elif mine <= max(3 * yardstick.error, 1e-12):
+        converged = False
+        verdict = f"its error {mine:.2g} is at the reference's own error {yardstick.error:.2g}"
+    return {
+        "calls": nfe(solver, K),
+        "rows": rows,
+        "converged": converged,
+        "verdict": verdict,
+        "recommended": winner(rows, "yours", converged),
+    }
+
+
+def _allowed(denoiser: Denoiser, schedule: Any) -> bool:
+    """Whether a list stays within the model's range; a library's own may start above it."""
+    limit = getattr(denoiser, "sigma_max", None)
+    return limit is None or schedule.sigma_max <= limit * (1 + 1e-6)
+
+
+def _closed_form(problem: Problem) -> Any:
+    try:
+        return solve_with("quadrature", problem)
+    except ArtRLError:  # e.g. straight trajectories: then there is no such row
+        return None
+
+
+class _Counter:
+    """The denoiser, its evaluations counted (one per state and call), its other attributes as they are."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.calls = denoiser, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.denoiser, name)
+
+    def __call__(self, x: Tensor, sigma: Any, class_labels: Tensor | None = None) -> Tensor:
+        self.calls += len(x)
+        return self.denoiser(x, sigma, class_labels)
+
+
+@torch.no_grad()
+def _speed(denoiser: Denoiser, sigma_max: float, batch: int) -> float:
+    """Evaluations per second in batches as they will be used."""
+    x = sigma_max * latents(range(min(batch, 64)), denoiser.shape).double().to(home(denoiser))
+    sigma = torch.tensor(sigma_max, dtype=torch.float64)
+    denoiser(x, sigma)
+    began, calls = time.perf_counter(), 0
+    while calls < 3 or (time.perf_counter() - began < 0.3 and calls < 50):
+        denoiser(x, sigma)
+        calls += 1
+    return calls * len(x) / max(time.perf_counter() - began, 1e-9)
+
+
+def _states(
+    denoiser: Denoiser, x: Tensor | None, sigma_max: float, evaluations: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Starting states to learn on, to choose on, and held out; (n, *shape) float64 each."""
+    if x is None:
+        total = int(_REFERENCE_SHARE * evaluations / _CALLS_PER_REFERENCE)
+        total = min(max(total, 3 * _FEWEST), _MOST_STATES)
+        first = seed * 1_000_003
+        x = sigma_max * latents(range(first, first + total), denoiser.shape).double()
+        x = x.to(home(denoiser))
+    else:
+        x = check_start(x, denoiser, sigma_max)
+        if len(x) < 3 * _FEWEST:
+            raise ArtRLError(
+                f"x must hold at least {3 * _FEWEST} states (to learn on, to choose on, held out), "
+                f"got {len(x)}"
+            )
+    n, v = round(_TRAIN * len(x)), round(_VALID * len(x))
+    return x[:n], x[n : n + v], x[n + v :]
+
+
+def _sigma_data(denoiser: Denoiser, x: Tensor, sigma_max: float, sigma_min: float) -> float:
+    """Standard deviation per coordinate of endpoints of Heun solutions: what the model makes of noise."""
+    # Only a density's constant depends on it: 18 Heun steps are enough.
+    end = reference_solution(denoiser, x, sigma_max, None, 18, sigma_min, "heun", 0).end
+    value = float((end - end.mean(0)).square().mean().sqrt())
+    if not (math.isfinite(value) and value > 0):
+        raise ArtRLError(
+            f"the endpoints of the model have a standard deviation of {value}: give wrap sigma_data="
+        )
+    return value
+
+
+def _check_numbers(minutes: float | None, evaluations: int | None, seed: int) -> None:
+    if minutes is not None and evaluations is not None:
+        raise ArtRLError("minutes and evaluations say the same thing: give one of them")
+    if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
+        raise ArtRLError(f"minutes must be positive and finite, got {minutes!r}")
+    for name, value, least in (("evaluations", evaluations, 1000), ("seed", seed, 0)):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ArtRLError(f"{name} must be a whole number of at least {least}, got {value!r}")

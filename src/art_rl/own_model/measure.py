@@ -1,0 +1,68 @@
+"""Endpoint errors of given lists beside the library's own, on common noise: `art-rl show --model`."""
+
+from collections.abc import Mapping
+
+from art_rl.checks import check_whole
+from art_rl.denoisers.adapters.check import check_denoiser, home
+from art_rl.denoisers.base import Denoiser
+from art_rl.flow.reference import reference_solution
+from art_rl.flow.seeds import latents
+from art_rl.own_model.compare import Yardstick, squared_errors
+from art_rl.own_model.defaults import library_defaults
+from art_rl.own_model.methods import REFERENCE_STEPS, Problem, solve_with
+from art_rl.own_model.solver import known_as
+from art_rl.schedules.hand_made import baseline_schedule
+from art_rl.schedules.schedule import Schedule
+
+
+def measure(
+    denoiser: Denoiser,
+    schedules: Mapping[str, Schedule],
+    solver: str = "euler",
+    coordinates: str = "sigma",
+    states: int = 128,
+    seed: int = 1,
+) -> str:
+    """A table of endpoint RMSE (data units): the given lists, the library's, the closed form, gaussian.
+
+    Args:
+        denoiser: from `art_rl.wrap` or of this package.
+        schedules: name -> list; each begins where it begins, from the same noise.
+        solver, coordinates: as in `learn`.
+        states: held-out noises, >= 2.
+        seed: of the noise.
+
+    Raises:
+        ArtRLError: the denoiser fails a check; a list above the model's range.
+    """
+    check_whole("states", states, 2)
+    own = (getattr(denoiser, "sigma_max", None), getattr(denoiser, "sigma_min", None))
+    high = float(own[0] or max(s.sigma_max for s in schedules.values()))
+    low = float(own[1] or 0.002)
+    check_denoiser(denoiser, high, low)
+    batch = 64 if len(denoiser.shape) > 1 else 1024
+    first = seed * 1_000_003
+    x = high * latents(range(first, first + states), denoiser.shape).double().to(home(denoiser))
+    if denoiser.sigma_data is None:
+        end = reference_solution(denoiser, x[:32], high, None, 18, low, "heun", 0).end
+        denoiser.sigma_data = float((end - end.mean(0)).square().mean().sqrt())
+    lines = []
+    with known_as(solver, coordinates) as name:
+        yardstick = Yardstick.of(denoiser, x, high, low, REFERENCE_STEPS, batch)
+        budgets = tuple(sorted({s.K for s in schedules.values()}))
+        problem = Problem(denoiser, x, x, high, low, name, budgets, 1, seed, batch, False)
+        closed = solve_with("quadrature", problem)
+        lines.append(
+            f"endpoint RMSE with {name} on {states} noises (reference {yardstick.error:.2g})"
+        )
+        for K in budgets:
+            lists = {path: s for path, s in schedules.items() if s.K == K}
+            lists |= library_defaults(denoiser, K, high, low)
+            lists["closed form (ART)"] = closed[K]
+            lists["gaussian"] = baseline_schedule("gaussian", K, high, low, denoiser.sigma_data)
+            lines.append(f"K = {K}")
+            width = max(map(len, lists))
+            for title, schedule in lists.items():
+                errors = squared_errors(denoiser, schedule, name, yardstick, batch)
+                lines.append(f"  {title:<{width}}  {errors.mean() ** 0.5:9.4g}")
+    return "\n".join(lines)

@@ -1,0 +1,182 @@
+"""The solver a schedule is learned for: one of the registry, in sigma or in flow time, or the user's own.
+
+Flow time.  With y = x / (1 + sigma) and t = sigma / (1 + sigma) the ODE is dy/dt = (y - D) / t: the same
+equation as dx/dsigma = (x - D) / sigma.  A solver in flow time is therefore the same formula applied to
+(y, t) with the denoiser D(y / (1 - t); t / (1 - t)).  Euler and exponential integrators do not
+change; Heun and RK4 become other solvers.
+
+Own solvers enter the table of solvers under a name of their own while a block runs, so that everything
+that takes a solver's id takes them.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from art_rl import registry
+from art_rl.checks import check_whole
+from art_rl.errors import ArtRLError
+from art_rl.flow.solvers import SOLVERS, History
+
+COORDINATES = ("sigma", "flow")
+
+
+@contextmanager
+def known_as(
+    solver: str | Callable[..., Any],
+    coordinates: str = "sigma",
+    order: int | None = None,
+    calls: int | None = None,
+) -> Iterator[str]:
+    """The id under which ``solver`` can be run inside the block.
+
+    Args:
+        solver: an id of the registry; a step function step(D, x, sigma, sigma_next) -> x_next; or a
+            whole sampler(D, x, levels) -> x at the last level, levels a tensor (K + 1,) ending in 0.
+        coordinates: "sigma" or "flow"; own functions choose theirs themselves.
+        order: order of accuracy of an own step, >= 1; default 1.
+        calls: network calls of one step of an own function; default ``order``.
+
+    Raises:
+        ArtRLError: unknown id or coordinates; a function with another signature; order or calls given
+            for a known solver.
+    """
+    if coordinates not in COORDINATES:
+        raise ArtRLError(f"coordinates must be one of sigma, flow, got {coordinates!r}")
+    if isinstance(solver, str):
+        entry = registry.SOLVERS[registry.check_solver(solver)]
+        if order is not None or calls is not None:
+            raise ArtRLError(f"order and calls of {solver!r} are known; leave them out")
+        if coordinates == "sigma" or solver == "euler":
+            yield solver
+            return
+        name, step = f"{solver}_flow", _in_flow_time(SOLVERS[solver])
+        facts = (f"{entry.label} in flow time", entry.order, entry.stages, entry.memory)
+        last = entry.last_step
+    else:
+        if coordinates != "sigma":
+            raise ArtRLError("an own solver chooses its coordinates itself: leave them out")
+        parameters = _parameters(solver)
+        check_whole("order", 1 if order is None else order, 1)
+        check_whole("calls", 1 if calls is None else calls, 1)
+        order = order or 1
+        name = str(getattr(solver, "__name__", type(solver).__name__))
+        if name in SOLVERS or not name.isidentifier():
+            name = f"own_{name.strip('<>')}"
+        if parameters == 4:
+            step, last, memory = _own_step(solver), registry.EULER, 0
+        else:
+            step, last, memory = Sampler(solver), registry.OWN, 1
+        facts = (name, order, calls or order, memory)
+    label, p, stages, memory = facts
+    registry.SOLVERS[name] = registry.Solver(name, label, p, stages, memory, last, "#000000", "o")
+    registry.ORDERS[name], registry.STAGES[name], SOLVERS[name] = p, stages, step
+    try:
+        yield name
+    finally:
+        for table in (registry.SOLVERS, registry.ORDERS, registry.STAGES, SOLVERS):
+            del table[name]
+
+
+def _parameters(solver: Callable[..., Any]) -> int:
+    if not callable(solver):
+        raise ArtRLError(
+            f"solver must be an id ({', '.join(registry.SOLVERS)}) or a function, got {solver!r:.80}"
+        )
+    required = [
+        p
+        for p in inspect.signature(solver).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(required) not in (3, 4):
+        raise ArtRLError(
+            "an own solver is a step(D, x, sigma, sigma_next) or a sampler(D, x, levels); "
+            f"this function takes {len(required)} arguments"
+        )
+    return len(required)
+
+
+def _in_flow_time(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def flow_step(denoiser, x, sigma, sigma_next, class_labels=None, history=None) -> Tensor:
+        t, t_next = sigma / (1 + sigma), sigma_next / (1 + sigma_next)
+
+        def in_flow(y: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
+            return denoiser(y / (1 - time), time / (1 - time), labels)
+
+        y = step(in_flow, x / (1 + sigma), t, t_next, class_labels, history)
+        return y * (1 + sigma_next)
+
+    return flow_step
+
+
+def _own_step(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def step(denoiser, x, sigma, sigma_next, class_labels=None, history=None) -> Tensor:
+        def model(state: Tensor, level: Any) -> Tensor:
+            level = torch.as_tensor(level, dtype=state.dtype, device=state.device)
+            return denoiser(state, level, class_labels).to(state.dtype)
+
+        return _checked(function(model, x, sigma, sigma_next), x)
+
+    return step
+
+
+class Sampler:
+    """A whole sampler behind the signature of a step: the levels are collected, the last step runs it.
+
+    The first evaluation, which every schedule shares, is made for all rows at once and handed to the
+    sampler's first call; learners that know it save it.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, denoiser, x, sigma, sigma_next, class_labels=None, history=None) -> Tensor:
+        history = history or History(left=0, copies=len(x))
+        if not history.values:
+            history.values = [denoiser(x, sigma, class_labels).to(x.dtype)]
+            history.sigmas = [sigma]
+        history.sigmas = [*history.sigmas, sigma_next]
+        if history.left:
+            return x
+        levels = torch.stack([level.reshape(-1)[:: history.copies] for level in history.sigmas], 1)
+        copies = len(x) // len(levels)
+        ends = []
+        for n, own in enumerate(levels.to(x)):
+            rows = slice(n * copies, (n + 1) * copies)
+            labels = None if class_labels is None else class_labels[rows]
+            first = history.values[0][rows]
+            model = _Rows(denoiser, own[0], x[rows], first, labels, sigma.ndim)
+            ends.append(_checked(self.function(model, x[rows], own), x[rows]))
+        return torch.cat(ends)
+
+
+class _Rows:
+    """The denoiser as a sampler sees it: D(x, sigma) with any form of level."""
+
+    def __init__(self, denoiser, first_level, start, first, labels, ndim) -> None:
+        self.denoiser, self.labels, self.ndim = denoiser, labels, ndim
+        self.first_level, self.start, self.first = first_level, start, first
+
+    def __call__(self, x: Tensor, sigma: Any, *ignored: Any, **kwargs: Any) -> Tensor:
+        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        if self.first is not None:
+            first, self.first = self.first, None
+            if bool((level == self.first_level).all()) and torch.equal(x, self.start):
+                return first
+        level = level.reshape(-1).expand(len(x)) if level.numel() == 1 else level.reshape(-1)
+        if self.ndim:
+            level = level.reshape(-1, *[1] * (x.ndim - 1))
+        return self.denoiser(x, level, self.labels).to(x.dtype)
+
+
+def _checked(end: Any, x: Tensor) -> Tensor:
+    if not isinstance(end, Tensor) or end.shape != x.shape:
+        got = tuple(end.shape) if isinstance(end, Tensor) else type(end).__name__
+        raise ArtRLError(
+            f"an own solver must return a tensor of x's shape {tuple(x.shape)}, got {got}"
+        )
+    return end.to(x.dtype)

@@ -1,0 +1,294 @@
+"""`learn`: what it returns, who wins, what it refuses; own solvers against the built-in ones."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import art_rl
+from art_rl import ArtRLError, registry
+from art_rl.denoisers import CountingDenoiser, Gaussian, GaussianMixture
+from art_rl.flow.solvers import SOLVERS, run_levels, solve
+from art_rl.own_model.compare import compare, winner
+from art_rl.own_model.defaults import library_defaults
+from art_rl.own_model.methods import _FAMILIES
+from art_rl.own_model.solver import known_as
+from art_rl.schedules.hand_made import BASELINES
+
+MIXTURE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [0.6, -0.4]], [0.2, 0.3])
+SLOW = {"art_rl_paper", "art_rl_feedback"}  # ten seconds each; tests/learning has them
+LIST = art_rl.schedule("edm", K=6, sigma_max=80.0)
+
+
+def noise(n=16):
+    return torch.randn(n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def euler(D, x, sigma, sigma_next):
+    return x + (sigma_next - sigma) * (x - D(x, sigma)) / sigma
+
+
+def euler_sampler(D, x, levels):
+    for sigma, sigma_next in pairwise(levels):
+        x = euler(D, x, sigma, sigma_next)
+    return x
+
+
+def heun_in_flow_time(D, x, levels):
+    """By hand in t, with the velocity noise - data; the last step is Euler."""
+    t = levels / (1 + levels)
+    y = x / (1 + levels[0])
+
+    def velocity(y, t):
+        return (y - D(y / (1 - t), t / (1 - t))) / t
+
+    for k in range(len(t) - 1):
+        h = t[k + 1] - t[k]
+        v = velocity(y, t[k])
+        ahead = y + h * v
+        y = ahead if t[k + 1] == 0 else y + h / 2 * (v + velocity(ahead, t[k + 1]))
+    return y
+
+
+@pytest.mark.parametrize(
+    ("solver", "options", "same_as"),
+    [(euler, {"order": 1, "calls": 1}, "euler"), (euler_sampler, {}, "euler")],
+)
+def test_own_functions_run_as_the_built_in_solver(solver, options, same_as):
+    x = 80 * noise()
+    lists = torch.tensor([LIST.sigmas, art_rl.schedule("gaussian", K=6).sigmas])
+    with known_as(solver, **options) as name:
+        own = solve(MIXTURE, x, LIST, name)
+        *_, many = run_levels(MIXTURE, torch.cat([x, x]), lists.double(), name)
+        counting = CountingDenoiser(MIXTURE)
+        solve(counting, x, LIST, name)
+        assert counting.calls == 6
+    torch.testing.assert_close(own, solve(MIXTURE, x, LIST, same_as), rtol=0, atol=1e-13)
+    *_, wanted = run_levels(MIXTURE, torch.cat([x, x]), lists.double(), same_as)
+    torch.testing.assert_close(many, wanted, rtol=0, atol=1e-13)
+    # Nothing stays behind.
+    assert name not in SOLVERS and name not in registry.SOLVERS and name not in registry.STAGES
+
+
+def test_flow_time_changes_heun_and_not_euler():
+    x = 80 * noise()
+    levels = torch.tensor(LIST.sigmas, dtype=torch.float64)
+    with known_as("heun", "flow") as name:
+        flow = solve(MIXTURE, x, LIST, name)
+    torch.testing.assert_close(flow, heun_in_flow_time(MIXTURE, x, levels), rtol=0, atol=1e-11)
+    assert float((flow - solve(MIXTURE, x, LIST, "heun")).abs().max()) > 1e-2
+    with known_as("euler", "flow") as name:
+        assert name == "euler"
+    # Euler in t is Euler in sigma: the same step through the flow's own coordinates.
+    from art_rl.own_model.solver import _in_flow_time
+
+    own = _in_flow_time(SOLVERS["euler"])(MIXTURE, x, levels[0], levels[1])
+    step = SOLVERS["euler"](MIXTURE, x, levels[0], levels[1])
+    torch.testing.assert_close(own, step, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("hune",), "unknown solver 'hune'"),
+        ((3,), "must be an id .* or a function"),
+        ((lambda x: x,), "takes 1 arguments"),
+        (("euler", "time"), "coordinates must be one of sigma, flow, got 'time'"),
+        (("heun", "sigma", 2), "order and calls of 'heun' are known"),
+        ((euler, "flow"), "chooses its coordinates itself"),
+        ((euler, "sigma", 0), "order must be a whole number of at least 1"),
+    ],
+)
+def test_own_solvers_refused(arguments, message):
+    with pytest.raises(ArtRLError, match=message), known_as(*arguments):
+        pass
+
+
+def test_a_sampler_that_returns_something_else_is_named():
+    with known_as(lambda D, x, levels: x[:, :1]) as name:
+        with pytest.raises(ArtRLError, match=r"tensor of x's shape \(16, 2\), got \(16, 1\)"):
+            solve(MIXTURE, noise(), LIST, name)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return art_rl.learn(
+        MIXTURE, [6, 4], solver="heun", sigma_max=80.0, evaluations=150_000, progress=False
+    )
+
+
+def test_learn_returns_schedules_that_beat_the_others(found):
+    assert list(found) == [4, 6] and found[6].K == 6 and len(found) == 2
+    assert found[4].sigma_max == 80.0 and found[4].provenance["solver"] == "heun"
+    for K in found:
+        budget = found.report["budgets"][str(K)]
+        rows = {row["name"]: row for row in budget["rows"]}
+        assert set(rows) == {"yours", "edm", "closed form (ART)", "gaussian"}
+        assert rows["edm"]["ratio"] > 5 and rows["edm"]["yours"] == "wins"
+        assert budget["recommended"] == "yours" and budget["converged"]
+        assert budget["calls"] == 2 * K - 1
+        # The figures are those of the solver, measured again by hand.
+        assert rows["yours"]["rmse"] == pytest.approx(rows["edm"]["rmse"] / rows["edm"]["ratio"])
+        assert found[K].provenance["details"]["recommended"] is True
+    assert "yours wins" in str(found) and "K = 4, 7 calls" in str(found)
+    with pytest.raises(KeyError, match=r"no schedule of 5 steps was asked for; there are K = 4, 6"):
+        found[5]
+
+
+def test_learn_repeats_itself(found):
+    again = art_rl.learn(
+        MIXTURE, [4, 6], solver="heun", sigma_max=80.0, evaluations=150_000, progress=False
+    )
+    assert {K: again[K].sigmas for K in again} == {K: found[K].sigmas for K in found}
+
+
+def test_found_writes_what_it_recommends(found, tmp_path):
+    paths = found.save(tmp_path)
+    assert [p.name for p in paths] == ["K4.json", "K6.json", "report.json", "report.txt"]
+    assert art_rl.Schedule.load(tmp_path / "K4.json") == found[4]
+    bad = art_rl.learn(
+        MIXTURE, [4], method="dpm", sigma_max=80.0, evaluations=20_000, progress=False
+    )
+    assert bad.report["budgets"]["4"]["recommended"] != "yours"
+    names = [p.name for p in bad.save(tmp_path / "bad")]
+    assert names[:2] == ["K4.json", "K4_not_recommended.json"]
+    assert art_rl.Schedule.load(tmp_path / "bad/K4.json") == bad.recommended[4]
+    assert art_rl.Schedule.load(tmp_path / "bad/K4_not_recommended.json") == bad[4]
+
+
+@pytest.mark.parametrize("method", sorted({"edm", "gaussian", *_FAMILIES} - SLOW))
+def test_every_method_of_the_registry_can_be_asked_for(method):
+    found = art_rl.learn(
+        Gaussian(0.5, 2), 4, method=method, sigma_max=20.0, sigma_min=0.01,
+        evaluations=20_000, progress=False,
+    )  # fmt: skip
+    assert found[4].K == 4 and np.isfinite(found.report["budgets"]["4"]["rows"][0]["rmse"])
+
+
+def test_every_method_of_the_registry_is_known_or_refused_with_a_reason():
+    for name, method in registry.METHODS.items():
+        if name in BASELINES or name in _FAMILIES:
+            continue
+        with pytest.raises(ArtRLError, match=name):
+            art_rl.learn(MIXTURE, 4, method=name, evaluations=20_000, progress=False)
+        assert method.group == registry.TRANSFER or name not in _FAMILIES
+
+
+def test_a_list_at_the_references_own_error_is_not_recommended():
+    # One straight trajectory per noise: D constant; every list is exact, nothing can be told apart.
+    class Point(nn.Module):
+        def forward(self, x, sigma):
+            return torch.full_like(x, 0.3)
+
+    D = art_rl.wrap(
+        Point().eval(), prediction="denoised", time="sigma", shape=(2,), sigma_data=0.5,
+        sigma_max=80.0, sigma_min=0.01,
+    )  # fmt: skip
+    found = art_rl.learn(D, 3, method="edm", evaluations=20_000, progress=False)
+    budget = found.report["budgets"]["3"]
+    assert not budget["converged"] and "at the reference's own error" in budget["verdict"]
+
+
+def test_compare_is_paired_and_ties_are_ties():
+    rng = np.random.default_rng(0)
+    common = rng.lognormal(0, 2, 400)  # heavy tails that both share
+    errors = {"yours": common, "worse": 1.3 * common, "same": common[::-1].copy()}
+    rows = {row["name"]: row for row in compare(errors, "yours")}
+    assert rows["worse"]["yours"] == "wins"
+    assert rows["worse"]["low"] == pytest.approx(1.3**0.5) == rows["worse"]["high"]
+    assert rows["same"]["yours"] == "ties"
+    errors["diverges"] = np.full(400, np.inf)
+    table = compare(errors, "yours")
+    assert table[-1]["rmse"] is None and table[-1]["yours"] == "wins"
+    assert winner(table, "yours", True) == "yours" and winner(table, "yours", False) == "same"
+    lost = compare({"yours": common, "better": 0.5 * common}, "yours")
+    assert lost[1]["yours"] == "loses" and winner(lost, "yours", True) == "better"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budgets": []}, "budgets must be a non-empty list"),
+        ({"budgets": "5"}, "budgets must be a list"),
+        ({"budgets": [0]}, "K .* at least 1, got 0"),
+        ({"method": "magic"}, "unknown method 'magic'; known: "),
+        ({"method": "transfer_budget"}, "carries a schedule over"),
+        ({"method": "endpoint", "solver": "dpmpp2m"}, "needs a single-step solver"),
+        ({"minutes": 0}, "minutes must be positive"),
+        ({"minutes": 1, "evaluations": 5000}, "give one of them"),
+        ({"evaluations": 10}, "evaluations must be a whole number of at least 1000"),
+        ({"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"sigma_min": 90.0}, "noise levels must satisfy"),
+        ({"x": noise(200)}, r"root mean square of .*sigma_max \* noise"),
+        ({"x": 80 * noise(20)}, "at least 96 states"),
+    ],
+)
+def test_learn_refuses(changes, message):
+    settings = {"denoiser": MIXTURE, "budgets": [4], "sigma_max": 80.0, "progress": False}
+    if not {"minutes", "evaluations"} & set(changes):
+        settings["evaluations"] = 20_000
+    with pytest.raises(ArtRLError, match=message):
+        art_rl.learn(**(settings | changes))
+
+
+def test_the_shape_may_come_with_x():
+    class Half(nn.Module):
+        def forward(self, x, sigma):
+            return x / (1 + sigma[:, None] ** 2)
+
+    D = art_rl.wrap(Half().eval(), prediction="x0", time="sigma")
+    found = art_rl.learn(
+        D,
+        3,
+        method="gaussian",
+        x=80 * noise(120),
+        sigma_max=80.0,
+        evaluations=20_000,
+        progress=False,
+    )
+    assert D.shape == (2,) and found.report["sigma_data"] == pytest.approx(1.0, rel=0.15)
+
+
+def test_defaults_of_a_callable_follow_its_time():
+    class Zero(nn.Module):
+        def forward(self, x, t):
+            return torch.zeros_like(x)
+
+    vp = art_rl.wrap(Zero().eval(), prediction="epsilon", time="vp", shape=(2,))
+    lists = library_defaults(vp, 5, vp.sigma_max, vp.sigma_min)
+    assert list(lists) == ["linspace", "trailing"] and lists["linspace"].K == 5
+    assert lists["linspace"].sigma_max == pytest.approx(vp.sigma_max)
+    flow = art_rl.wrap(Zero().eval(), prediction="flow", time="flow", shape=(2,))
+    levels = library_defaults(flow, 4, 999.0, 0.001)["linspace(1, 0)"].numpy()
+    np.testing.assert_allclose(levels[1:-1] / (1 + levels[1:-1]), [0.75, 0.5, 0.25], rtol=1e-12)
+
+
+def test_defaults_of_diffusers_are_every_option_of_the_scheduler():
+    library = pytest.importorskip(
+        "diffusers", reason="diffusers (extra [interop]) is not installed"
+    )
+
+    def lists(name, **settings):
+        scheduler = getattr(library, name)(**settings)
+        D = art_rl.wrap(lambda x, timestep: x, scheduler=scheduler, shape=(2,))
+        return library_defaults(D, 5, D.sigma_max, D.sigma_min)
+
+    euler = lists("EulerDiscreteScheduler")
+    assert set(euler) == {
+        "linspace (as configured)", "leading", "trailing", "karras", "exponential", "beta",
+    }  # fmt: skip
+    scheduler = library.EulerDiscreteScheduler(timestep_spacing="trailing")
+    scheduler.set_timesteps(5)
+    np.testing.assert_allclose(euler["trailing"].numpy(), scheduler.sigmas.numpy(), rtol=1e-7)
+    heun = lists("HeunDiscreteScheduler", beta_start=1e-4, beta_end=0.02)
+    np.testing.assert_allclose(
+        heun["linspace (as configured)"].numpy(),
+        euler["linspace (as configured)"].numpy(),
+        rtol=1e-6,
+    )
+    assert set(lists("EDMEulerScheduler")) == {"karras (as configured)", "exponential"}
+    flow = lists("FlowMatchEulerDiscreteScheduler", shift=3.0)
+    assert {"plain (as configured)", "karras"} <= set(flow)
+    assert flow["plain (as configured)"].sigma_max == pytest.approx(999.0)
