@@ -20,7 +20,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run mnist mnist-gpu digits_full test lint lock report check-numbers unlock clean paper paper-dry
+.PHONY: run mnist mnist-gpu digits_full test test-interop docs lint lock report check-numbers unlock clean paper paper-dry
 
 run: $(READY)
 	snakemake --cores $(CORES)
@@ -41,6 +41,15 @@ paper-dry: $(READY)  # anywhere: no GPU, no download
 test: $(READY)
 	pytest -n auto --dist loadfile --no-loadscope-reorder
 
+test-interop:  # hand-over to diffusers and azula, in an environment of its own
+	test -x .venv-interop/bin/python || $(PYTHON) -m venv .venv-interop
+	.venv-interop/bin/python -m pip install --quiet -c constraints.txt -e '.[interop,dev]'
+	.venv-interop/bin/python -m pytest tests/denoisers/test_adapters.py tests/schedules/test_handover.py tests/own_model tests/cli tests/docs
+
+docs: $(READY)  # the site, in build/site
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	mkdocs build --quiet --strict
+
 lint: $(READY)
 	ruff check .
 	ruff format --check .
@@ -57,13 +66,13 @@ check-numbers: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,notebooks,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,notebooks,metrics,dev]'
 	touch $@
 
 LOCK := build/lock
 lock:  # versions stay as they are where pyproject.toml allows; UPGRADE=1 takes the newest
 	rm -rf $(LOCK) && $(PYTHON) -m venv $(LOCK)
-	$(LOCK)/bin/python -m pip install --quiet $(if $(UPGRADE),'torch==2.13.0',-c constraints.txt) '.[workflow,notebooks,dev]'
+	$(LOCK)/bin/python -m pip install --quiet $(if $(UPGRADE),'torch==2.13.0',-c constraints.txt) '.[workflow,notebooks,metrics,interop,docs,dev]'
 	{ sed -n '/^#/p' constraints.txt; $(LOCK)/bin/python -m pip freeze --exclude art_rl | sed 's/+cpu$$//'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt && rm -rf $(LOCK)
 

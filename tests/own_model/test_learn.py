@@ -292,3 +292,18 @@ def test_defaults_of_diffusers_are_every_option_of_the_scheduler():
     flow = lists("FlowMatchEulerDiscreteScheduler", shift=3.0)
     assert {"plain (as configured)", "karras"} <= set(flow)
     assert flow["plain (as configured)"].sigma_max == pytest.approx(999.0)
+
+
+def test_a_free_start_is_chosen_below_the_models_own_range_where_that_is_better():
+    class Mixture(nn.Module):
+        def forward(self, x, sigma):
+            return MIXTURE(x, sigma)
+
+    model = Mixture().eval()
+    kwargs = {"prediction": "x0", "time": "sigma", "shape": (2,), "sigma_min": 0.002}
+    D = art_rl.wrap(model, sigma_max=400.0, **kwargs)
+    free = art_rl.learn(D, 3, evaluations=60_000, progress=False)
+    bound = art_rl.learn(D, 3, sigma_max=400.0, evaluations=60_000, progress=False)
+    assert free[3].sigma_max in (400.0, 200.0, 100.0, 50.0) and bound[3].sigma_max == 400.0
+    rmse = [f.report["budgets"]["3"]["rows"][0]["rmse"] for f in (free, bound)]
+    assert rmse[0] < 1.02 * rmse[1]

@@ -62,7 +62,8 @@ def learn(
             ...) or a hand-made one ("edm", ...).
         x: (B, *shape), B >= 96, starting states, sigma_max * noise; default: drawn from ``seed``.
         sigma_max, sigma_min: range in units of the data; default: the model's own (its table, its flow
-            times), else 80 and 0.002.
+            times), else 80 and 0.002.  With the default "art_rl_endpoint" may begin a list at a fraction
+            of the model's sigma_max where that is better; a sigma_max that you give is kept.
         minutes: time to spend; the model's measured speed turns it into a number of evaluations.
             Default: about 2.5 minutes' worth, at least 100,000 and at most 6 million.
         seed: of the noise and of the learner, >= 0.
@@ -104,6 +105,7 @@ def learn(
         problem = Problem(
             counted, train, valid, high, low, solver_id, budgets,
             max(1, evaluations - references - spent_before), seed, batch, progress,
+            sigma_max is None and own_high is not None and x is None,
         )  # fmt: skip
         schedules = solve_with(method, problem)
         learning = counted.calls - spent_before

@@ -16,6 +16,7 @@ from art_rl.flow.measure_errors import measure_error_moments
 from art_rl.flow.measure_profile import measure_profile
 from art_rl.flow.rivals.measure import measure_rival_statistics
 from art_rl.flow.rivals.oss import oss_schedules
+from art_rl.own_model.compare import Yardstick, squared_errors
 from art_rl.registry import METHODS, ORDERS, SINGLE_STEP, TRANSFER
 from art_rl.schedules.closed_form import quadrature_schedule
 from art_rl.schedules.endpoint import endpoint_schedule
@@ -45,6 +46,7 @@ class Problem:
         seed: of the learner.
         batch: states per network call.
         progress: show progress bars.
+        free_start: whether a list may begin below sigma_max.
     """
 
     denoiser: Denoiser
@@ -58,6 +60,7 @@ class Problem:
     seed: int
     batch: int
     progress: bool
+    free_start: bool = False
 
     @property
     def trust(self) -> tuple[float, float] | str | None:
@@ -183,17 +186,48 @@ def _art_rl(method: str, p: Problem) -> Schedules:
 
 
 def _art_rl_endpoint(method: str, p: Problem) -> Schedules:
-    """The measured endpoint error of the solver at every budget."""
+    """The measured endpoint error of the solver at every budget.
+
+    Where the model sets sigma_max, a step from there to a tenth of it is often one wasted: the flow is a
+    straight line so far from the data.  The first level is chosen among fractions of sigma_max by the
+    endpoint errors of the start densities; the same noise, scaled to that level, begins there.
+    """
+    levels = _first_levels(p) if p.free_start else dict.fromkeys(p.budgets, p.sigma_max)
+    found: Schedules = {}
+    for first in sorted(set(levels.values()), reverse=True):
+        found |= _from_level(p, first, [K for K in p.budgets if levels[K] == first])
+    return found
+
+
+def _first_levels(p: Problem) -> dict[int, float]:
+    """K -> first level, the best of a few for the best of the start densities."""
+    x = p.x_valid[:48]
+    goal = Yardstick.of(p.denoiser, x, p.sigma_max, p.sigma_min, REFERENCE_STEPS, p.batch)
+    c = float(p.denoiser.sigma_data)
+    firsts = [p.sigma_max / d for d in (1, 2, 4, 8) if d == 1 or p.sigma_max / d > _FAR * c]
+    chosen = {}
+    for K in p.budgets:
+        errors = {}
+        for first in firsts:
+            for name in ("arctan", "gaussian", "edm_no_sigma_min"):
+                start = baseline_schedule(name, K, first, p.sigma_min, c)
+                error = squared_errors(p.denoiser, start, p.solver, goal, p.batch).mean()
+                errors[first] = min(error, errors.get(first, error))
+        chosen[K] = min(firsts, key=lambda first: errors[first])
+    return chosen
+
+
+def _from_level(p: Problem, first: float, budgets: list[int]) -> Schedules:
     from art_rl.learning.endpoint_reward import EndpointConfig, train_endpoint
 
     share = max(20_000, p.evaluations // len(p.budgets))
-    draws = 64 if share > 4_000_000 else 32
+    large = share > 4_000_000
     config = EndpointConfig(
         seed=p.seed,
-        draws=draws,
-        points=min(128 if share > 4_000_000 else 64, len(p.x_train)),
-        iterations=100 if share > 4_000_000 else 60,
-        trials=3 if share > 4_000_000 else 2,
+        draws=64 if large else 32,
+        points=min(128 if large else 64, len(p.x_train)),
+        iterations=100 if large else 60,
+        trials=3 if large else 2,
         evaluations=share,
         reference_steps=REFERENCE_STEPS,
         start_points=min(128, len(p.x_train)),
@@ -201,12 +235,13 @@ def _art_rl_endpoint(method: str, p: Problem) -> Schedules:
         # A whole sampler has no states on the way.
         ensemble_features=not _is_sampler(p.solver),
     )
+    scale = first / p.sigma_max
     result = train_endpoint(
-        p.denoiser, p.x_train, p.x_valid, p.sigma_max, p.sigma_min, p.solver, list(p.budgets),
+        p.denoiser, scale * p.x_train, scale * p.x_valid, first, p.sigma_min, p.solver, budgets,
         config, progress=p.progress,
     )  # fmt: skip
     found = {}
-    for K in p.budgets:
+    for K in budgets:
         schedule = result.schedule(K)
         details = dict(schedule.provenance["details"])
         details["converged"] = True
@@ -227,6 +262,8 @@ def _is_sampler(solver: str) -> bool:
     return isinstance(SOLVERS[solver], Sampler)
 
 
+# Multiples of sigma_data from which noise is all that a state shows.
+_FAR = 20.0
 # RK4 steps of the fine solutions: 157 calls a state.
 REFERENCE_STEPS = 32
 
