@@ -193,8 +193,8 @@ def test_plan_without_measurement_and_without_checkpoints(tmp_path, capsys):
         "no measured throughput" in text and re.search(r"cifar10 +euler", text) and "disk:" in text
     )
     assert "cifar10, paper: 17,360,000 network evaluations at most, ? GPU-hours" in text
-    # Multistep: 7 methods at NFE 5 + 6 + 8 + 10; learning 40 x 16 x 32 of them for each of 4 solvers.
-    assert re.search(r"imagenet +unipc3 +28 +3 +4,200,000 +203 +30,450,000", text)
+    # Multistep: 9 methods at NFE 5 + 6 + 8 + 10; learning 40 x 16 x 32 of them for each of 4 solvers.
+    assert re.search(r"imagenet +unipc3 +36 +3 +5,400,000 +261 +39,150,000", text)
     assert "cifar10_uncond, endpoint: 2,375,680 network evaluations at most" in text
     assert plan_command([str(ROOT / "config/smoke.yaml")]) == 1
     assert "has no checkpoints" in capsys.readouterr().err
@@ -208,7 +208,7 @@ def test_png_files_need_disk(tmp_path):
     needs = make_plan(config, tmp_path)["needs"]["disk_gib"]
     ffhq = config["models"]["ffhq"]
     ffhq["sampling"] = {**ffhq["sampling"], "png": True}
-    more = 1.2 * (36 + 4 * 28) * 150_000 * 3 * 64**2 / 2**30  # Heun's table and four multistep ones
+    more = 1.2 * (36 + 4 * 36) * 150_000 * 3 * 64**2 / 2**30  # Heun's table and four multistep ones
     assert make_plan(config, tmp_path)["needs"]["disk_gib"] == pytest.approx(needs + more, abs=0.2)
 
 
