@@ -6,7 +6,7 @@ import torch
 
 from art_rl.denoisers.exact import Gaussian
 from art_rl.errors import ArtRLError
-from art_rl.flow.rivals.measure import measure_rival_statistics
+from art_rl.flow.rivals.measure import measure_rival_statistics, teacher_path
 
 C = 0.5
 
@@ -71,10 +71,17 @@ def test_the_batch_does_not_change_the_teachers_cost_and_one_dimension_uses_dist
     assert measure(Gaussian(C), paths=8).settings["jump_cost"] == "l2"
 
 
+def test_a_teacher_takes_one_call_a_step():
+    with pytest.raises(ArtRLError, match="one call a step"):
+        teacher_path(Gaussian(C), torch.ones(2, 1).double(), np.array([2.0, 1.0]), solver="heun")
+
+
 def test_a_network_that_diverges_is_named():
     class Broken(Gaussian):
         def __call__(self, x, sigma, class_labels=None):
-            return super().__call__(x, sigma) * (float("nan") if float(sigma) < 0.1 else 1.0)
+            return super().__call__(x, sigma) * (
+                float("nan") if sigma.reshape(-1)[0] < 0.1 else 1.0
+            )
 
     with pytest.raises(ArtRLError, match="NaN or infinity at sigma"):
         measure(Broken(C, dim=2), paths=4)

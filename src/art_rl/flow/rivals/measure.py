@@ -10,9 +10,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from art_rl.checks import check_whole
-from art_rl.denoisers.base import CountingDenoiser, Denoiser
+from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
-from art_rl.flow.trajectory import check_states, log_lattice, walk
+from art_rl.flow.solvers import STAGES, check_solver, run_levels
+from art_rl.flow.trajectory import check_states, log_lattice
 from art_rl.schedules.rivals.gits import jump_costs
 from art_rl.schedules.rivals.statistics import RivalStatistics
 
@@ -22,6 +23,40 @@ def teacher_lattice(sigma_max: float, sigma_min: float, count: int) -> np.ndarra
     levels = np.linspace(sigma_max ** (1 / 7), sigma_min ** (1 / 7), count) ** 7
     levels[0], levels[-1] = sigma_max, sigma_min
     return levels
+
+
+@torch.no_grad()
+def teacher_path(
+    denoiser: Denoiser,
+    x_start: Tensor,
+    levels: np.ndarray,
+    class_labels: Tensor | None = None,
+    solver: str = "ipndm4",
+) -> tuple[Tensor, Tensor]:
+    """States and slopes (N, B, *shape) float64 of a solver of one call a step at ``levels`` (N,).
+
+    Cost: N network calls; every step's own call gives the slope at its start.
+
+    Raises:
+        ArtRLError: a solver of more calls a step; a network that returns NaN or infinity.
+    """
+    if STAGES[check_solver(solver)] != 1:
+        raise ArtRLError(f"a teacher needs a solver of one call a step, got {solver!r}")
+    values: list[Tensor] = []
+
+    def recorded(x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        values.append(denoiser(x, sigma, labels))
+        if not torch.isfinite(values[-1]).all():
+            level = float(sigma.reshape(-1)[0])
+            raise ArtRLError(f"the denoiser returned NaN or infinity at sigma = {level:.6g}")
+        return values[-1]
+
+    s = torch.as_tensor(np.array(levels), dtype=torch.float64, device=x_start.device)
+    states = [x_start, *run_levels(recorded, x_start, s, solver, class_labels)]
+    recorded(states[-1], s[-1], class_labels)
+    x = torch.stack(states)
+    denoised = torch.stack([value.double() for value in values])
+    return x, (x - denoised) / s.reshape(-1, *[1] * x_start.ndim)
 
 
 @torch.no_grad()
@@ -52,7 +87,7 @@ def measure_rival_statistics(
         batch_size: paths per network call.
         class_labels: None or one-hot (B, label_dim).
 
-    Cost: (2 N - 1) B for the teacher, paths (2 M - 1) network evaluations; counted, not computed.
+    Cost: N B for the teacher, paths (2 M - 1) network evaluations; counted, not computed.
 
     Raises:
         ArtRLError: bad states, range or sizes; a network that returns NaN or infinity.
@@ -67,17 +102,15 @@ def measure_rival_statistics(
     x_start = check_states(denoiser, x_start, class_labels)
     B = len(x_start)
     teacher = teacher_lattice(sigma_max, sigma_min, teacher_levels)
-    counter = CountingDenoiser(denoiser)
     kind = "l2" if int(np.prod(denoiser.shape)) == 1 else "dev"
     cost, ends = np.zeros((teacher_levels, teacher_levels)), []
     for rows in torch.arange(B).split(batch_size):
         own = None if class_labels is None else class_labels[rows]
-        path = walk(counter, x_start[rows], teacher, own, "heun")
-        slopes = np.stack([path.slope(k).cpu().numpy() for k in range(teacher_levels)])
-        cost += len(rows) / B * jump_costs(teacher, path.states.cpu().numpy(), slopes, kind)
-        ends.append(path.end)
-    evaluations = {"jump_cost": (2 * teacher_levels - 1) * B}
-    _check_calls(counter.calls, len(ends) * (2 * teacher_levels - 1))
+        states, slopes = teacher_path(denoiser, x_start[rows], teacher, own)
+        part = jump_costs(teacher, states.cpu().numpy(), slopes.cpu().numpy(), kind)
+        cost += len(rows) / B * part
+        ends.append(states[-1])
+    evaluations = {"jump_cost": teacher_levels * B}
     generator = torch.Generator().manual_seed(seed)
     if hasattr(denoiser, "sample"):
         data, labels = denoiser.sample(paths, generator).to(x_start), None
@@ -106,7 +139,7 @@ def measure_rival_statistics(
         "levels": levels,
         "teacher_levels": teacher_levels,
         "teacher_states": B,
-        "teacher_solver": "heun",
+        "teacher_solver": "ipndm4",
         "jump_cost": kind,
         "paths": paths,
         "seed": seed,
@@ -145,8 +178,3 @@ def _along_paths(
     error = [float((value - x0.flatten(1)).square().sum()) / size for value in denoised]
     stacked = torch.stack(denoised).flatten(1)
     return np.array(error), change, (stacked @ stacked.T).cpu().numpy() / size
-
-
-def _check_calls(counted: int, expected: int) -> None:
-    if counted != expected:
-        raise ArtRLError(f"counted {counted} network calls of the teacher, expected {expected}")
