@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from art_rl.denoisers.base import CountingDenoiser, trained_noise
 from art_rl.denoisers.exact import Gaussian
-from art_rl.denoisers.unet import UNetConfig
+from art_rl.denoisers.unet import UNetConfig, load_model, save_model
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json, write_json
+from art_rl.flow.measure_profile import measure_profile
+from art_rl.schedules.closed_form import quadrature_schedule
+from art_rl.schedules.profile import Profile
 from art_rl.training.loss import edm_loss, loss_by_sigma, stratified_sigmas
 from art_rl.training.score import TrainSettings, train
 
@@ -258,3 +262,28 @@ def test_a_state_whose_losses_are_shorter_than_its_iteration_is_refused(tmp_path
     write_json(tmp_path / "state.json", state | {"losses": state["losses"][:-1]})
     with pytest.raises(ArtRLError, match=r"damaged .7 losses of 8 iterations.; delete the folder"):
         train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
+
+
+def test_trust_follows_the_noise_a_network_was_trained_on(tmp_path):
+    """From the settings through the saved network and the measured profile to the schedule."""
+    noise = (0.5, 0.9)
+    plain = train(images(), TINY, settings(), 0.5, progress=False)
+    other = train(images(), TINY, settings(P_mean=0.5, P_std=0.9), 0.5, progress=False)
+    expected = {"plain": (-1.2, 1.2), "other": noise}
+    for name, (model, record) in {"plain": plain, "other": other}.items():
+        save_model(tmp_path / f"{name}.safetensors", model, record)
+        loaded = load_model(tmp_path / f"{name}.safetensors")
+        assert model.trained_noise == loaded.trained_noise == expected[name]
+        assert trained_noise(CountingDenoiser(loaded)) == expected[name]
+        start = 80 * torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(5))
+        profile = measure_profile(loaded, start.double(), 80.0, 0.002, levels=32, progress=False)
+        profile.save(tmp_path / "profile.npz")
+        profile = Profile.load(tmp_path / "profile.npz")
+        assert profile.trained_noise == expected[name]
+        assert ("trained_noise" in profile.settings) == (name == "other")
+        details = quadrature_schedule(profile, 5).provenance["details"]
+        low, high = details["trust"]
+        centre, spread = expected[name]
+        assert np.log([low, high]) == pytest.approx(
+            [centre - 2.25 * spread, centre + 2.25 * spread]
+        )

@@ -2,9 +2,11 @@
 
 from rule_job import run
 
+from art_rl.denoisers.base import trained_noise
 from art_rl.learning import TableEnvironment
 from art_rl.learning.trust import trusted_table
 from art_rl.sampling.experiment import build_experiment
+from art_rl.schedules.closed_form import trained_range
 
 
 def main(snakemake):
@@ -24,7 +26,7 @@ def main(snakemake):
         **sizes,
     )
     if snakemake.params.model["kind"] != "exact":
-        table = trusted_table(table)
+        table = trusted_table(table, trained_range(*trained_noise(experiment.denoiser)))
     table.save(snakemake.output.table)
 
 

@@ -6,6 +6,7 @@ from rule_job import resumable, run
 
 from art_rl.denoisers.unet import save_model
 from art_rl.files import write_json
+from art_rl.flow.seeds import one_hot
 from art_rl.records import versions
 from art_rl.settings.networks import TrainSettings, UNetConfig
 from art_rl.training.score import loss_by_sigma, train
@@ -18,18 +19,28 @@ def main(snakemake):
     settings = snakemake.params.model
     data, device = image_data(snakemake), device_of(snakemake)
     training = TrainSettings(**settings["training"])
+    labels, held_out, label_dim = None, None, 0
+    if settings["conditional"]:
+        label_dim = data.classes
+        labels, held_out = (one_hot(y, label_dim) for y in (data.train_labels, data.test_labels))
     with resumable(snakemake) as state:
         model, record = train(
             data.train,
-            UNetConfig(shape=data.shape, **settings["network"]),
+            UNetConfig(shape=data.shape, label_dim=label_dim, **settings["network"]),
             training,
             data.sigma_data,
+            labels,
             state_dir=state,
             device=device,
         )
     sigmas = np.geomspace(settings["sigma_min"], settings["sigma_max"], LEVELS)
-    images = {"train": data.train[:IMAGES], "held_out": data.test[:IMAGES]}
-    losses = {name: loss_by_sigma(model, part, sigmas) for name, part in images.items()}
+    parts = {"train": (data.train, labels), "held_out": (data.test, held_out)}
+    losses = {
+        name: loss_by_sigma(
+            model, images[:IMAGES], sigmas, None if its_labels is None else its_labels[:IMAGES]
+        )
+        for name, (images, its_labels) in parts.items()
+    }
     curve = record.pop("loss")
     write_json(
         snakemake.output.losses,
@@ -40,6 +51,7 @@ def main(snakemake):
             "by_sigma": {name: loss[:, 0].tolist() for name, loss in losses.items()},
             "standard_error": {name: loss[:, 1].tolist() for name, loss in losses.items()},
             "images": IMAGES,
+            "trained_noise": [training.P_mean, training.P_std],
         },
     )
     save_model(

@@ -5,6 +5,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from art_rl.schedules.profile import EDM_NOISE
+
 
 @runtime_checkable
 class Denoiser(Protocol):
@@ -16,6 +18,8 @@ class Denoiser(Protocol):
         label_dim: number of classes, 0 if unconditional.
         digest: hexadecimal SHA-256 that identifies the model.
         exact: optional; True where the score is known in closed form (see `is_exact`).
+        trained_noise: optional; (P_mean, P_std) of ln sigma while a network was trained (see
+            `trained_noise`).
 
     Calling:
         x: (B, *shape), any float dtype (solvers use float64).
@@ -39,6 +43,15 @@ def is_exact(denoiser: Denoiser) -> bool:
     measured on seven times as many states and without the trust in its training levels.
     """
     return bool(getattr(denoiser, "exact", False))
+
+
+def trained_noise(denoiser: Denoiser) -> tuple[float, float]:
+    """(P_mean, P_std) of ln sigma ~ N(P_mean, P_std^2) while the network was trained.
+
+    What the denoiser says (attribute ``trained_noise``), else EDM's, which official checkpoints have.
+    """
+    P_mean, P_std = getattr(denoiser, "trained_noise", EDM_NOISE)
+    return float(P_mean), float(P_std)
 
 
 def expand_sigma(sigma: Tensor | float, x: Tensor) -> Tensor:
@@ -71,6 +84,7 @@ class CountingDenoiser:
         self.label_dim = denoiser.label_dim
         self.digest = denoiser.digest
         self.exact = is_exact(denoiser)
+        self.trained_noise = trained_noise(denoiser)
         self.calls = 0
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:

@@ -25,6 +25,7 @@ from art_rl.denoisers.checks import check_call
 from art_rl.denoisers.weights import load_weights
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
+from art_rl.schedules.profile import EDM_NOISE
 from art_rl.settings.networks import UNetConfig
 
 FORMAT = "art_rl.unet"
@@ -151,6 +152,9 @@ class UNetDenoiser(nn.Module):
     Calling takes x (B, C, H, W) in any float dtype, sigma () or (B,) > 0 and class_labels (B, label_dim)
     if the network has classes, else None (`art_rl.denoisers.checks`).  It computes in float32 (the
     network itself in bfloat16 under autocast) and returns float32.
+
+    ``trained_noise`` is (P_mean, P_std) of ln sigma in training, by which |Q| is trusted: set by `train`,
+    kept by `save_model` in the record of the training, read by `load_model`.
     """
 
     def __init__(self, config: UNetConfig, sigma_data: float) -> None:
@@ -162,6 +166,7 @@ class UNetDenoiser(nn.Module):
         self.shape = config.shape
         self.label_dim = config.label_dim
         self.sigma_data = float(sigma_data)
+        self.trained_noise = EDM_NOISE
 
     @property
     def digest(self) -> str:
@@ -249,12 +254,17 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> U
         raise ArtRLError(
             f"{path.with_suffix('.json')}: not a {FORMAT} file of version {FORMAT_VERSION}"
         )
-    return load_weights(
-        path,
-        header,
-        lambda: UNetDenoiser(UNetConfig(**header["config"]), header["sigma_data"]),
-        device,
-    )
+    training = header.get("training", {}).get("settings", {})
+
+    def build() -> UNetDenoiser:
+        model = UNetDenoiser(UNetConfig(**header["config"]), header["sigma_data"])
+        model.trained_noise = (
+            float(training.get("P_mean", EDM_NOISE[0])),
+            float(training.get("P_std", EDM_NOISE[1])),
+        )
+        return model
+
+    return load_weights(path, header, build, device)
 
 
 def _weights_path(path: str | os.PathLike) -> Path:

@@ -16,7 +16,7 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser, is_exact
+from art_rl.denoisers.base import Denoiser, is_exact, trained_noise
 from art_rl.errors import ArtRLError
 from art_rl.flow.curvature import (
     ESTIMATORS,
@@ -36,7 +36,7 @@ from art_rl.flow.trajectory import (
 )
 from art_rl.registry import ORDERS
 from art_rl.schedules.closed_form import fill_zeros
-from art_rl.schedules.profile import Profile
+from art_rl.schedules.profile import EDM_NOISE, Profile
 from art_rl.schedules.schedule import check_sigma_range
 
 __all__ = ["Profile", "measure_profile"]
@@ -153,6 +153,7 @@ def measure_profile(
     def fine(values: np.ndarray) -> np.ndarray:
         return PchipInterpolator(-np.log(coarse), values)(-np.log(lattice))
 
+    noise = trained_noise(denoiser)
     per_trajectory = (stages + {"rollout": 0, "difference": 1, "jvp": 3}[estimator]) * M
     S = len(coarse)
     return Profile(
@@ -172,6 +173,7 @@ def measure_profile(
             "sensitivity_levels": len(coarse),
             "sensitivity_samples": n,
             **({"unresolved_orders": unresolved} if unresolved else {}),
+            **({"trained_noise": list(noise)} if noise != EDM_NOISE else {}),
             "evaluations": B * per_trajectory + n * stages * S * (S + 3) // 2,
         },
     )

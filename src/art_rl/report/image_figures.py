@@ -31,8 +31,8 @@ from art_rl.report.figures import (
     ratio_axis,
     ratio_label,
 )
-from art_rl.schedules.closed_form import TRAINED_RANGE, node_density
-from art_rl.schedules.profile import Profile
+from art_rl.schedules.closed_form import node_density, trained_range
+from art_rl.schedules.profile import EDM_NOISE, Profile
 
 METRIC_AXES = {"fid": "LeNet-FID", "rmse": "endpoint RMSE (data units)"}
 # An error panel ends at this multiple of its best schedule's largest error, so that the good ones fill it.
@@ -234,9 +234,9 @@ def sample_figure(
     return figure
 
 
-def _trained_band(axis: Axes) -> None:
-    """Grey over the noise levels that training draws."""
-    axis.axvspan(*TRAINED_RANGE, color="0.93", lw=0, zorder=0, label="levels trained on")
+def _trained_band(axis: Axes, noise: tuple[float, float] = EDM_NOISE) -> None:
+    """Grey over the levels that training draws, ln sigma ~ N(noise[0], noise[1]^2)."""
+    axis.axvspan(*trained_range(*noise), color="0.93", lw=0, zorder=0, label="levels trained on")
 
 
 def network_profile_figure(profile: Profile) -> Figure:
@@ -262,7 +262,7 @@ def network_profile_figure(profile: Profile) -> Figure:
         left.plot(sigma, used, color=_ORANGE, ls="--", label="what the closed form uses")
         left.set_ylim(min(used.min(), mean.min()) / 3, 3 * high.max())
         for axis in (left, right):
-            _trained_band(axis)
+            _trained_band(axis, profile.trained_noise)
             panel_legend(axis)
     return figure
 
@@ -300,7 +300,7 @@ def loss_figure(losses: Mapping[str, Any]) -> Figure:
             right.plot(sigma, mean, color=colour, marker="o", label=label)
             low, high = mean - 2 * error, mean + 2 * error
             right.fill_between(sigma, low, high, color=colour, alpha=0.25, lw=0)
-        _trained_band(right)
+        _trained_band(right, losses.get("trained_noise", EDM_NOISE))
         right.set_xscale("log")
         error_axis(right)
         right.set_xlabel(r"noise level $\sigma$ (data units)")

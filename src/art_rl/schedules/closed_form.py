@@ -26,9 +26,17 @@ from art_rl.schedules.hand_made import Density, grid_from_density
 from art_rl.schedules.profile import Profile
 from art_rl.schedules.schedule import Schedule, validate_sigmas
 
-# Levels a network sees in training: ln sigma ~ N(-1.2, 1.2^2) (Karras et al. 2022, table 1), here
-# within 2.25 standard deviations of the centre (98 % of the training samples).
-TRAINED_RANGE = (float(np.exp(-1.2 - 2.25 * 1.2)), float(np.exp(-1.2 + 2.25 * 1.2)))
+
+def trained_range(P_mean: float = -1.2, P_std: float = 1.2) -> tuple[float, float]:
+    """(low, high) of the levels a network sees in training, ln sigma ~ N(P_mean, P_std^2).
+
+    Within 2.25 standard deviations of the centre: 98 % of the training samples.  The defaults are EDM's
+    (Karras et al. 2022, table 1).
+    """
+    return float(np.exp(P_mean - 2.25 * P_std)), float(np.exp(P_mean + 2.25 * P_std))
+
+
+TRAINED_RANGE = trained_range()
 
 Trust = tuple[float, float] | str | None
 
@@ -102,7 +110,7 @@ def check_trust(profile: Profile, trust: Trust) -> tuple[float, float] | None:
     if isinstance(trust, str):
         if trust != "auto":
             raise ArtRLError(f'trust must be "auto", None or (low, high), got {trust!r}')
-        return None if profile.exact else TRAINED_RANGE
+        return None if profile.exact else trained_range(*profile.trained_noise)
     low, high = (float(value) for value in trust)
     inside = (profile.levels >= low) & (profile.levels <= high)
     if not low < high or inside.sum() < 3:
@@ -128,8 +136,8 @@ def node_density(
         order: order p of the solver, a key of profile.mean (1, 2, ...).
         propagated: weight local errors with profile.sensitivity.
         trust: (low, high): |x^(p+1)| is used in this range only; below it is constant, above it falls
-            like sigma^-(p+2), which is what Gaussian data does.  "auto": the levels networks are
-            trained on (0.020 to 4.5) for networks, everywhere for exact models.  None: everywhere.
+            like sigma^-(p+2), which is what Gaussian data does.  "auto": the levels the network was
+            trained on (`trained_range`, EDM's: 0.020 to 4.5), everywhere for exact models.  None: everywhere.
             Below the profile it is constant, and for exact models and even p proportional to sigma.
         smooth: smooth the profile first.
         mean: (M,) replaces profile.mean[order], e.g. a bootstrap mean.

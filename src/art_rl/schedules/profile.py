@@ -11,6 +11,8 @@ from art_rl.errors import ArtRLError
 from art_rl.files import parse_json, read_npz, write_npz
 
 FORMAT = "art_rl.profile/1"
+# (P_mean, P_std): ln sigma ~ N(P_mean, P_std^2) in EDM's training (Karras et al. 2022, table 1).
+EDM_NOISE = (-1.2, 1.2)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Profile:
         exact: whether the model computes in float64.  If not, |Q| at both ends is not trusted.
         sigma_data: of the model.
         model_digest: SHA-256 of the model.
-        settings: estimator, sizes, network cost; JSON-like.
+        settings: estimator, sizes, network cost; JSON-like.  "trained_noise", (P_mean, P_std) of ln sigma in
+            training, if it is not EDM's.
     """
 
     levels: np.ndarray
@@ -56,6 +59,12 @@ class Profile:
         for name, values in arrays.items():
             if values.shape != (M,) or not np.isfinite(values).all() or (values < 0).any():
                 raise ArtRLError(f"profile {name} must be {M} finite values >= 0")
+
+    @property
+    def trained_noise(self) -> tuple[float, float]:
+        """(P_mean, P_std) of ln sigma while the network was trained."""
+        P_mean, P_std = self.settings.get("trained_noise", EDM_NOISE)
+        return float(P_mean), float(P_std)
 
     @property
     def sigma_max(self) -> float:

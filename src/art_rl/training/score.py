@@ -250,6 +250,7 @@ def train(
     if folder is not None and trainer.iteration == settings.iterations:
         _save_state(folder, trainer, run_digest)
     losses = trainer.flush()
+    trainer.average.trained_noise = (settings.P_mean, settings.P_std)
     record = {
         "settings": settings.to_dict(),
         "parameters": parameter_count(trainer.model),
