@@ -5,6 +5,7 @@
 # make paper  the paper's tables on the official checkpoints (GPU); make paper-dry prints the plan
 # make test   the tests
 # make lint   style of Python, Snakemake and the workflow
+# make docs   the documentation site, in build/site; make test-interop   hand-over to diffusers, azula
 # make lock   constraints.txt from pyproject.toml (UPGRADE=1: newest versions)
 # make check-numbers   rerun from scratch in results/check and compare with the committed tables
 
