@@ -25,6 +25,8 @@ from art_rl.schedules.hand_made import baseline_schedule
 _SECONDS, _LEAST, _MOST = 150.0, 100_000, 6_000_000
 # Share of the evaluations spent on fine solutions, and how their states are divided.
 _REFERENCE_SHARE, _TRAIN, _VALID = 0.3, 0.4, 0.35
+# The rest is for start levels, the closed form and the closing comparison.
+_LEARNING = 0.75
 _CALLS_PER_REFERENCE = 5 * REFERENCE_STEPS
 _FEWEST, _MOST_STATES = 32, 1024
 _UNTOLD_RANGE = (0.002, 80.0)  # EDM's (Karras et al. 2022)
@@ -104,7 +106,7 @@ def learn(
         references = _CALLS_PER_REFERENCE * (len(train) + len(valid) + len(test))
         problem = Problem(
             counted, train, valid, high, low, solver_id, budgets,
-            max(1, evaluations - references - spent_before), seed, batch, progress,
+            max(1, round(_LEARNING * evaluations) - references - spent_before), seed, batch, progress,
             sigma_max is None and own_high is not None and x is None,
         )  # fmt: skip
         schedules = solve_with(method, problem)
