@@ -5,7 +5,7 @@ As inputs of a rule they rerun it when one of them changes; Snakemake watches th
 
 import ast
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,18 @@ def imported_modules(script: str | os.PathLike, source: str | os.PathLike) -> li
     return sorted(seen)
 
 
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those under ``if TYPE_CHECKING:``, which never run."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from _statements(node)
+
+
 def _imports(path: Path, source: Path) -> set[Path]:
     """Modules of art_rl that one Python file imports, existing files only."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
