@@ -14,6 +14,7 @@ from art_rl.report.rivals import (
     outcomes_markdown,
     price_markdown,
     price_rows,
+    reference_evaluations,
 )
 from art_rl.schedules.rivals.statistics import RivalStatistics
 
@@ -97,8 +98,17 @@ def test_evaluations_of_all_kinds_of_schedules():
     assert evaluations({"method": "x", "details": {}}) is None
     assert evaluations({"method": "endpoint", "details": {"moments": {"evaluations": 7}}}) == 7
     assert evaluations({"method": "quadrature", "details": {"profile": {"evaluations": 5}}}) == 5
-    own = {"evaluations": 10, "reference_evaluations": 3}
-    assert evaluations({"method": "art_rl_endpoint", "details": own}) == 13
+    assert evaluations({"method": "art_rl_endpoint", "details": {"evaluations": 10}}) == 10
+
+
+@pytest.mark.parametrize("key", ["evaluations", "nfe_spent"])
+def test_the_reference_of_an_endpoint_run_counts(key):
+    report = {key: 100, "budgets": {"2": {key: 30}, "5": {key: 50}}}
+    assert reference_evaluations({"report": report}) == 20
+    rows = price_rows(cells(), provenances(), "rmse", {"euler": 20})
+    found = {(r["solver"], r["method"]): r["evaluations"] for r in rows}
+    assert found["euler", "art_rl_endpoint"] == 920 and found["heun", "art_rl_endpoint"] == 900
+    assert found["euler", "ld3"] == 400
 
 
 def test_the_frontier_takes_the_best_pair_of_each_side():
@@ -110,18 +120,10 @@ def test_the_frontier_takes_the_best_pair_of_each_side():
         ("Without learning", 5): ("heun", "edm", 3),
     }
     assert frontier_rows(cells(), "rmse", most=4) == []
+    # More calls for a worse end are no point of the frontier.
+    worse = [{**row, "nfe": 8, "rmse": 9.0} for row in cells()]
+    assert frontier_rows([*cells(), *worse], "rmse") == rows
     assert "| NFE 5 | 0.500 (Heun, ART-RL (endpoint reward))" in frontier_markdown(rows, "m")
-
-
-def test_the_adaptive_solver_is_points_beside_the_frontier():
-    adaptive = [{"nfe": calls, "rmse": 1 / calls} for calls in (21, 27, 51, 99)]
-    figure = frontier_figure(frontier_rows(cells(), "rmse"), adaptive)
-    (line,) = [
-        line for line in figure.axes[0].get_lines() if line.get_label() == "Adaptive (dopri5)"
-    ]
-    np.testing.assert_array_equal(line.get_xdata(), [21, 27, 51])  # 99 calls leave the figure
-    np.testing.assert_allclose(line.get_ydata(), [1 / 21, 1 / 27, 1 / 51])
-    assert line.get_linestyle() == "None"
 
 
 def test_figures_repeat_byte_for_byte(tmp_path):

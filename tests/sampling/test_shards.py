@@ -160,7 +160,7 @@ def test_measured_cell_equals_images_kept(tmp_path, solver):
         assert cell.seeds.tolist() == list(seeds) and cell.moments.n == 20
         np.testing.assert_array_equal(cell.squared_error, error)
         assert cell.rmse == pytest.approx(np.sqrt(error.mean()), rel=1e-14)
-        np.testing.assert_allclose(cell.moments.outer, moments.outer, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(cell.moments.outer, moments.outer, rtol=1e-12)
         assert frechet_between(cell.moments, moments) < 1e-9
         assert (cell.preview[:3] == to_uint8(x[:3]).numpy()).all()
 

@@ -14,6 +14,7 @@ from art_rl.report.rivals import (
     outcomes_markdown,
     price_markdown,
     price_rows,
+    reference_evaluations,
 )
 from art_rl.report.tables import read_rows, write_rows
 from art_rl.schedules.rivals.statistics import RivalStatistics
@@ -29,7 +30,9 @@ def main(snakemake):
         for path in snakemake.input.provenance
     ]
     found = [result for metric in metrics for result in outcomes(rows, LEARNED, metric)]
-    prices = price_rows(rows, provenances, metrics[0])
+    results = [read_json(path) for path in snakemake.input.learned]
+    references = {result["solver"]: reference_evaluations(result) for result in results}
+    prices = price_rows(rows, provenances, metrics[0], references)
     frontier = [row for metric in metrics for row in frontier_rows(rows, metric)]
     out = snakemake.output
     write_rows(out.outcomes, found)
@@ -40,7 +43,7 @@ def main(snakemake):
     write_text(out.frontier_md, frontier_markdown(frontier, model))
     figures = (
         price_figure(prices),
-        frontier_figure(frontier, read_rows(snakemake.input.adaptive)),
+        frontier_figure(frontier),
         statistics_figure(RivalStatistics.load(snakemake.input.statistics)),
     )
     for figure, pdf, png in zip(figures, out.pdf, out.png, strict=True):

@@ -283,6 +283,13 @@ class Products:
                 paths += run_files(model, f"{run}_{solver}", seed, "metrics.jsonl")
         return paths
 
+    def endpoint_files(self, name: str) -> Callable[[Any], list[str]]:
+        """Input function: one file of every run on the endpoint error of a model, one per solver."""
+        metrics = self.endpoint_metrics
+        return lambda wildcards: [
+            path.replace("metrics.jsonl", name) for path in metrics(wildcards)
+        ]
+
     def all_reports(self) -> list[str]:
         """Reports of every fine clock of every model."""
         return [run_files(*run, "result.json")[0] for run in self.targets.all_fine_runs()]

@@ -57,7 +57,7 @@ def price_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             axis.set_ylim(0.95, 10)
             plain_numbers(axis.yaxis, FixedLocator([1, 1.2, 1.5, 2, 3, 5, 10]))
         for axis in axes[-1]:
-            axis.set_xlabel("network evaluations for the schedule")
+            axis.set_xlabel("network evaluations")
         for row in axes:
             row[0].set_ylabel("error / lowest error")
         for axis in axes.flat[len(solvers) :]:
@@ -66,21 +66,8 @@ def price_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-# Points of the adaptive solver further right leave the figure, whose pairs end at 20 calls.
-MOST_ADAPTIVE_CALLS = 60
-ADAPTIVE_LOOK = {"color": "#0072b2", "marker": "D", "markersize": 3.5, "linestyle": "none"}
-
-
-def frontier_figure(
-    rows: Sequence[Mapping[str, Any]], adaptive: Sequence[Mapping[str, Any]] = ()
-) -> Figure:
-    """Error of the best pair against network calls, a panel per metric.
-
-    Args:
-        rows: of `rivals.frontier_rows`.
-        adaptive: of `flow.solvers.adaptive.adaptive_points`: points of the panel of the RMSE, up to
-            MOST_ADAPTIVE_CALLS calls.
-    """
+def frontier_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Error of the best pair against network calls, a panel per metric."""
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     with plt.rc_context(STYLE):
         figure, axes = new_figure(1, len(metrics), 2.8, 3.4 * len(metrics))
@@ -95,18 +82,10 @@ def frontier_figure(
                     capsize=2,
                     **SIDE_LOOKS[side],
                 )
-            near = [row for row in adaptive if row["nfe"] <= MOST_ADAPTIVE_CALLS]
-            if metric == "rmse" and near:
-                axis.plot(
-                    [row["nfe"] for row in near],
-                    [row["rmse"] for row in near],
-                    label="Adaptive (dopri5)",
-                    **ADAPTIVE_LOOK,
-                )
             axis.set_xlabel("network calls (NFE)")
             axis.set_ylabel(AXES[metric])
             error_axis(axis)
-        legend_below(figure, axes.flat, 2 if adaptive else 3)
+        legend_below(figure, axes.flat, 3)
     return figure
 
 
@@ -126,7 +105,7 @@ def statistics_figure(statistics: RivalStatistics) -> Figure:
         density.set_xscale("log")
         density.set_xlabel(r"$\sigma$")
         density.set_ylabel(r"share of levels per unit of $\log\sigma$")
-        density.legend()
+        density.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize="small")
         _matrix(jumps, statistics.teacher_levels, statistics.jump_cost, "GITS: cost of a jump")
         table = klub_table(s, statistics.denoiser_change)
         _matrix(bound, s, table, "Align Your Steps: KLUB of a step")

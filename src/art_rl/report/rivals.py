@@ -4,8 +4,8 @@ outcome    per solver, K and other schedule: win, tie or loss of ART-RL; a tie i
            over seed blocks within its standard deviation, or within 1 %
 price      network evaluations (one per sample and call; a backward pass counts two) that went into a
            schedule, beside its quality relative to the best schedule of the same solver and K
-frontier   for every number of network calls the best (solver, schedule) of ART-RL, of its rivals and
-           of the schedules made without learning
+frontier   the best (solver, schedule) of ART-RL, of its rivals and of the schedules made without
+           learning, at every number of network calls at which it beats all pairs of fewer calls
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -109,9 +109,19 @@ def _worst(results: Sequence[Row]) -> list[Row]:
     return list(best.values())
 
 
+def reference_evaluations(result: Mapping[str, Any]) -> int:
+    """Evaluations of the reference solution of an endpoint-reward run: its total less its budgets'.
+
+    Args:
+        result: content of the run's result.json.
+    """
+    report = result["report"]
+    key = "evaluations" if "evaluations" in report else "nfe_spent"
+    return int(report[key] - sum(own[key] for own in report["budgets"].values()))
+
+
 def evaluations(provenance: Mapping[str, Any]) -> int | None:
-    """Network evaluations behind one schedule, the reference's included where it is recorded; None if
-    its file does not say."""
+    """Network evaluations behind one schedule; None if its file does not say."""
     details = provenance.get("details", {})
     method = METHODS.get(provenance.get("method", ""))
     if method is not None and method.group == "Hand-made":
@@ -119,12 +129,15 @@ def evaluations(provenance: Mapping[str, Any]) -> int | None:
     for block in (details, details.get("profile", {}), details.get("moments", {})):
         for key in ("evaluations", "nfe_spent"):
             if key in block:
-                return int(block[key]) + int(block.get("reference_evaluations", 0))
+                return int(block[key])
     return None
 
 
 def price_rows(
-    rows: Sequence[Row], provenances: Iterable[Mapping[str, Any]], metric: str
+    rows: Sequence[Row],
+    provenances: Iterable[Mapping[str, Any]],
+    metric: str,
+    references: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
     """Price and quality of every cell whose schedule says what it took.
 
@@ -133,6 +146,8 @@ def price_rows(
         provenances: of the same cells files: {"schedules": [{"method", "K", "provenance"}]}, one per
             solver, each with the key "solver".
         metric: quality.
+        references: solver -> `reference_evaluations` of ART-RL's run on the endpoint error, added to
+            each of its schedules.
 
     Returns:
         rows {solver, K, method, evaluations, metric, mean, ratio}; ratio is to the lowest mean of the
@@ -157,6 +172,8 @@ def price_rows(
         for name in [name for name in METHODS if name in average]:
             price = spent.get((solver, name, K))
             if price is not None:
+                if name == "art_rl_endpoint":
+                    price += (references or {}).get(solver, 0)
                 found.append(
                     {
                         "solver": solver,
@@ -190,12 +207,13 @@ def price_markdown(rows: Sequence[Row], model: str) -> str:
         "the best of the same solver and K (geometric mean over K)**\n\n"
         + _table(table)
         + "\n\nOne evaluation is one sample in one network call; a backward pass counts two. Statistics, "
-        "teachers and profiles serve all budgets at once and are counted in full.\n"
+        "teachers, profiles and reference solutions serve all budgets at once and are counted in full.\n"
     )
 
 
 def frontier_rows(rows: Sequence[Row], metric: str, most: int = 20) -> list[dict[str, Any]]:
-    """Best (solver, schedule) of each side for every number of network calls up to ``most``.
+    """Best (solver, schedule) of each side by number of network calls, up to ``most``; numbers at which
+    no pair beats the best of fewer calls are left out.
 
     Returns:
         rows {metric, nfe, side, solver, method, K, mean, sd}, by side and calls.
@@ -208,10 +226,14 @@ def frontier_rows(rows: Sequence[Row], metric: str, most: int = 20) -> list[dict
     found = []
     for side, groups in SIDES.items():
         own = {key: v for key, v in cells.items() if METHODS[key[2]].group in groups}
+        lowest = np.inf
         for calls in sorted({key[0] for key in own}):
             here = {key: v for key, v in own.items() if key[0] == calls}
             best = min(here, key=lambda key: np.mean(here[key]))
             values = np.array(here[best])
+            if not values.mean() < lowest:
+                continue
+            lowest = values.mean()
             found.append(
                 {
                     "metric": metric,
@@ -228,7 +250,7 @@ def frontier_rows(rows: Sequence[Row], metric: str, most: int = 20) -> list[dict
 
 
 def frontier_markdown(rows: Sequence[Row], model: str) -> str:
-    """The best pairs, a row per number of calls."""
+    """The best pairs, a row per number of calls; "-" where fewer calls do as well."""
     lines = [f"**The best solver and schedule per NFE on {model}**", ""]
     for metric in dict.fromkeys(row["metric"] for row in rows):
         mine = [row for row in rows if row["metric"] == metric]

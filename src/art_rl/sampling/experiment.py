@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from art_rl.checks import check_seed
 from art_rl.denoisers.base import Denoiser
 from art_rl.denoisers.device import check_device
 from art_rl.denoisers.edm import EDMDenoiser, load_network
@@ -49,7 +48,7 @@ class Experiment:
 
     def draw(self, n: int, seed: int) -> Tensor:
         """n starting states at sigma_max, float64 (n, *shape); the same for the same seed."""
-        generator = torch.Generator().manual_seed(check_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(n, *self.denoiser.shape, dtype=torch.float64, generator=generator)
         x = self.sigma_max * noise
         if self.start == "exact":
@@ -62,14 +61,14 @@ class Experiment:
         classes = self.denoiser.label_dim
         if not classes:
             return None
-        generator = torch.Generator().manual_seed(check_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
         indices = torch.randint(classes, (n,), generator=generator)
         return one_hot(indices, classes).to(self.device)
 
 
 def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> GaussianMixture:
     """Equal-weight mixture, one component per entry of ``stds``, means N(0, spread^2 I) from ``seed``."""
-    generator = torch.Generator().manual_seed(check_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
     means = spread * torch.randn(len(stds), dim, dtype=torch.float64, generator=generator)
     return GaussianMixture([1.0] * len(stds), means.tolist(), stds)
 

@@ -180,7 +180,7 @@ def save_parts(path: str | os.PathLike, parts: Mapping[Cell, CellPart]) -> None:
         seeds=values[0].seeds,
         nfe=np.array([part.nfe for part in values]),
         total=np.stack([part.moments.total for part in values]),
-        centred=np.stack([part.moments.outer for part in values]),
+        outer=np.stack([part.moments.outer for part in values]),
         squared_error=np.stack([part.squared_error for part in values]),
         preview=np.stack([part.preview for part in values]),
     )
@@ -195,7 +195,7 @@ def load_parts(path: str | os.PathLike) -> dict[Cell, CellPart]:
         return {
             cell: CellPart(
                 seeds,
-                Moments(len(seeds), arrays["total"][i], arrays["centred"][i]),
+                Moments(len(seeds), arrays["total"][i], arrays["outer"][i]),
                 arrays["squared_error"][i],
                 int(arrays["nfe"][i]),
                 arrays["preview"][i],

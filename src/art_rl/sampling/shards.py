@@ -203,7 +203,7 @@ class CellPart:
         """Write as ``.npz``, atomically."""
         arrays = {"seeds": self.seeds, "nfe": np.int64(self.nfe), "preview": self.preview}
         if self.moments is not None:
-            arrays |= {"total": self.moments.total, "centred": self.moments.outer}
+            arrays |= {"total": self.moments.total, "outer": self.moments.outer}
         if self.squared_error is not None:
             arrays["squared_error"] = self.squared_error
         # 2048 Inception features: 34 MB per cell, on which compression would cost seconds for nothing.
@@ -218,7 +218,7 @@ class CellPart:
             raise ArtRLError(f"{path}: not the part of a cell; found {sorted(arrays)}")
         moments = None
         if "total" in arrays:
-            moments = Moments(len(arrays["seeds"]), arrays["total"], arrays["centred"])
+            moments = Moments(len(arrays["seeds"]), arrays["total"], arrays["outer"])
         return cls(
             arrays["seeds"],
             moments,
