@@ -132,6 +132,7 @@ METHODS: dict[str, Method] = {
         Method("oss", "Optimal stepsize (OSS)", RIVAL),
         Method("ld3", "LD3 (L2)", RIVAL, _ALL, 5e-2),
         Method("gauss_newton", "Gauss-Newton (endpoint error)", RIVAL, _ALL, 5e-2),
+        Method("art_rl", "ART-RL", LEARNED, None, 5e-3),
         Method("art_rl_paper", "ART-RL (paper's form)", LEARNED, None, 5e-2),
         Method("art_rl_feedback", "ART-RL (feedback)", LEARNED, None, 2e-2),
         Method("art_rl_endpoint", "ART-RL (endpoint reward)", LEARNED, _ALL, 5e-2),

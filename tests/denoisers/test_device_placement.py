@@ -8,8 +8,14 @@ from pretend_device import DEVICE, OnDevice, off, on, pretend_device
 from art_rl.denoisers.unet import UNetConfig, UNetDenoiser
 from art_rl.flow.measure_errors import measure_error_moments
 from art_rl.flow.measure_profile import measure_profile
-from art_rl.learning import EulerEnvironment, LearnerConfig, TableEnvironment, train
-from art_rl.learning.endpoint_reward import EndpointConfig, train_endpoint
+from art_rl.learning import (
+    EndpointError,
+    EulerEnvironment,
+    LearnerConfig,
+    TableEnvironment,
+    learn_budgets,
+    train,
+)
 from art_rl.learning.rollout_q import RolloutQ
 from art_rl.learning.trust import trusted_table
 from art_rl.metrics.features import Features
@@ -17,6 +23,7 @@ from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.image_cells import measure_shard, reference_grid
 from art_rl.sampling.shards import Endpoints, reference_shard
 from art_rl.schedules.hand_made import baseline_schedule
+from art_rl.settings.learners import NaturalSettings
 
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.002
 LABELS = 3
@@ -114,31 +121,21 @@ def test_rollouts_of_a_budget(experiment, form, state):
 
 
 def test_endpoint_reward(experiment, tmp_path):
-    settings = EndpointConfig(
-        iterations=1,
-        draws=4,
-        points=4,
-        start_points=4,
-        reference_steps=6,
-        batch_rows=16,
-        trials=1,
-        starts=("edm",),
-    )
+    settings = NaturalSettings(iterations=1, draws=4, points=4, start_points=4, batch_rows=16)
     with pretend_device():
         x, labels = states(experiment, 12)
-        result = train_endpoint(
+        reward = EndpointError(
             experiment.denoiser,
             x[:6],
             x[6:],
             SIGMA_MAX,
             SIGMA_MIN,
             "heun",
-            [3],
-            settings,
-            checkpoint_path=tmp_path / "c.safetensors",
-            progress=False,
-            class_labels=(labels[:6], labels[6:]),
+            labels=(labels[:6], labels[6:]),
+            batch_rows=16,
+            reference_steps=6,
         )
+        result = learn_budgets(reward, [3], settings, state_path=tmp_path / "s.safetensors")
     assert result.schedule(3).K == 3
 
 

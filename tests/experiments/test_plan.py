@@ -13,10 +13,10 @@ from art_rl.experiments import machine
 from art_rl.experiments.plan import GFLOP, make_plan, report
 from art_rl.experiments.plan import main as plan_command
 from art_rl.files import read_json, write_json
-from art_rl.learning.endpoint_config import EndpointConfig
 from art_rl.metrics.frechet import Moments, Target, frechet_between
 from art_rl.report.paper_comparison import beside_paper, shown
 from art_rl.settings.experiment import check_configuration
+from art_rl.settings.learners import NaturalSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -183,7 +183,7 @@ def test_gpu_memory_is_the_largest_use(tmp_path):
     assert need() == gib(32 * (20 + 10.5))  # more than the 64 states of the profile
     cifar10["sampling"]["batch"] = 2
     assert need() == gib(64 * 10.5)
-    assert machine.BATCH_ROWS == EndpointConfig().batch_rows
+    assert machine.BATCH_ROWS == NaturalSettings().batch_rows
 
 
 def test_plan_without_measurement_and_without_checkpoints(tmp_path, capsys):
@@ -239,6 +239,9 @@ def test_slurm_jobs_fit_the_plan():
         if "gpu=products.gpus" in block or name in ("convert_checkpoint", "evaluate_checkpoint"):
             # Slurm counts 10^6 bytes a MB, Snakemake's mem_mb alike.
             assert jobs[name]["mem_mb"] * 1e6 >= plan["needs"]["memory_gib"] * 2**30, name
+    learning = (ROOT / "workflow/rules/learning.smk").read_text()
+    assert 'mem_mb=12000 if job.kind == "endpoint"' in learning
+    assert 12000 * 1e6 >= plan["needs"]["memory_gib"] * 2**30
     # One job is one seed block of one solver, on a GPU that reaches 40 TFLOP/s.
     seconds = max(
         row["calls"] / row["blocks"] * GFLOP[row["checkpoint"]] * 1e9 / 40e12

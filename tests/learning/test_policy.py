@@ -9,10 +9,10 @@ import torch
 from art_rl.denoisers import Gaussian
 from art_rl.learning import LearnerConfig, TableEnvironment
 from art_rl.learning.critic import ShapedCritic, least_squares_values, td_errors, traced
-from art_rl.learning.environment import Observation
 from art_rl.learning.exact import TimeOnlySolution, exploratory_value, hamiltonian
 from art_rl.learning.learner import Learner
 from art_rl.learning.policy import FeedbackActor, PaperActor, log_prob, policy_std
+from art_rl.learning.table import Observation
 from art_rl.schedules.hand_made import grid_from_density
 
 HIGH, LOW, STD = 10.0, 0.002, 0.5

@@ -131,7 +131,7 @@ FAULTS = {
     "settings for no learner": (
         change(["models", "toy", "learners"], {"fedback": {}}),
         "models.toy.learners.fedback must name one of the learners, got 'fedback'; "
-        "known: feedback, paper, endpoint",
+        "known: art_rl, feedback, paper, endpoint",
     ),
     "misspelt key of a model's learner": (
         change(["models", "toy", "learners"], {"endpoint": {"iteration": 3}}),
@@ -218,8 +218,8 @@ FAULTS = {
         "learners.endpoint.settings.trials must be at least 1, got 0; leave it out for 3",
     ),
     "keys that contradict": (
-        change(["learners", "endpoint", "settings"], {"noise_start": 0.1, "noise_end": 0.2}),
-        "learners.endpoint.settings.noise_end must not exceed noise_start = 0.1, got 0.2",
+        change(["learners", "endpoint", "settings"], {"points": 64, "batch_rows": 32}),
+        "learners.endpoint.settings.batch_rows must be at least points = 64, got 32",
     ),
     "a model's value that contradicts a common one": (
         change(["models", "toy", "learners"], {"endpoint": {"batch_rows": 2}}),

@@ -1,4 +1,4 @@
-# ART-RL: what budgets share is learned once (learn_clock); train_art_rl gives the schedule of one K.
+# ART-RL: the table of trajectories every learner shares, and the learners.
 
 
 rule control_table:
@@ -23,65 +23,50 @@ rule control_table:
         "../scripts/control_table.py"
 
 
-rule learn_clock:
-    """One fine clock by actor-critic, for every budget (theta and learning-curve figures, objectives)."""
-    input:
-        table="<results>/{model}/control_table.safetensors",
-        code=modules("learn_clock.py"),
-    output:
-        tensors="<results>/{model}/learning/{learner}/seed{seed}/result.safetensors",
-        report="<results>/{model}/learning/{learner}/seed{seed}/result.json",
-        metrics="<results>/{model}/learning/{learner}/seed{seed}/metrics.jsonl",
-        clock="<results>/{model}/learning/{learner}/seed{seed}/clock.json",
-        theta="<results>/{model}/learning/{learner}/seed{seed}/theta.csv",
-    log:
-        "<logs>/{model}/learn_clock_{learner}_seed{seed}.log",
-    benchmark:
-        "<benchmarks>/{model}/learn_clock_{learner}_seed{seed}.tsv"
-    conda:
-        "../../envs/cpu.yaml"
-    params:
-        settings=products.run_settings,
-    script:
-        "../scripts/learn_clock.py"
+# One job per model, learner, solver and seed; the first seed's writes the schedules of all its budgets.
+for job in targets.learning_jobs():
+    folder = f"<results>/{{model}}/learning/{job.run}/seed{job.seed}"
 
-
-rule learn_endpoint:
-    """Schedules of every budget for one solver, learned on the measured endpoint error (Table 1)."""
-    input:
-        profile="<results>/{model}/profile.npz",
-        network=products.network,
-        code=modules("learn_endpoint.py"),
-    output:
-        tensors="<results>/{model}/learning/{learner}_{solver}/seed{seed}/result.safetensors",
-        report="<results>/{model}/learning/{learner}_{solver}/seed{seed}/result.json",
-        metrics="<results>/{model}/learning/{learner}_{solver}/seed{seed}/metrics.jsonl",
-        schedules="<results>/{model}/learning/{learner}_{solver}/seed{seed}/schedules.json",
-    log:
-        "<logs>/{model}/learn_endpoint_{learner}_{solver}_seed{seed}.log",
-    benchmark:
-        "<benchmarks>/{model}/learn_endpoint_{learner}_{solver}_seed{seed}.tsv"
-    wildcard_constraints:
-        learner=pattern(targets.of_learner_kind("endpoint")),
-    conda:
-        NUMERICS
-    resources:
-        gpu=products.gpus,
-    params:
-        model=lookup("models/{model}", within=config),
-        control=products.block("control"),
-        settings=products.run_settings,
-        budgets=products.endpoint_budgets,
-    script:
-        "../scripts/learn_endpoint.py"
+    rule:
+        name:
+            job.name
+        input:
+            learned_from=products.learned_from(job),
+            script=products.from_cwd(f"workflow/scripts/learn_{job.kind}.py"),
+            code=modules(f"learn_{job.kind}.py"),
+        output:
+            tensors=f"{folder}/result.safetensors",
+            report=f"{folder}/result.json",
+            metrics=f"{folder}/metrics.jsonl",
+            schedules=products.written_by(job),
+            **{n: f"{folder}/{n}.csv" for n in ["theta"] if job.kind == "clock"},
+        log:
+            f"<logs>/{{model}}/{job.run}_seed{job.seed}.log",
+        benchmark:
+            f"<benchmarks>/{{model}}/learn_{job.run}_seed{job.seed}.tsv"
+        wildcard_constraints:
+            model=pattern(job.models),
+        conda:
+            NUMERICS if job.kind == "endpoint" else "../../envs/cpu.yaml"
+        resources:
+            gpu=products.gpus if job.kind == "endpoint" else 0,
+            # Of a Slurm job; only the endpoint error needs the network.
+            mem_mb=12000 if job.kind == "endpoint" else 4000,
+            runtime=720 if job.kind == "endpoint" else 240,
+        params:
+            model=lookup("models/{model}", within=config),
+            control=products.block("control"),
+            settings=products.run_settings(job.learner),
+            job=vars(job),
+        script:
+            "../scripts/learn.py"
 
 
 rule train_art_rl:
-    """The ART-RL schedule of one budget K: distilled from what was learned upstream, or, in the
-    paper's per_budget mode, learned here on a clock of K steps (rows of Table 1)."""
+    """The ART-RL schedule of one budget K in the paper's form (rows of Table 1)."""
     input:
-        learned=products.learned_upstream,
-        network=products.network_upstream,
+        learned="<results>/{model}/control_table.safetensors",
+        network=products.network,
         code=modules("train_art_rl.py"),
     output:
         schedule="<results>/{model}/schedules/{method}/{solver}/K{K}.json",
@@ -90,7 +75,7 @@ rule train_art_rl:
     benchmark:
         "<benchmarks>/{model}/train_{method}_{solver}_K{K}.tsv"
     wildcard_constraints:
-        method=pattern(ids(LEARNED)),
+        method="art_rl_paper",
     conda:
         NUMERICS
     resources:

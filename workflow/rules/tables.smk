@@ -29,9 +29,10 @@ rule render_table:
 
 
 rule objectives:
-    """Learned objective against the closed form and the per-trajectory bound, every learner and seed."""
+    """What every learner and seed reached, against the optimum it can be held to."""
     input:
         reports=products.all_reports(),
+        metrics=products.all_reports("metrics.jsonl"),
         code=modules("objectives.py"),
     output:
         csv=report(
@@ -48,7 +49,7 @@ rule objectives:
     conda:
         "../../envs/plots.yaml"
     params:
-        runs=targets.all_fine_runs(),
+        runs=targets.all_runs(),
     script:
         "../scripts/objectives.py"
 

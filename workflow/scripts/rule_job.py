@@ -98,6 +98,15 @@ def schedule_key(path):
     return method, solver, int(name.removeprefix("K").removesuffix(".json"))
 
 
+def save_schedules(snakemake, schedule):
+    """Write the schedules a learner's job promises; ``schedule(K)`` makes that of one budget."""
+    for path in snakemake.output.get("schedules", []):
+        method, solver, K = schedule_key(path)
+        schedule(K).with_provenance(
+            method=method, model=snakemake.wildcards.model, solver=solver
+        ).save(path)
+
+
 @contextmanager
 def resumable(snakemake):
     """A folder for training state beside the first output.

@@ -6,21 +6,7 @@ imported where they are used.
 
 from rule_job import resumable, run
 
-from art_rl.files import digest, read_json
-from art_rl.schedules.schedule import Schedule
-
-
-def from_clock(snakemake, K):
-    """Mode fine: the learned clock read at K + 1 equidistant times."""
-    from art_rl.schedules.clock import read_clock
-
-    clock = Schedule.load(snakemake.input.learned[0])
-    return Schedule(tuple(read_clock(clock.numpy(), K)), {**clock.provenance, "budget": K})
-
-
-def from_list(snakemake, K):
-    """Learned on the endpoint error of this solver at this K."""
-    return Schedule(**read_json(snakemake.input.learned[0])[str(K)])
+from art_rl.files import digest
 
 
 def per_budget(snakemake, K):
@@ -37,7 +23,7 @@ def per_budget(snakemake, K):
         tf32=True,
     )
     start = experiment.draw(control["trajectories"], control["seed"])
-    table = TableEnvironment.load(snakemake.input.learned[0])
+    table = TableEnvironment.load(snakemake.input.learned)
     config = LearnerConfig.from_dict(
         {**learner["settings"], "budget": K, "seed": learner["seeds"][0]}
     )
@@ -55,11 +41,7 @@ def per_budget(snakemake, K):
 
 def main(snakemake):
     learner, wildcards = snakemake.params.learner, snakemake.wildcards
-    if learner["settings"].get("mode") == "per_budget":
-        make = per_budget
-    else:
-        make = from_clock if wildcards.solver == "any" else from_list
-    schedule = make(snakemake, int(wildcards.K))
+    schedule = per_budget(snakemake, int(wildcards.K))
     schedule.with_provenance(
         method=wildcards.method, solver=wildcards.solver, config_digest=digest(learner)
     ).save(snakemake.output.schedule)

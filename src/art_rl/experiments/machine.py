@@ -19,7 +19,7 @@ INCEPTION = 95_628_359
 # Activations of one image at their peak, float32 without fused attention: counted on the meta device.
 ROW = {"cifar10": 10.5 * MIB, "ffhq": 27 * MIB, "afhqv2": 27 * MIB, "imagenet": 84 * MIB}
 INCEPTION_ROW = 20 * MIB  # of one image at 299 x 299, from the sizes of the layers
-BATCH_ROWS = 16384  # of control.EndpointConfig, where a learner's settings leave it out
+BATCH_ROWS = 16384  # of settings.natural.NaturalSettings, where a learner's settings leave it out
 SIDE = {"cifar10": 32}  # pixels; 64 for the others
 CHECKPOINTS = {"cifar10": 226e6, "ffhq": 252e6, "afhqv2": 252e6, "imagenet": 1190e6}
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from art_rl.experiments.targets import Targets
+from art_rl.experiments.targets import LearningJob, Targets
 from art_rl.registry import RIVAL, method
 
 # Images kept per cell for the sample grids.
@@ -67,20 +67,15 @@ class Products:
         """Params function: a block of settings, the model's own values over the common ones."""
         return lambda wildcards: self.targets.block(wildcards.model, name)
 
-    def run_settings(self, wildcards: Any) -> dict[str, Any]:
-        """Settings of a learner's run."""
-        return self.targets.run_settings(wildcards.model, wildcards.learner)
+    def run_settings(self, learner: str) -> Callable[[Any], dict[str, Any]]:
+        """Params function: settings of a learner's run."""
+        return lambda wildcards: self.targets.run_settings(wildcards.model, learner)
 
     def learner_settings(self, wildcards: Any) -> dict[str, Any]:
         """The learner behind a schedule."""
         learner = self.targets.learner_of(wildcards.method)
         settings = self.targets.run_settings(wildcards.model, learner)
         return {**self.settings["learners"][learner], "settings": settings}
-
-    def endpoint_budgets(self, wildcards: Any) -> list[int]:
-        """Budgets that are learned on the endpoint error for one model and solver."""
-        cells = self.targets.cells(wildcards.model, wildcards.solver)
-        return sorted({K for name, K in cells if name == "art_rl_endpoint"})
 
     def table_rows(self, wildcards: Any) -> list[str]:
         """Methods of a table."""
@@ -240,20 +235,23 @@ class Products:
 
     # Learning.
 
-    def learned_upstream(self, wildcards: Any) -> list[str]:
-        """What a schedule of an ART-RL method is made from."""
-        model, learner = wildcards.model, self.targets.learner_of(wildcards.method)
-        if self.targets.is_per_budget(learner):
-            return [f"<results>/{model}/control_table.safetensors"]
-        seed = self.targets.first_seed(learner)
-        if self.targets.learners[learner]["kind"] == "clock":
-            return run_files(model, learner, seed, "clock.json")
-        return run_files(model, f"{learner}_{wildcards.solver}", seed, "schedules.json")
+    def written_by(self, job: LearningJob) -> list[str]:
+        """Path patterns, with {model} open, of the schedules a learner's job writes."""
+        if job.writes is None:
+            return []
+        return [schedule_path("{model}", job.writes, job.solver, K) for K in job.budgets]
 
-    def network_upstream(self, wildcards: Any) -> list[str]:
-        """Weights for learning one budget on its own; a clock learned upstream needs none."""
-        learner = self.targets.learner_of(wildcards.method)
-        return self.network(wildcards) if self.targets.is_per_budget(learner) else []
+    def learned_from(self, job: LearningJob) -> Callable[[Any], list[str]]:
+        """Input function: what a learner starts from.  Only the measured endpoint error needs the network
+        itself (and the closed forms' profile, whose densities are among its starts)."""
+
+        def files(wildcards: Any) -> list[str]:
+            folder = f"<results>/{wildcards.model}"
+            if job.kind == "endpoint":
+                return [f"{folder}/profile.npz", *self.network(wildcards)]
+            return [f"{folder}/control_table.safetensors"]
+
+        return files
 
     def clock_files(self, name: str) -> Callable[[Any], list[str]]:
         """Input function: one file of every fine clock of a model."""
@@ -290,9 +288,10 @@ class Products:
             path.replace("metrics.jsonl", name) for path in metrics(wildcards)
         ]
 
-    def all_reports(self) -> list[str]:
-        """Reports of every fine clock of every model."""
-        return [run_files(*run, "result.json")[0] for run in self.targets.all_fine_runs()]
+    def all_reports(self, name: str = "result.json") -> list[str]:
+        """Reports of every run of every learner, or what lies beside them."""
+        runs = self.targets.all_runs()
+        return [path for model, _, run, seed in runs for path in run_files(model, run, seed, name)]
 
     # Cells.
 
@@ -379,7 +378,7 @@ class Products:
         targets = self.targets
         exact = [model for model in targets.used() if targets.models[model]["kind"] == "exact"]
         paths = [path for model in [*exact, *self._networks] for path in self.figures_of(model)]
-        if targets.all_fine_runs():
+        if targets.all_runs():
             paths += [f"{self.folder}/objectives.{suffix}" for suffix in TABLE_SUFFIXES]
         return [*paths, f"{self.folder}/provenance.json"]
 

@@ -5,12 +5,42 @@ Nothing here is a path (`art_rl.experiments.products`) and nothing imports torch
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from art_rl.registry import CLOSED_FORM, LEARNED, METHODS, method
 from art_rl.settings.experiment import learner_run, methods_of_table, wanted_cells
 
 Cell = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class LearningJob:
+    """One learner, solver and seed on models that ask for the same budgets.
+
+    Attributes:
+        name: of its rule.
+        learner: key of the configuration's learners; kind: of that entry.
+        solver: the solver it learns for, or "any".
+        seed: its seed.
+        models: what it runs on.
+        budgets: K of the schedules that tables ask for.
+        writes: id of the method whose schedules it writes; None for further seeds.
+    """
+
+    name: str
+    learner: str
+    kind: str
+    solver: str
+    seed: int
+    models: tuple[str, ...]
+    budgets: tuple[int, ...]
+    writes: str | None
+
+    @property
+    def run(self) -> str:
+        """Name of its folder."""
+        return self.learner if self.solver == "any" else f"{self.learner}_{self.solver}"
 
 
 class Targets:
@@ -114,6 +144,71 @@ class Targets:
         """Learners of one kind."""
         return [name for name, entry in self.learners.items() if entry["kind"] == kind]
 
+    def learning_jobs(self) -> list[LearningJob]:
+        """Every run of a learner, grouped over models with the same budgets.
+
+        A learner runs where tables ask for its method; one of a fine clock on every exact model.
+        """
+        jobs = []
+        for learner, entry in self.learners.items():
+            if self.is_per_budget(learner):
+                continue
+            groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+            for model in self.models:
+                for solver, budgets in self._learned(model, entry).items():
+                    groups.setdefault((solver, budgets), []).append(model)
+            for number, ((solver, budgets), models) in enumerate(groups.items(), 1):
+                for position, seed in enumerate(entry["seeds"]):
+                    parts = [
+                        "learn",
+                        learner,
+                        *[solver] * (solver != "any"),
+                        str(number),
+                        str(seed),
+                    ]
+                    writes = entry.get("method") if position == 0 else None
+                    if (
+                        position and entry["kind"] == "clock"
+                    ):  # further seeds: how sure the curves are
+                        models = [m for m in models if self.models[m]["kind"] == "exact"]
+                    if not models:
+                        continue
+                    jobs.append(
+                        LearningJob(
+                            "_".join(parts),
+                            learner,
+                            entry["kind"],
+                            solver,
+                            seed,
+                            tuple(models),
+                            budgets,
+                            writes,
+                        )
+                    )
+        return jobs
+
+    def _learned(self, model: str, entry: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """solver or "any" -> budgets that a learner learns on a model."""
+        name = entry.get("method")
+        found: dict[str, set[int]] = {}
+        for method_id, solver, K in self.schedules(model):
+            if method_id == name:
+                found.setdefault(solver, set()).add(K)
+        carried = self.transfer.get("method") == name is not None
+        for solver in self.solvers(model) if carried else []:
+            if "budget" in self.transfer and "transfer_budget" in self.methods(model):
+                used = method(name).schedule_solver(solver)
+                found.setdefault(used, set()).add(self.transfer["budget"])
+        if carried and self.transfer.get("data") == model and "folder" not in self.transfer:
+            for table, entry_ in self.tables.items():
+                if "transfer_data" in self.methods_of(table):
+                    used = method(name).schedule_solver(entry_["solver"])
+                    found.setdefault(used, set()).update(entry_["budgets"])
+        fine = entry["kind"] == "clock" and entry["settings"].get("mode") != "per_budget"
+        if fine and self.models[model]["kind"] == "exact":
+            found.setdefault("any", set())
+        return {solver: tuple(sorted(budgets)) for solver, budgets in found.items()}
+
     def is_per_budget(self, learner: str) -> bool:
         """Whether a learner learns each budget on its own."""
         return self.learners[learner]["settings"].get("mode") == "per_budget"
@@ -126,23 +221,26 @@ class Targets:
         """The seed whose result gives the schedules."""
         return self.learners[learner]["seeds"][0]
 
+    def runs(self, model: str, kinds: Iterable[str] = ("clock",)) -> list[tuple[str, int]]:
+        """(run, seed) of the learners of some kinds on a model."""
+        jobs = self.learning_jobs()
+        return [(job.run, job.seed) for job in jobs if job.kind in kinds and model in job.models]
+
     def fine_runs(self, model: str) -> list[tuple[str, int]]:
         """(learner, seed) of the fine clocks of a model: all of an exact one, on a network those whose
         schedules its tables ask for."""
-        if self.models[model]["kind"] == "exact":
-            return [(n, seed) for n in self.fine_learners() for seed in self.learners[n]["seeds"]]
-        names = self.methods(model)
-        return [
-            (learner, entry["seeds"][0])
-            for learner, entry in self.learners.items()
-            if entry.get("method") in names and entry["settings"].get("mode") == "fine"
-        ]
+        return [run for run in self.runs(model) if not self.is_per_budget(run[0])]
 
-    def all_fine_runs(self) -> list[tuple[str, str, int]]:
-        """(model, learner, seed) of every fine clock, exact models first."""
-        exact = [model for model in self.used() if self.models[model]["kind"] == "exact"]
-        models = [*exact, *self.of_kind("image", "edm")]
-        return [(model, *run) for model in models for run in self.fine_runs(model)]
+    def all_runs(self) -> list[tuple[str, str, str, int]]:
+        """(model, learner, run, seed) of every learner, exact models first."""
+        models = [name for name in self.of_kind("exact", "image", "edm") if name in self.used()]
+        jobs = self.learning_jobs()
+        return [
+            (model, job.learner, job.run, job.seed)
+            for model in models
+            for job in jobs
+            if model in job.models
+        ]
 
     def learner_label(self, name: str) -> str:
         """What a reader sees for a learner: its form and what its actor sees."""

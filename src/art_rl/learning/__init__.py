@@ -7,18 +7,24 @@
 docs/art_rl.md maps every equation to its function.
 """
 
+from art_rl.learning.budgets import learn_budgets
 from art_rl.learning.config import LearnerConfig
-from art_rl.learning.environment import TableEnvironment
 from art_rl.learning.euler import EulerEnvironment
-from art_rl.learning.result import LearnerResult, distill, load_result
+from art_rl.learning.result import LearnerResult, distill, load_budgets, load_result
+from art_rl.learning.rewards import EndpointError, HeldCost
+from art_rl.learning.table import TableEnvironment
 from art_rl.learning.training import train
 
 __all__ = [
+    "EndpointError",
     "EulerEnvironment",
+    "HeldCost",
     "LearnerConfig",
     "LearnerResult",
     "TableEnvironment",
     "distill",
+    "learn_budgets",
+    "load_budgets",
     "load_result",
     "train",
 ]

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from art_rl.learning.config import LearnerConfig
-from art_rl.learning.environment import Environment, Observation
 from art_rl.learning.networks import LogDensity, Modulation, TimeNet, base_density
+from art_rl.learning.table import Environment, Observation
 
 
 class Critic(nn.Module):

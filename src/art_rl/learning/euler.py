@@ -12,8 +12,8 @@ from torch import Tensor
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
-from art_rl.learning.environment import Observation, TableEnvironment
 from art_rl.learning.flow import Features, QFunction, default_features, norm, q_by_difference
+from art_rl.learning.table import Observation, TableEnvironment
 
 # A state that earlier Euler steps have left far from the data makes |Q| ~ 1/sigma^2 near the end: those
 # steps' error, not this step's.  Uncapped, a few such states decide every gradient.

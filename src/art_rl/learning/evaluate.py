@@ -9,13 +9,16 @@ trajectories of a table, with |Q| integrated exactly on the table's lattice:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from art_rl.errors import ArtRLError
-from art_rl.learning.environment import Environment, TableEnvironment
+from art_rl.learning.lattice import Lattice
+from art_rl.learning.table import Environment, TableEnvironment
+from art_rl.schedules.steps import StepCost, optimal_steps
 
 # Steps on which a learned or closed-form clock is evaluated.
 GRID_STEPS = 1024
@@ -126,3 +129,47 @@ def run_mean_policy(
                 if k < steps - 1:
                     seen = rollout.observe(full, full)
     return MeanRollout(torch.stack(thetas), rollout.sigma, float(cost.mean()))
+
+
+def step_costs(lattice: Lattice, q: Tensor, levels: Tensor) -> Tensor:
+    """Terms (K / T) h_k int_k q dsigma of J_K (`schedules.steps`), theta held over each step.
+
+    Args:
+        q: (nodes,) |Q|, averaged over trajectories; its integral is exact per cell (trapezoid).
+        levels: (N, K + 1) descending to 0.
+
+    Returns:
+        (N, K).
+    """
+    integral = lattice.integral((q[1:] + q[:-1]) / 2)
+    spent = -lattice.evaluate(integral, levels).diff(dim=1)
+    return -levels.diff(dim=1) * spent * ((levels.shape[1] - 1) / lattice.sigma_max)
+
+
+def step_optimum(table: TableEnvironment, K: int) -> float:
+    """The least J_K of any K-step list on the held-out trajectories."""
+    q = held_out_q(table).mean(0)
+    cost = StepCost.from_cells(table.lattice.nodes.numpy(), ((q[1:] + q[:-1]) / 2).numpy())
+    return cost(optimal_steps(cost, [K])[K])
+
+
+# Criterion of a learner of K steps: J_K within this share of the optimum.
+STEPS_CRITERION = 0.005
+
+
+def judge_steps(
+    table: TableEnvironment, levels: np.ndarray, criterion: float = STEPS_CRITERION
+) -> dict[str, Any]:
+    """A learned list against the exact K-step optimum, both on the held-out trajectories."""
+    objective = clock_objective(table, levels)
+    optimum = step_optimum(table, len(levels) - 1)
+    ratio = objective / optimum
+    converged = bool(ratio <= 1 + criterion)
+    return {
+        "objective": objective,
+        "optimum": optimum,
+        "ratio": ratio,
+        "criterion": criterion,
+        "converged": converged,
+        "verdict": "converged" if converged else "not converged",
+    }

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from art_rl.learning.critic import Critic
-from art_rl.learning.environment import Observation, TableEnvironment
 from art_rl.learning.evaluate import sqrt_integral
+from art_rl.learning.table import Observation, TableEnvironment
 
 
 class TimeOnlySolution:

@@ -26,7 +26,6 @@ from art_rl.learning.critic import (
     td_errors,
     traced,
 )
-from art_rl.learning.environment import Environment, Observation
 from art_rl.learning.lattice import Place
 from art_rl.learning.networks import base_density
 from art_rl.learning.policy import (
@@ -36,6 +35,7 @@ from art_rl.learning.policy import (
     log_prob,
     policy_std,
 )
+from art_rl.learning.table import Environment, Observation
 
 
 def base_cost_rates(

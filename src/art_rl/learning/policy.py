@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from art_rl.learning.config import LearnerConfig
-from art_rl.learning.environment import Environment, Observation
 from art_rl.learning.networks import LogDensity, Modulation, TimeNet, base_density
+from art_rl.learning.table import Environment, Observation
 
 # The open actor may change the base clock's log-speed by at most this: far more than any optimum needs,
 # and a run whose gamma was once wrong can come back.

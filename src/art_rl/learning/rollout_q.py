@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser, expand_sigma
-from art_rl.learning.environment import TableEnvironment
 from art_rl.learning.flow import norm
+from art_rl.learning.table import TableEnvironment
 
 # Steps below this share of sigma say nothing about |Q|: rounding is divided by them.
 _LEAST_STEP = 0.01

@@ -12,7 +12,6 @@ from art_rl.errors import ArtRLError
 from art_rl.files import write_text
 from art_rl.learning.checkpoint import load_checkpoint, networks, save_checkpoint
 from art_rl.learning.config import LearnerConfig
-from art_rl.learning.environment import Environment
 from art_rl.learning.evaluate import (
     GRID_STEPS,
     clock_objective,
@@ -25,6 +24,7 @@ from art_rl.learning.evaluate import (
 from art_rl.learning.exact import critic_error
 from art_rl.learning.learner import Learner
 from art_rl.learning.result import LearnerResult, theta_statistics
+from art_rl.learning.table import Environment
 from art_rl.schedules.clock import read_clock
 
 # Clock on which a feedback actor, which knows every clock, is evaluated and distilled.

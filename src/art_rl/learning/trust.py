@@ -9,7 +9,7 @@ The learner then sees the same |Q| as the closed form it is compared with.
 import torch
 
 from art_rl.errors import ArtRLError
-from art_rl.learning.environment import TableEnvironment
+from art_rl.learning.table import TableEnvironment
 from art_rl.schedules.closed_form import TRAINED_RANGE
 
 

@@ -158,8 +158,16 @@ def _oss(method: str, p: Problem) -> Schedules:
 
 def _art_rl(method: str, p: Problem) -> Schedules:
     """The papers' objective, learned on one table of trajectories: no network call while learning."""
-    from art_rl.learning import LearnerConfig, TableEnvironment, distill, train
+    from art_rl.learning import (
+        HeldCost,
+        LearnerConfig,
+        TableEnvironment,
+        distill,
+        learn_budgets,
+        train,
+    )
     from art_rl.learning.trust import trusted_table
+    from art_rl.settings.learners import NaturalSettings
 
     table = TableEnvironment.from_denoiser(
         p.denoiser, p.some(128), p.sigma_max, p.sigma_min, cells=96, progress=p.progress
@@ -169,6 +177,12 @@ def _art_rl(method: str, p: Problem) -> Schedules:
         table = trusted_table(table, trust)
     elif trust == "auto" and not getattr(p.denoiser, "exact", False):
         table = trusted_table(table)
+    if method == "art_rl":
+        reward = HeldCost(table, float(p.denoiser.sigma_data))
+        learned = learn_budgets(
+            reward, p.budgets, NaturalSettings(seed=p.seed, points=64), progress=p.progress
+        )
+        return {K: learned.schedule(K) for K in p.budgets}
     form = "paper" if method == "art_rl_paper" else "feedback"
     result = train(table, LearnerConfig(seed=p.seed, form=form), progress=p.progress)
     found = {}
@@ -218,34 +232,41 @@ def _first_levels(p: Problem) -> dict[int, float]:
 
 
 def _from_level(p: Problem, first: float, budgets: list[int]) -> Schedules:
-    from art_rl.learning.endpoint_reward import EndpointConfig, train_endpoint
+    from art_rl.learning import EndpointError, learn_budgets
+    from art_rl.settings.learners import NaturalSettings
 
     share = max(20_000, p.evaluations // len(p.budgets))
     large = share > 4_000_000
-    config = EndpointConfig(
+    settings = NaturalSettings(
         seed=p.seed,
         draws=64 if large else 32,
         points=min(128 if large else 64, len(p.x_train)),
         iterations=100 if large else 60,
         trials=3 if large else 2,
         evaluations=share,
-        reference_steps=REFERENCE_STEPS,
         start_points=min(128, len(p.x_train)),
         batch_rows=max(p.batch, 128),
-        # A whole sampler has no states on the way.
-        ensemble_features=not _is_sampler(p.solver),
     )
     scale = first / p.sigma_max
-    result = train_endpoint(
-        p.denoiser, scale * p.x_train, scale * p.x_valid, first, p.sigma_min, p.solver, budgets,
-        config, progress=p.progress,
-    )  # fmt: skip
+    reward = EndpointError(
+        p.denoiser,
+        scale * p.x_train,
+        scale * p.x_valid,
+        first,
+        p.sigma_min,
+        p.solver,
+        batch_rows=settings.batch_rows,
+        reference_steps=REFERENCE_STEPS,
+        # A whole sampler has no states on the way.
+        on_the_way=not _is_sampler(p.solver),
+    )
+    result = learn_budgets(reward, budgets, settings, "art_rl_endpoint", progress=p.progress)
     found = {}
     for K in budgets:
         schedule = result.schedule(K)
         details = dict(schedule.provenance["details"])
         details["converged"] = True
-        rmse, error = details.get("rmse_learned"), details.get("reference_error")
+        rmse, error = details.get("merit_learned"), details.get("reference_error")
         if rmse is not None and error is not None and rmse < 3 * error:
             details["converged"] = False
             details["verdict"] = (
@@ -280,6 +301,7 @@ _FAMILIES: dict[str, Callable[[str, Problem], Schedules]] = {
     "ays": _rival,
     "dmn": _dmn,
     "oss": _oss,
+    "art_rl": _art_rl,
     "art_rl_feedback": _art_rl,
     "art_rl_paper": _art_rl,
     "art_rl_endpoint": _art_rl_endpoint,

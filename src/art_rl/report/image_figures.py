@@ -37,8 +37,6 @@ from art_rl.schedules.profile import EDM_NOISE, Profile
 METRIC_AXES = {"fid": "LeNet-FID", "rmse": "endpoint RMSE (data units)"}
 # An error panel ends at this multiple of its best schedule's largest error, so that the good ones fill it.
 HEADROOM = 4
-# Learning curves on the endpoint error are drawn as means of so many iterations.
-SMOOTHED = 5
 _NOTE = {"fontsize": 6, "color": "0.35", "ha": "right", "va": "top"}
 _BLUE, _ORANGE = "#0072b2", "#d55e00"
 
@@ -329,7 +327,8 @@ def learning_curves_figure(
 
     Args:
         clocks: label -> rows {iteration, ratio} with a ratio.
-        endpoint: solver -> rows {budget, iteration, rmse_draws}.
+        endpoint: solver -> rows {budget, iteration, ratio}: the mean policy's error over that of the
+            schedule learning started from, on the states of the iteration.
         criterion: ratio - 1 up to which a clock counts as converged, if any.
     """
     budgets = sorted({row["budget"] for rows in endpoint.values() for row in rows})
@@ -353,20 +352,15 @@ def learning_curves_figure(
         for axis, (solver, rows) in zip(right, endpoint.items(), strict=True):
             for K in sorted({row["budget"] for row in rows}):
                 mine = _longest_trial([row for row in rows if row["budget"] == K])
-                y = np.pad([row["rmse_draws"] for row in mine], SMOOTHED // 2, mode="edge")
-                y = np.convolve(y, np.ones(SMOOTHED) / SMOOTHED, mode="valid")
-                axis.plot(
-                    np.arange(1, len(y) + 1), y / y[0], color=colours[K], lw=1.1, label=f"K = {K}"
-                )
+                y = [row["ratio"] for row in mine]
+                axis.plot(np.arange(1, len(y) + 1), y, color=colours[K], lw=1.1, label=f"K = {K}")
             axis.axhline(1, color="k", lw=0.6)
             axis.set_title(f"endpoint reward, {SOLVER_NAMES[solver]}")
         for axis in axes[0]:
             axis.set_xlabel("iteration")
             axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         if right:
-            right[0].set_ylabel(
-                f"RMSE of drawn schedules / at\nthe start (mean of {SMOOTHED} iterations)"
-            )
+            right[0].set_ylabel("RMSE of the mean policy / of the\nstart, on the same states")
         # A column of learners, then K in threes.
         legend_below(figure, axes[0], 1 + -(-len(budgets) // 3))
     return figure

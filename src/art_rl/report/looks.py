@@ -26,6 +26,7 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
     "oss": ("#6a3d9a", "-.", "|"),
     "ld3": ("#e31a1c", "-", "8"),
     "gauss_newton": ("#762a83", "--", "X"),
+    "art_rl": ("#e69f00", "--", "D"),
     "art_rl_paper": ("#8c510a", "--", "p"),
     "art_rl_feedback": ("#e69f00", "-", "h"),
     "art_rl_endpoint": ("#d55e00", "-", "*"),

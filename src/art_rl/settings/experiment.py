@@ -14,7 +14,7 @@ from pydantic import Field, Tag, model_validator
 from art_rl.errors import ArtRLError
 from art_rl.registry import LEARNED, METHODS, TRANSFER, method
 from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Whole, by_kind, over
-from art_rl.settings.learners import LEARNER_KINDS, ClockLearner, EndpointLearner
+from art_rl.settings.learners import LEARNER_KINDS, ClockLearner, EndpointLearner, StepsLearner
 from art_rl.settings.models import (
     Control,
     EDMModel,
@@ -130,7 +130,9 @@ class Evaluation(Closed):
 
 
 Learner = Annotated[
-    Annotated[ClockLearner, Tag("kind=clock")] | Annotated[EndpointLearner, Tag("kind=endpoint")],
+    Annotated[ClockLearner, Tag("kind=clock")]
+    | Annotated[StepsLearner, Tag("kind=steps")]
+    | Annotated[EndpointLearner, Tag("kind=endpoint")],
     by_kind("clock"),
 ]
 

@@ -5,10 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from art_rl.errors import ArtRLError
-from art_rl.files import digest
-from art_rl.registry import LEARNED, METHODS, SINGLE_STEP
+from art_rl.registry import LEARNED, METHODS
 from art_rl.settings.base import (
-    LIST,
     UNIQUE,
     Closed,
     Count,
@@ -19,8 +17,6 @@ from art_rl.settings.base import (
     Share,
     Whole,
 )
-
-STARTS = ("gaussian", "arctan", "cosine", "edm")
 
 # Criteria of the `converged` flag: objective / time-only closed form - 1.
 TOLERANCES = {"feedback": 0.02, "paper": 0.10, "full": 0.03}
@@ -157,104 +153,61 @@ class LearnerConfig(ClockSettings, _Run):
         return self.clock_steps if self.mode == "fine" else int(self.budget or 0)
 
 
-class EndpointSettings(Closed):
-    """Schedules learned on the measured endpoint error of one solver at each of its budgets."""
-
+class _Natural(Closed):
     written = "changed"
-    feeds: ClassVar[tuple[str, ...]] = ("art_rl_endpoint",)
 
     iterations: Count = 100
     """Policy updates per budget."""
     trials: Count = 3
-    """Starts that are followed up per budget: the best ``trials`` starts that differ are learned from for
-    ``trial_share`` of the iterations, the best of them for the rest (the problem is not convex)."""
-    trial_share: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """Share of the iterations the trials take, in (0, 1]."""
+    """Starts followed up per budget (the problem is not convex): the best that differ are learned from for
+    a share of the iterations, the best of them for the rest."""
+    draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 64
+    """N, schedules sampled per iteration, even (noise comes in +/- pairs)."""
+    points: Count = 128
+    """P, states per iteration, shared by all draws (at most all there are to learn on)."""
+    start_points: Count = 1024
+    """Learning states the starts are compared on (at most all)."""
     evaluations: Count | None = 25_000_000
     """Network evaluations (one per state and call) to spend at most on one budget's updates, or null.  For
     large K trials are dropped first, then points and iterations are reduced alike until they fit, not
     below 16 points and 20 iterations."""
-    draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 64
-    """N, schedules sampled per iteration, even (noise comes in +/- pairs)."""
-    points: Count = 128
-    """P, starting states per iteration, shared by all draws (at most all of them)."""
-    noise_start: Positive = 0.3
-    """Exploration at the first iteration: standard deviation of the action, the logit of the share of the
-    remaining clock; for small steps the relative noise of a step."""
-    noise_end: Positive = 0.005
-    """The smallest it decays to (geometrically), at most ``noise_start``."""
-    anneal_over: Positive = 0.6
-    """Share of the iterations the decay takes if successive updates do not agree in direction; it waits
-    while they do."""
-    step_size: Positive = 1.0
-    """Multiplies the natural gradient; 1 moves the mean policy by at most about one exploration spread per
-    iteration."""
-    largest_step: Positive = 1.0
-    """Trust region: largest move of the mean policy per iteration in exploration spreads (root of twice
-    the KL divergence)."""
-    damping: Positive = 1e-3
-    """Tikhonov term of the Fisher matrix relative to its largest diagonal entry."""
-    trace: Share = 0.5
-    """0: one-step temporal differences; 1: Monte-Carlo returns; between: both."""
-    critic_memory: Annotated[float, Field(ge=0, lt=1)] = 0.8
-    """Weight of past iterations in the critic's regression, in [0, 1)."""
-    critic_ridge: Positive = 0.01
-    """Ridge penalty of that regression, relative to the number of draws."""
-    ensemble_features: bool = True
-    """Give the critic deviation and alignment of the ensemble with the reference trajectory; false: the
-    clock only, which saves keeping that trajectory at hand."""
-    clip: Positive = 3.0
-    """Credits are limited to this many spreads."""
-    knots: Annotated[Whole, Field(ge=2)] = 20
-    """J, coefficients of the density network per budget."""
-    starts: Annotated[tuple[Annotated[str, OneOf(STARTS)], ...], LIST] = STARTS
-    """Node densities tried as start; at least one (or densities handed over to train_endpoint), ranked by
-    endpoint error on ``start_points`` training states."""
-    transfer: bool = True
-    """Also try the density learned for the next smaller budget as a start."""
-    start_points: Count = 1024
-    """Training states the starts are compared on (at most all)."""
-    average_from: Annotated[float, Field(ge=0, lt=1)] = 0.7
-    """The final policy averages the coefficients from this share of the iterations on, in [0, 1)."""
-    snapshots: Count = 3
-    """Deterministic policies compared on x_valid besides start and average: the iterates at equally spaced
-    times, the last one included."""
     reference_steps: Annotated[Whole, Field(ge=2)] = 64
-    """Steps of the fine solution, see art_rl.flow.reference."""
-    reference_solver: Annotated[str, OneOf(SINGLE_STEP)] = "rk4"
-    """Solver of the fine solution."""
-    reference_sigma_min: Positive | None = None
-    """Its last level above 0, data units; null: the sigma_min of the run."""
+    """RK4 steps of the fine solution the endpoint error is measured against."""
     batch_rows: Count = 16384
     """Largest number of states per network call, at least ``points``."""
     checkpoint_every: Count = 20
-    """Iterations between checkpoints."""
+    """Iterations between state files."""
 
     @model_validator(mode="after")
-    def _rules_between_keys(self) -> Self:
+    def _points_fit_a_call(self) -> Self:
         if self.batch_rows < self.points:
             raise ArtRLError(
                 f"batch_rows must be at least points = {self.points}, got {self.batch_rows}"
             )
-        if self.noise_end > self.noise_start:
-            raise ArtRLError(
-                f"noise_end must not exceed noise_start = {self.noise_start}, got {self.noise_end}"
-            )
         return self
 
 
-class EndpointConfig(EndpointSettings, _Run):
-    """One run of the endpoint learner, all budgets of one model and solver: its settings and seed."""
+class StepsSettings(_Natural):
+    """Schedules learned on ART's cost of K steps, budget by budget, from the table of trajectories."""
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the settings that decide the numbers."""
-        value = self.to_dict()
-        del value["checkpoint_every"]
-        return digest(value)
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl",)
 
 
-LEARNER_KINDS: dict[str, Any] = {"clock": ClockSettings, "endpoint": EndpointSettings}
+class EndpointSettings(_Natural):
+    """Schedules learned on the measured endpoint error of one solver at each of its budgets."""
+
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl_endpoint",)
+
+
+class NaturalSettings(_Natural, _Run):
+    """One run of the natural actor-critic (`art_rl.learning.natural`), all budgets: settings and seed."""
+
+
+LEARNER_KINDS: dict[str, Any] = {
+    "clock": ClockSettings,
+    "steps": StepsSettings,
+    "endpoint": EndpointSettings,
+}
 
 
 class _Learner(Closed):
@@ -277,18 +230,28 @@ class _Learner(Closed):
 
 
 class ClockLearner(_Learner):
-    """A learner of ART's objective."""
+    """A learner of ART's objective on one clock."""
 
     kind: Literal["clock"] = "clock"
-    """clock: ART's objective.  endpoint: the measured endpoint error, per solver."""
+    """clock: ART's objective on one clock.  steps: its cost of K steps, budget by budget.  endpoint: the
+    measured endpoint error, per solver and budget."""
     settings: ClockSettings
     """Settings of the learner (seed and budget come from the workflow)."""
+
+
+class StepsLearner(_Learner):
+    """A learner of ART's cost of K steps."""
+
+    kind: Literal["steps"]
+    """clock, steps or endpoint."""
+    settings: StepsSettings
+    """Settings of the learner (its seed comes from the workflow)."""
 
 
 class EndpointLearner(_Learner):
     """A learner of the measured endpoint error."""
 
     kind: Literal["endpoint"]
-    """clock: ART's objective.  endpoint: the measured endpoint error, per solver."""
+    """clock, steps or endpoint."""
     settings: EndpointSettings
     """Settings of the learner (its seed comes from the workflow)."""

@@ -1,4 +1,6 @@
-"""Feedback actor for one budget K: a Gaussian policy over the K - 1 interior levels.
+"""Actors for a clock of K steps: Gaussian policies over its K - 1 interior levels.
+
+ShareActor spends a share of what remains.
 
 Clock coordinate u in [0, 1]: the share of the base density spent so far, so that the base schedule
 is u_k = k / K.  The learned node density is the base density times exp(network), the network a linear
@@ -26,6 +28,7 @@ from torch import Tensor
 from art_rl.schedules.hand_made import Density, grid_from_density
 
 CELLS = 1024
+KNOTS = 20
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class _Landing(NamedTuple):
     m: Tensor
 
 
-class EndpointActor:
+class ShareActor:
     """Density, its gradient and the policy's mean on a lattice of the clock.
 
     Args:
@@ -70,7 +73,7 @@ class EndpointActor:
     """
 
     def __init__(
-        self, density: Density, K: int, sigma_max: float, sigma_min: float, knots: int
+        self, density: Density, K: int, sigma_max: float, sigma_min: float, knots: int = KNOTS
     ) -> None:
         self.K, self.sigma_max, self.sigma_min = K, sigma_max, sigma_min
         lattice = torch.from_numpy(grid_from_density(density, CELLS, sigma_max))

@@ -1,0 +1,321 @@
+"""The natural actor-critic over all budgets of one reward: starts, trials and the final choice.
+
+Per budget: every start density (and the one learned for the next smaller budget) is measured; the
+best few that differ are learned from for a while (trials); the best of those is learned to the end;
+a few deterministic policies are then compared on the states to choose by, the start among them.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from art_rl.checks import check_budget
+from art_rl.errors import ArtRLError
+from art_rl.files import digest
+from art_rl.learning.actors import ShareActor
+from art_rl.learning.natural import NaturalLearner
+from art_rl.learning.result import BudgetsResult
+from art_rl.learning.rewards import Reward
+from art_rl.learning.run import run
+from art_rl.schedules.hand_made import Density
+from art_rl.settings.learners import NaturalSettings
+
+__all__ = ["BudgetRun", "learn_budgets", "start_densities"]
+
+TRIAL_SHARE = 0.4  # of the iterations: trials before the best goes on
+_SAME_START = 1.1  # starts whose levels all agree within this ratio count as the same
+_FEWEST_POINTS, _FEWEST_ITERATIONS = 16, 20
+
+
+def start_densities(sigma_data: float, sigma_min: float) -> dict[str, Density]:
+    """Node densities an actor may start from; "edm" is rho = 7, made finite at 0 by sigma_min."""
+    c = sigma_data
+    return {
+        "gaussian": lambda s: (s**2 + c**2) ** -0.75,
+        "arctan": lambda s: 1 / (s**2 + c**2),
+        "cosine": lambda s: 1 / (s**2 + 1),
+        "edm": lambda s: (s + sigma_min) ** (1 / 7 - 1),
+    }
+
+
+def learn_budgets(
+    reward: Reward,
+    budgets: Sequence[int],
+    settings: NaturalSettings | None = None,
+    method: str = "art_rl",
+    *,
+    densities: Mapping[str, Density] | None = None,
+    metrics_path: str | os.PathLike | None = None,
+    state_path: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> BudgetsResult:
+    """Learn the schedules of all budgets of one reward.
+
+    Args:
+        reward: `rewards.HeldCost` (a table of trajectories) or `rewards.EndpointError` (a solver).
+        budgets: values of K, each >= 1; order and repetitions do not matter.
+        settings: sizes and seed.
+        method: row of the tables, in the schedules' provenance.
+        densities: further node densities r(sigma) to try as start (e.g. of closed-form ART), by name.
+        metrics_path, state_path, progress: see `run.run`.
+
+    Raises:
+        ArtRLError: bad budgets, or a damaged state file.
+    """
+    job = BudgetRun(reward, budgets, settings or NaturalSettings(), densities)
+    run(job, metrics_path=metrics_path, state_path=state_path, progress=progress)
+    return job.result(method)
+
+
+class BudgetRun:
+    """Finished budgets, the learners in progress and the counters; a job for `run.run`.
+
+    Args:
+        reward: what is learned on.
+        budgets: values of K, each >= 1; order and repetitions do not matter.
+        settings: sizes and seed.
+        densities: further node densities r(sigma) to try as start, by name.
+
+    Raises:
+        ArtRLError: bad budgets.
+    """
+
+    def __init__(
+        self,
+        reward: Reward,
+        budgets: Sequence[int],
+        settings: NaturalSettings,
+        densities: Mapping[str, Density] | None = None,
+    ) -> None:
+        if isinstance(budgets, str) or not isinstance(budgets, Sequence) or len(budgets) == 0:
+            raise ArtRLError(
+                f"budgets must be a non-empty list of numbers of steps, got {budgets!r}"
+            )
+        self.reward, self.settings = reward, settings
+        self.budgets = sorted({check_budget(K) for K in budgets})
+        own = start_densities(reward.sigma_data, reward.sigma_min)
+        self.starts: dict[str, Density] = own | dict(densities or {})
+        probe = np.geomspace(reward.sigma_min, reward.sigma_max, 65)
+        self.identity = digest(
+            {
+                "settings": settings.model_dump(exclude={"checkpoint_every"}),
+                "model": reward.model_digest,
+                "budgets": self.budgets,
+                "range": [reward.sigma_max, reward.sigma_min],
+                "starts": {name: list(map(float, f(probe))) for name, f in self.starts.items()},
+                **reward.identity(),
+            }
+        )
+        self.checkpoint_every = settings.checkpoint_every
+        self.levels: dict[int, Tensor] = {}
+        self.coefficients: dict[int, Tensor] = {}
+        self.reports: dict[int, dict] = {}
+        self.current: dict = {}  # JSON-like description of the budget in progress
+        self.learners: list[NaturalLearner] = []
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations so far, one per state and call."""
+        return self.reward.evaluations
+
+    def step(self) -> dict[str, float] | None:
+        """One iteration of the learner whose turn it is; None when all budgets are learned."""
+        for K in self.budgets:
+            if K in self.levels:
+                continue
+            self._begin(K)
+            learner = self._turn()
+            if learner is not None:
+                return learner.step()
+            self._finish()
+        return None
+
+    def density(self, start: str) -> Density:
+        """The node density called ``start``: a given one, or "learned_K" of a finished budget."""
+        if start in self.starts:
+            return self.starts[start]
+        K = int(start.removeprefix("learned_"))
+        base, coefficients = self.density(self.reports[K]["start"]), self.coefficients[K].numpy()
+        sigma_max, sigma_min = self.reward.sigma_max, self.reward.sigma_min
+        knots = np.linspace(0, np.log1p(sigma_max / sigma_min), len(coefficients))
+
+        def learned(s: np.ndarray) -> np.ndarray:
+            return base(s) * np.exp(np.interp(np.log1p(s / sigma_min), knots, coefficients))
+
+        return learned
+
+    def _begin(self, K: int) -> None:
+        """Rank the starts of budget K and prepare its trials, unless they are under way."""
+        if self.current.get("budget") == K:
+            return
+        self.current = {"budget": K, "spent": self.evaluations}
+        self.learners = []
+        if K == 1:
+            return
+        names = list(self.starts)
+        learned = [k for k in self.levels if 1 < k < K]
+        if learned:
+            names.append(f"learned_{max(learned)}")
+        levels = {name: self._actor(K, name).levels(None) for name in names}
+        merits = dict(zip(names, self._merits(list(levels.values())), strict=True))
+        chosen: list[str] = []
+        for name in sorted(names, key=merits.get):
+            inner = [levels[other][1:-1].log() for other in (*chosen, name)]
+            gaps = [(inner[-1] - other).abs().max() for other in inner[:-1]]
+            if len(chosen) < self.settings.trials and all(g > np.log(_SAME_START) for g in gaps):
+                chosen.append(name)
+        trials, iterations, points = self._sizes(K, len(chosen))
+        self.current |= {
+            "start_merits": merits,
+            "trials": chosen[:trials],
+            "iterations": iterations,
+            "points": points,
+        }
+        self._prepare()
+
+    def _sizes(self, K: int, trials: int) -> tuple[int, int, int]:
+        """Trials, iterations and points of budget K within settings.evaluations."""
+        settings, limit = self.settings, self.settings.evaluations
+        iterations, points = settings.iterations, min(settings.points, self.reward.learning)
+        # Besides the draws: the mean policy and the start.
+        one = iterations * (settings.draws + 2) * points * self.reward.cost(K)
+        if limit is None or not one:
+            return trials, iterations, points
+        while trials > 1 and one * (1 + (trials - 1) * TRIAL_SHARE) > limit:
+            trials -= 1
+        if one > limit:
+            root = (limit / one) ** 0.5
+            iterations = min(iterations, max(_FEWEST_ITERATIONS, round(iterations * root)))
+            points = min(points, max(_FEWEST_POINTS, round(points * root)))
+        return trials, iterations, points
+
+    def _actor(self, K: int, start: str) -> ShareActor:
+        return ShareActor(self.density(start), K, self.reward.sigma_max, self.reward.sigma_min)
+
+    def _prepare(self) -> None:
+        c, settings = self.current, self.settings
+        self.learners = [
+            NaturalLearner(
+                self._actor(c["budget"], name),
+                self.reward,
+                c["iterations"],
+                settings.draws,
+                c["points"],
+                settings.seed,
+                trial,
+            )
+            for trial, name in enumerate(c["trials"])
+        ]
+
+    def _merits(self, levels: list[Tensor]) -> list[float]:
+        """Merits of schedules on the first settings.start_points learning states."""
+        return self.reward.merits(torch.stack(levels), self.settings.start_points)
+
+    def _turn(self) -> NaturalLearner | None:
+        """The learner whose turn it is; None when the budget is learned."""
+        if not self.learners:
+            return None
+        if len(self.learners) > 1:
+            least = max(1, round(TRIAL_SHARE * self.current["iterations"]))
+            for learner in self.learners:
+                if learner.iteration < least:
+                    return learner
+            merits = self._merits([one.actor.levels(one.coefficients) for one in self.learners])
+            self.current["trial_merits"] = merits
+            self.current["winner"] = int(np.argmin(merits))
+            self.learners = [self.learners[self.current["winner"]]]
+        return None if self.learners[0].done else self.learners[0]
+
+    def _finish(self) -> None:
+        """Choose among the deterministic policies of the learner on the states to choose by."""
+        c, K = self.current, self.current["budget"]
+        report: dict = {"start": None, "improved": False}
+        if K == 1:
+            self.levels[K] = torch.tensor([self.reward.sigma_max, 0.0], dtype=torch.float64)
+        else:
+            learner = self.learners[0]
+            candidates = learner.candidates
+            levels = [learner.actor.levels(value) for value in candidates.values()]
+            merits = self.reward.merits(torch.stack(levels), None)
+            named = dict(zip(candidates, merits, strict=True))
+            chosen = min(named, key=named.get)
+            self.levels[K] = levels[list(candidates).index(chosen)]
+            self.coefficients[K] = candidates[chosen]
+            report = {
+                "start": c["trials"][c.get("winner", 0)],
+                "start_merits": c["start_merits"],
+                "trials": c["trials"],
+                "trial_merits": c.get("trial_merits"),
+                "iterations": c["iterations"],
+                "points": c["points"],
+                "chosen": chosen,
+                "choice_merits": named,
+                "merit_start": named["start"],
+                "merit_learned": named[chosen],
+                "improved": chosen != "start",
+            }
+        report["verdict"] = "improved" if report["improved"] else "not improved over its start"
+        report |= self.reward.judge(K, self.levels[K])
+        report["evaluations"] = self.evaluations - c["spent"]
+        self.reports[K] = report
+        self.learners, self.current = [], {}
+
+    def state(self) -> tuple[dict[str, Tensor], dict]:
+        """Tensors and a JSON-like head that `restore` continues from."""
+        tensors = {f"levels.{K}": value for K, value in self.levels.items()}
+        tensors |= {f"coefficients.{K}": value for K, value in self.coefficients.items()}
+        head = {
+            "reports": {str(K): report for K, report in self.reports.items()},
+            "current": self.current,
+            "counters": self.reward.counters(),
+            "learners": [],
+        }
+        for i, learner in enumerate(self.learners):
+            learning, numbers = learner.state()
+            tensors |= {f"learner.{i}.{name}": value for name, value in learning.items()}
+            head["learners"].append(numbers)
+        return tensors, head
+
+    def restore(self, tensors: dict[str, Tensor], head: dict) -> None:
+        """Continue from `state`; reference solutions were computed again, bit for bit."""
+        self.reports = {int(K): report for K, report in head["reports"].items()}
+        self.levels = {K: tensors[f"levels.{K}"] for K in self.reports}
+        self.coefficients = {
+            K: tensors[f"coefficients.{K}"] for K in self.reports if f"coefficients.{K}" in tensors
+        }
+        self.reward.restore(head["counters"])
+        self.current = head["current"]
+        if self.current.get("trials"):
+            self._prepare()
+            if "winner" in self.current:
+                self.learners = [self.learners[self.current["winner"]]]
+            for i, (learner, numbers) in enumerate(
+                zip(self.learners, head["learners"], strict=True)
+            ):
+                prefix = f"learner.{i}."
+                learning = {
+                    name.removeprefix(prefix): value
+                    for name, value in tensors.items()
+                    if name.startswith(prefix)
+                }
+                learner.restore(learning, numbers)
+
+    def result(self, method: str) -> BudgetsResult:
+        """Schedules and reports of all budgets, as rows of ``method``."""
+        report = {
+            "budgets": {str(K): self.reports[K] for K in sorted(self.reports)},
+            "evaluations": self.evaluations,
+        }
+        return BudgetsResult(
+            method,
+            self.settings.model_dump(),
+            self.reward.solver or "any",
+            self.reward.model,
+            self.reward.model_digest,
+            self.levels,
+            self.coefficients,
+            report,
+        )

@@ -1,0 +1,401 @@
+"""What the natural actor-critic may be rewarded with; both on the same states for every draw.
+
+HeldCost: ART's objective of a clock of K steps, theta held over each step and the state on the flow,
+
+    J_K = (K / T) sum_k h_k int_{step k} q dsigma,    h_k = sigma_k - sigma_{k+1},  q = mean |Q|
+
+(the continuous objective int q theta^2 dt restricted to K pieces).  A running reward: decision k is paid
+-J's own term k over the mean J of the draws.  Read from a table of trajectories: no network call.  A
+table of the propagated cost gives the propagated reward.
+
+EndpointError: what the actual solver leaves,
+
+    R = -log(mean over samples and coordinates of |x_K - x_ref(0)|^2)
+
+with x_ref a fine solution from the same starting states (art_rl.flow.reference); paid at the end.  On
+the way two features tell the critic what the steps so far have done to the ensemble:
+
+    deviation   log mean |x_k - x_ref(sigma_k)|^2
+    alignment   mean <x_k - x_ref(sigma_k), e> / mean |e|^2
+
+with e the endpoint errors of the mean policy on the same starting states.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from art_rl.denoisers.base import Denoiser
+from art_rl.errors import ArtRLError
+from art_rl.flow.reference import Reference, reference_solution
+from art_rl.flow.solvers import check_solver, nfe, run_levels
+from art_rl.learning.evaluate import judge_steps, step_costs
+from art_rl.learning.table import TableEnvironment
+from art_rl.schedules.schedule import check_sigma_range
+
+__all__ = ["EndpointError", "HeldCost", "Outcome", "Reward"]
+
+# A draw that explodes gets this mean squared error (data units), which keeps the reward finite.
+LARGEST_ERROR = 1e12
+SMALLEST_ERROR = 1e-30
+SMALLEST_LEVEL = 1e-30
+_CHECKED_STATES = 64  # of the reference solution, by step doubling
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What N schedules did on P states; on the CPU.
+
+    Attributes:
+        rewards: (N, K - 1) reward of each decision; the last one's includes all that follows it.
+        merits: (N,) figure of merit, lower is better: J_K, or the endpoint RMSE.
+        policy, start: the same of the mean policy and of the schedule learning started from.
+        extras: features for the critic, each (N, K - 2), at levels 1 .. K - 2.
+    """
+
+    rewards: Tensor
+    merits: Tensor
+    policy: float
+    start: float
+    extras: tuple[Tensor, ...] = ()
+
+
+class Reward(Protocol):
+    """States to learn on and to choose on, and what schedules do there.
+
+    Attributes:
+        learning: number of states to learn on.
+        trace: of the credits; 0: one-step differences of the critic, 1: Monte-Carlo rewards to go.
+        solver: the solver the reward is made for; None: any.
+        evaluations: network evaluations spent so far, one per state and call.
+        model, model_digest: provenance.
+    """
+
+    learning: int
+    trace: float
+    solver: str | None
+    evaluations: int
+    sigma_max: float
+    sigma_min: float
+    sigma_data: float
+    model: str
+    model_digest: str
+
+    def run(self, levels: Tensor, index: Tensor, policy: Tensor, start: Tensor) -> Outcome:
+        """Outcome of (N, K + 1) levels, of ``policy`` and ``start`` (K + 1,), on states ``index``."""
+
+    def merits(self, levels: Tensor, count: int | None) -> list[float]:
+        """Merit of (M, K + 1) levels: on the first ``count`` learning states; None: to choose by."""
+
+    def cost(self, K: int) -> int:
+        """Network evaluations of one draw on one state."""
+
+    def judge(self, K: int, levels: Tensor) -> dict[str, Any]:
+        """Report of a learned list of levels: against what it can be held to."""
+
+    def identity(self) -> dict[str, Any]:
+        """Whatever decides the numbers, JSON-like."""
+
+    def counters(self) -> list[int]:
+        """Evaluations so far, for a state file; `restore` takes them back."""
+
+    def restore(self, counters: list[int]) -> None:
+        """Continue counting."""
+
+
+class HeldCost:
+    """ART's cost of K held steps on a table of trajectories; see the module's docstring.
+
+    Args:
+        table: trajectories; decides between |Q| and the propagated cost.
+        sigma_data: of the model, data units; only the densities that learning starts from use it.
+    """
+
+    solver, evaluations = None, 0
+    # To first order a running reward only moves cost from one step to the next: a critic that lags behind
+    # the policy by a few iterations is a good baseline and too poor to bootstrap from (measured).
+    trace = 1.0
+
+    def __init__(self, table: TableEnvironment, sigma_data: float = 0.5) -> None:
+        self.table, self.sigma_data = table, float(sigma_data)
+        self.learning = table.learning
+        self.sigma_max, self.sigma_min = table.lattice.sigma_max, table.lattice.sigma_min
+        self.model, self.model_digest = table.model, table.model_digest
+
+    def run(self, levels: Tensor, index: Tensor, policy: Tensor, start: Tensor) -> Outcome:
+        q = self.table.q[: self.learning][index].mean(0)
+        costs = step_costs(self.table.lattice, q, torch.cat([levels, policy[None], start[None]]))
+        J = costs.sum(1)
+        costs, total = costs[:-2], J[:-2].mean()
+        rewards = -costs[:, :-1] / total
+        rewards[:, -1] -= costs[:, -1] / total
+        return Outcome(rewards, J[:-2], float(J[-2]), float(J[-1]))
+
+    def merits(self, levels: Tensor, count: int | None) -> list[float]:
+        q = self.table.mean_q
+        return step_costs(self.table.lattice, q, levels).sum(1).tolist()
+
+    def cost(self, K: int) -> int:
+        return 0
+
+    def judge(self, K: int, levels: Tensor) -> dict[str, Any]:
+        return judge_steps(self.table, levels.numpy())
+
+    def identity(self) -> dict[str, Any]:
+        return {"reward": "held_cost", "table": self.table.digest}
+
+    def counters(self) -> list[int]:
+        return []
+
+    def restore(self, counters: list[int]) -> None:
+        pass
+
+
+class EndpointError:
+    """The measured endpoint error of one solver; see the module's docstring.
+
+    Args:
+        denoiser: the model.
+        x_train, x_valid: (B, *shape), (V, *shape) states at sigma_max to learn on and to choose on.
+        sigma_max, sigma_min: range, data units.
+        solver: a key of SOLVERS.
+        labels: None or one-hot labels of both, each (B, label_dim) or None.
+        batch_rows: largest number of states per network call.
+        reference_steps: steps of the fine solution (RK4).
+        model: name, for provenance.
+        on_the_way: give the critic deviation and alignment at the levels on the way; False: only the
+            clock, for a solver that shows nothing but its end.
+
+    Raises:
+        ArtRLError: bad range, solver, states or labels.
+    """
+
+    trace = 0.5
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        x_train: Tensor,
+        x_valid: Tensor,
+        sigma_max: float,
+        sigma_min: float,
+        solver: str,
+        labels: tuple[Tensor | None, Tensor | None] = (None, None),
+        batch_rows: int = 16384,
+        reference_steps: int = 64,
+        model: str = "",
+        on_the_way: bool = True,
+    ) -> None:
+        check_sigma_range(sigma_min, sigma_max)
+        if not sigma_min > 0:
+            raise ArtRLError(f"sigma_min must be positive, got {sigma_min}")
+        self.solver = check_solver(solver)
+        _check_states(denoiser, (x_train, x_valid), labels)
+        self.sigma_max, self.sigma_min = float(sigma_max), float(sigma_min)
+        self.sigma_data = float(denoiser.sigma_data)
+        self.model, self.model_digest = model, denoiser.digest
+        reference = {"steps": reference_steps, "sigma_min": self.sigma_min}
+        self.train, self.valid = (
+            Ensemble(denoiser, x, self.sigma_max, solver, label, batch_rows, reference)
+            for x, label in zip((x_train, x_valid), labels, strict=True)
+        )
+        self.learning, self.on_the_way = len(x_train), on_the_way
+
+    @property
+    def evaluations(self) -> int:
+        return self.train.calls + self.valid.calls
+
+    def run(self, levels: Tensor, index: Tensor, policy: Tensor, start: Tensor) -> Outcome:
+        known = self.train.run(torch.stack([policy, start]), index, keep_end=True)
+        along = known.end[0] if self.on_the_way and levels.shape[1] > 3 else None
+        drawn = self.train.run(levels, index, along)
+        rewards = torch.zeros(len(levels), levels.shape[1] - 2, dtype=torch.float64)
+        rewards[:, -1] = -torch.log(drawn.errors)
+        before, begun = known.errors.sqrt().tolist()
+        extras = () if drawn.deviation is None else (drawn.deviation, drawn.alignment)
+        return Outcome(rewards, drawn.errors.sqrt(), before, begun, extras)
+
+    def merits(self, levels: Tensor, count: int | None) -> list[float]:
+        states = self.valid if count is None else self.train
+        size = len(states.x) if count is None else min(count, len(states.x))
+        return states.run(levels, torch.arange(size)).errors.sqrt().tolist()
+
+    def cost(self, K: int) -> int:
+        return nfe(self.solver, K) - 1
+
+    def judge(self, K: int, levels: Tensor) -> dict[str, Any]:
+        return {"reference_error": self.train.reference.error}
+
+    def identity(self) -> dict[str, Any]:
+        both = (self.train, self.valid)
+        return {
+            "reward": "endpoint_error",
+            "solver": self.solver,
+            "states": [_sha256(states.x) for states in both],
+            "labels": [None if s.labels is None else _sha256(s.labels) for s in both],
+            "reference_steps": len(self.train.reference.sigmas) - 1,
+        }
+
+    def counters(self) -> list[int]:
+        return [self.train.calls, self.valid.calls]
+
+    def restore(self, counters: list[int]) -> None:
+        self.train.calls, self.valid.calls = counters
+
+
+@dataclass(frozen=True)
+class Run:
+    """Solutions of N schedules from P states.
+
+    Attributes:
+        errors: (N,) mean squared endpoint error, within [SMALLEST_ERROR, LARGEST_ERROR]; CPU.
+        deviation, alignment: (N, K - 2) at levels 1 .. K - 2, CPU, or None.
+        end: (N, P, *shape) endpoint errors as vectors, or None.
+    """
+
+    errors: Tensor
+    deviation: Tensor | None = None
+    alignment: Tensor | None = None
+    end: Tensor | None = None
+
+
+class Ensemble:
+    """Starting states, their reference solution, and a counter of the network calls spent.
+
+    ``calls`` counts network evaluations, one per state and call, the reference solution included.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        sigma_max: float,
+        solver: str,
+        labels: Tensor | None,
+        batch_rows: int,
+        reference: dict,
+    ) -> None:
+        self.denoiser, self.x, self.sigma_max = denoiser, x, sigma_max
+        self.solver, self.labels, self.batch_rows = solver, labels, batch_rows
+        parts = []
+        for rows in torch.arange(len(x)).split(batch_rows):
+            part_labels = None if labels is None else labels[rows]
+            check = 0 if parts else _CHECKED_STATES
+            parts.append(
+                reference_solution(
+                    denoiser, x[rows], sigma_max, part_labels, check=check, **reference
+                )
+            )
+        first = parts[0]
+        self.reference = Reference(
+            first.sigmas,
+            torch.cat([part.states for part in parts], 1),
+            torch.cat([part.slopes for part in parts], 1),
+            first.error,
+            first.nfe,
+        )
+        checked = min(_CHECKED_STATES, len(x), batch_rows)
+        self.calls = len(x) * first.nfe + checked * nfe("rk4", 2 * reference["steps"])
+
+    def run(
+        self,
+        sigmas: Tensor,
+        index: Tensor,
+        along: Tensor | None = None,
+        keep_end: bool = False,
+    ) -> Run:
+        """Run N schedules from the starting states ``index``.
+
+        Args:
+            sigmas: (N, K + 1) levels.
+            index: (P,) int64.
+            along: (P, *shape) directions of the alignment; with them, both features are computed.
+            keep_end: return the endpoint errors themselves.
+
+        Features and ends need P <= batch_rows; errors alone do not.
+        """
+        index, sigmas = index.to(self.x.device), sigmas.to(self.x.device)
+        if len(index) > self.batch_rows:
+            parts = index.split(self.batch_rows)
+            sums = [len(part) * self.run(sigmas, part).errors for part in parts]
+            return Run(torch.stack(sums).sum(0) / len(index))
+        reference = None if along is None else self.reference.select(index)
+        runs = [
+            self._run(part, index, reference, along, keep_end)
+            for part in sigmas.split(max(1, self.batch_rows // len(index)))
+        ]
+        columns = zip(*((r.errors, r.deviation, r.alignment, r.end) for r in runs), strict=True)
+        return Run(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+    def _run(self, sigmas, index, reference, along, keep_end) -> Run:
+        N, P = len(sigmas), len(index)
+        start = self.x[index]
+        labels = None if self.labels is None else self.labels[index].repeat(N, 1)
+        # Every draw begins with the same evaluation at sigma_max, which the reference has made.
+        known = start - self.sigma_max * self.reference.slopes[0, index]
+        model = _FirstKnown(self.denoiser, known.repeat(N, *[1] * (start.ndim - 1)))
+        deviation, alignment = [], []
+        if along is not None:
+            direction = along.reshape(-1)
+            direction = direction / direction.square().sum().clamp_min(SMALLEST_ERROR)
+        begin = start.repeat(N, *[1] * (start.ndim - 1))
+        # A clock that has run to its end may round to 0 before the last step.
+        levels = torch.cat([sigmas[:, :-1].clamp_min(SMALLEST_LEVEL), sigmas[:, -1:]], 1)
+        with torch.no_grad():
+            for k, x in enumerate(run_levels(model, begin, levels, self.solver, labels), 1):
+                if along is not None and k < sigmas.shape[1] - 2:
+                    path = reference.at(sigmas[:, k].contiguous())
+                    off = (x - path.reshape(x.shape)).reshape(N, -1)
+                    squares = torch.linalg.vecdot(off, off) / off.shape[1]
+                    deviation.append(_bounded(squares).log())
+                    alignment.append(off @ direction)
+        self.calls += model.rows
+        end = x.reshape(N, P, *x.shape[1:]) - self.reference.end[index]
+        errors = _bounded(end.reshape(N, -1).square().mean(1))
+        return Run(
+            errors.cpu(),
+            torch.stack(deviation, 1).cpu() if deviation else None,
+            torch.stack(alignment, 1).cpu() if alignment else None,
+            end if keep_end else None,
+        )
+
+
+def _bounded(errors: Tensor) -> Tensor:
+    """Mean squared errors in float64, not-a-number and infinity at the upper bound."""
+    errors = torch.nan_to_num(errors.double(), nan=LARGEST_ERROR, posinf=LARGEST_ERROR)
+    return errors.clamp(SMALLEST_ERROR, LARGEST_ERROR)
+
+
+class _FirstKnown:
+    """The denoiser, its first answer known, and a count of the states it was asked for."""
+
+    def __init__(self, denoiser: Denoiser, known: Tensor) -> None:
+        self.denoiser, self.known = denoiser, known
+        self.rows = 0
+
+    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        if self.known is not None:
+            known, self.known = self.known, None
+            return known
+        self.rows += len(x)
+        return self.denoiser(x, sigma, class_labels)
+
+
+def _check_states(denoiser: Denoiser, states: tuple, labels: tuple) -> None:
+    for x, label, name in zip(states, labels, ("x_train", "x_valid"), strict=True):
+        if x.ndim < 1 or len(x) == 0 or tuple(x.shape[1:]) != tuple(denoiser.shape):
+            raise ArtRLError(
+                f"{name} must have shape (B, {', '.join(map(str, denoiser.shape))}) with B >= 1, "
+                f"got {tuple(x.shape)}"
+            )
+        if not torch.isfinite(x).all():
+            raise ArtRLError(f"{name} must be finite")
+        if label is not None and len(label) != len(x):
+            raise ArtRLError(f"labels of {name} must have {len(x)} rows, got {len(label)}")
+
+
+def _sha256(x: Tensor) -> str:
+    return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
