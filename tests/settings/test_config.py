@@ -412,6 +412,14 @@ def test_a_models_values_go_over_the_common_ones(smoke):
     assert "trials" not in run.plain() and run.plain()["iterations"] == 7
 
 
+def test_null_of_a_model_goes_over_a_common_value(smoke):
+    smoke["models"]["toy"] |= {"profile": {"levels": None}, "endpoint": {}}
+    checked = check_configuration(smoke)
+    assert checked["models"]["toy"]["profile"] == {"levels": None}
+    assert "endpoint" not in checked["models"]["toy"]
+    assert checked["profile"]["levels"] == 32
+
+
 def test_every_key_is_described():
     def blocks(annotation, seen):
         if isinstance(annotation, type) and issubclass(annotation, Closed):

@@ -123,7 +123,7 @@ class Closed(BaseModel):
                 call_default_factory=True
             )
             # A block that holds nothing but defaults is the same as none.
-            empty = value is None or (isinstance(value, Closed) and value.written != "all")
+            empty = value is None or (isinstance(value, Closed) and not value.plain())
             drop = {
                 "all": empty and unchanged,
                 "changed": unchanged,
