@@ -291,8 +291,18 @@ def test_one_decision_finds_the_optimum_of_a_gaussian():
     assert learned < best + 2e-3
 
 
-@pytest.mark.parametrize(("solver", "K"), [("heun", 5), ("rk4", 3)])
-def test_learned_schedule_beats_every_baseline_on_fresh_noise(solver, K):
+@pytest.mark.parametrize(
+    ("solver", "K", "share"),
+    # measured for the multistep solvers: 0.25, 0.33, 0.28 of the best baseline, Gauss-Newton the same
+    [
+        ("heun", 5, 1.0),
+        ("rk4", 3, 1.0),
+        ("ipndm3", 5, 0.3),
+        ("dpmpp2m", 5, 0.4),
+        ("unipc2", 6, 0.35),
+    ],
+)
+def test_learned_schedule_beats_every_baseline_on_fresh_noise(solver, K, share):
     settings = NaturalSettings(iterations=40, draws=32, points=96, trials=2, start_points=512)
     reward = EndpointError(MIXTURE, states(1024, seed=1), states(512, seed=2), 80.0, 0.002, solver)
     result = learn_budgets(reward, [K], settings)
@@ -306,7 +316,7 @@ def test_learned_schedule_beats_every_baseline_on_fresh_noise(solver, K):
 
     learned = rmse(result.schedule(K).sigmas)
     others = {n: rmse(f(K, 80.0, 0.002, MIXTURE.sigma_data)) for n, f in BASELINES.items()}
-    assert learned < min(others.values())
+    assert learned < share * min(others.values())
 
 
 def test_start_is_kept_and_said_so_when_learning_does_not_help(monkeypatch):

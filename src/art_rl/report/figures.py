@@ -103,6 +103,11 @@ def new_figure(rows: int, columns: int, height: float, width: float = PAGE, **kw
     return figure, axes
 
 
+def page_width(columns: int) -> float:
+    """Inches of a figure with ``columns`` panels side by side: a page holds four, more make it wider."""
+    return PAGE * max(1.0, columns / 4)
+
+
 def plain_numbers(axis: Axis, locator: Locator) -> None:
     """Ticks where ``locator`` puts them, as plain numbers, none between."""
     axis.set_major_locator(locator)
@@ -186,7 +191,10 @@ def error_figure(
     if versus in methods and "rmse" in metrics:
         lines.append(("rmse", True))
     with plt.rc_context(STYLE):
-        figure, axes = new_figure(len(lines), len(solvers), 0.75 + 1.9 * len(lines), sharex="col")
+        width = page_width(len(solvers))
+        figure, axes = new_figure(
+            len(lines), len(solvers), 0.75 + 1.9 * len(lines), width, sharex="col"
+        )
         for column, solver in enumerate(solvers):
             own = [row for row in rows if row["solver"] == solver]
             budgets = sorted({row["K"] for row in own})

@@ -26,6 +26,7 @@ from art_rl.report.figures import (
     legend_below,
     look,
     new_figure,
+    page_width,
     panel_legend,
     plt,
     ratio_axis,
@@ -88,7 +89,7 @@ def nfe_figure(
     floors = floors or {}
     lines = 1 + (metric == "rmse" and versus in methods)
     with plt.rc_context(STYLE):
-        width = PAGE if len(solvers) > 1 else COLUMN
+        width = page_width(len(solvers)) if len(solvers) > 1 else COLUMN
         figure, axes = new_figure(lines, len(solvers), 1.0 + 2.1 * lines, width, sharex="col")
         bands, hidden = [], {}
         for column, solver in enumerate(solvers):
@@ -337,7 +338,9 @@ def learning_curves_figure(
         zip(budgets, plt.get_cmap("viridis")(np.linspace(0, 0.88, len(budgets))), strict=True)
     )
     with plt.rc_context(STYLE):
-        figure, axes = new_figure(1, 1 + len(endpoint), 3.1, PAGE if endpoint else COLUMN)
+        figure, axes = new_figure(
+            1, 1 + len(endpoint), 3.1, page_width(1 + len(endpoint)) if endpoint else COLUMN
+        )
         left, *right = axes[0]
         for colour, (label, rows) in zip(cycle(LEARNER_COLOURS), clocks.items(), strict=False):
             x = [row["iteration"] + 1 for row in rows]
