@@ -2,48 +2,133 @@
 
 import pytest
 
+from art_rl.files import write_json
 from art_rl.report.check_numbers import compare_rows, main
 from art_rl.report.tables import write_rows
 
+
+def row(method, K, blocks, model="gmm1d", metric="rmse"):
+    cells = {f"block_{b}": value for b, value in enumerate(blocks)}
+    mean = sum(blocks) / len(blocks)
+    head = {"model": model, "metric": metric, "source": "ours", "method": method, "K": K}
+    return head | {"mean": mean, "best": True} | cells
+
+
 ROWS = [
-    {"method": "edm", "K": 5, "mean": 0.5, "best": True},
-    {"method": "art_rl_feedback", "K": 5, "mean": 0.25, "best": False},
+    row("edm", 5, [0.5, 0.52]),
+    row("art_rl_feedback", 5, [0.25, 0.26]),
     {"learner": "feedback", "seed": 0, "ratio": 1.01, "verdict": "converged"},
+    {"metric": "rmse", "source": "floor", "label": "Reference's own error", "mean": 1e-5},
+]
+# Two methods that the blocks tell apart, and one that they do not.
+DIGITS = [
+    row("edm", 5, [2.0, 2.2, 2.1], "digits", "fid"),
+    row("gaussian", 5, [1.0, 1.1, 1.05], "digits", "fid"),
+    row("uniform", 5, [2.1, 2.1, 2.2], "digits", "fid"),
 ]
 
 
-def changed(index, **values):
-    return [row | values if i == index else row for i, row in enumerate(ROWS)]
+def changed(index, factor=1.0, rows=ROWS, **values):
+    """The rows with the measured numbers of one of them times ``factor``."""
+    rows = [dict(one) for one in rows]
+    for key, value in rows[index].items():
+        if key in ("mean", "ratio") or key.startswith("block_"):
+            rows[index][key] = value * factor
+    rows[index] |= values
+    return rows
 
 
-def test_tolerance_depends_on_the_method():
-    assert compare_rows(ROWS, changed(0, mean=0.5 * (1 + 5e-7))) == []
-    assert compare_rows(ROWS, changed(0, mean=0.5 * (1 + 1e-5))) == [
-        "line 2, mean: committed 0.5, fresh 0.500005"
+def verdicts(committed, fresh, **options):
+    return [*compare_rows(committed, fresh, **options).counts.values()]
+
+
+def test_rows_of_exact_models_are_held_to_the_tolerance_of_their_method():
+    assert verdicts(ROWS, ROWS) == [4, 0, 0, 0]
+    assert verdicts(ROWS, changed(0, 1 + 5e-7)) == [3, 1, 0, 0]
+    found = compare_rows(ROWS, changed(0, mean=0.51001))
+    assert [*found.counts.values()] == [3, 0, 0, 1]
+    assert found.lines == [
+        "model gmm1d, metric rmse, method edm, K 5: mean committed 0.51, fresh 0.51001"
     ]
-    assert compare_rows(ROWS, changed(1, mean=0.25 * 1.01)) == []
-    assert len(compare_rows(ROWS, changed(1, mean=0.25 * 1.1))) == 1
-    assert compare_rows(ROWS, changed(2, ratio=1.03)) == []
+    assert verdicts(ROWS, changed(1, 1.01)) == [3, 1, 0, 0]  # a learner
+    assert verdicts(ROWS, changed(1, 1.1)) == [3, 0, 0, 1]
+    assert verdicts(ROWS, changed(2, 1.03)) == [3, 1, 0, 0]
 
 
-def test_marks_are_not_compared_but_keys_and_rows_are():
-    assert compare_rows(ROWS, changed(0, best=False)) == []
-    assert len(compare_rows(ROWS, changed(0, K=6))) == 1
-    assert compare_rows(ROWS, ROWS[:-1]) == ["3 rows committed, 2 fresh"]
+def test_errors_near_the_references_own_are_held_to_a_share_of_it():
+    near = [row("edm", 18, [2e-5, 2e-5]), ROWS[3]]
+    assert verdicts(near, changed(0, 1.01, near)) == [1, 1, 0, 0]  # 2e-7: 2 % of the floor
+    assert verdicts(near, changed(0, 1.05, near)) == [1, 0, 0, 1]
+    assert verdicts(near, changed(1, 1.04, near)) == [1, 1, 0, 0]
+    assert verdicts(near, changed(1, 1.2, near)) == [1, 0, 0, 1]
 
 
-def test_exit_status(tmp_path, capsys):
+def test_rows_of_networks_are_held_to_their_spread():
+    options = {"networks": ["digits"]}
+    assert verdicts(DIGITS, changed(0, 1.03, DIGITS), **options) == [2, 0, 1, 0]
+    assert verdicts(DIGITS, changed(0, 1.09, DIGITS)) == [2, 0, 0, 1]  # were it exact
+    assert verdicts(DIGITS, changed(0, 1.3, DIGITS), **options) == [2, 0, 0, 1]
+    # All of them by the same factor, as another network would have it.
+    whole = [changed(i, 1.08, DIGITS)[i] for i in range(3)]
+    assert verdicts(DIGITS, whole, **options) == [0, 0, 3, 0]
+    # Wide blocks say little of their mean: three times their standard deviation.
+    wide = [row("edm", 5, [1.0, 2.0, 3.0], "digits", "fid")]
+    assert verdicts(wide, changed(0, 1.9, wide), **options) == [0, 0, 1, 0]
+
+
+def test_methods_that_are_told_apart_keep_their_order():
+    wide = [row("edm", 5, [1.0, 2.0, 3.0], "digits"), row("gaussian", 5, [2.0, 3.0, 4.0], "digits")]
+    within = [wide[0] | {}, changed(1, 0.5, wide)[1]]
+    assert verdicts(wide, within, networks=["digits"]) == [1, 0, 1, 0]
+    # Paired, the second is above the first by exactly 1 in each block; now below by 1.
+    turned = [wide[0], row("gaussian", 5, [0.0, 1.0, 2.0], "digits")]
+    found = compare_rows(wide, turned, ["digits"])
+    assert found.counts == {"equal": 1, "within tolerance": 0, "within spread": 1, "off": 1}
+    assert found.lines == [
+        "K = 5: edm is clearly below gaussian in the committed table and above it in the fresh one"
+    ]
+
+
+def test_marks_are_not_compared_but_rows_are():
+    assert verdicts(ROWS, changed(0, best=False)) == [4, 0, 0, 0]
+    assert verdicts(ROWS, ROWS[::-1]) == [4, 0, 0, 0]  # the order says nothing
+    assert verdicts(ROWS, changed(0, K=6)) == [3, 0, 0, 2]  # one missing, one too many
+    assert compare_rows(ROWS, ROWS[1:]).lines == [
+        "model gmm1d, metric rmse, method edm, K 5: missing"
+    ]
+    fewer = [{k: v for k, v in one.items() if k != "block_1"} for one in ROWS]
+    assert verdicts(ROWS, fewer) == [2, 0, 0, 2]
+    assert verdicts(ROWS, changed(0, mean=float("nan"))) == [3, 0, 0, 1]
+
+
+def test_exit_status_and_the_printed_table(tmp_path, capsys):
+    kinds = {"gmm1d": {"target": {}}, "digits": {"kind": "image"}}
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write_rows(tmp_path / folder / "t.csv", ROWS)
+        write_rows(tmp_path / folder / "digits_wins.csv", [{"form": "best", "K": 2, "ratio": 0.5}])
         write_rows(tmp_path / folder / "timings.csv", [{"seconds": ord(folder)}])
-    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+        write_json(tmp_path / folder / "provenance.json", {"config": {"models": kinds}})
+    both = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(both) == 0
+    # A table without a column of models belongs to the one its name begins with.
+    write_rows(tmp_path / "b/digits_wins.csv", [{"form": "best", "K": 2, "ratio": 0.52}])
+    assert main(both) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-6] == "table            equal  within tolerance  within spread  off"
+    assert printed[-5].split() == ["digits_wins.csv", "0", "0", "1", "0"]
+    assert printed[-4].split() == ["t.csv", "4", "0", "0", "0"]
+    assert printed[-3].split() == ["all", "4", "0", "1", "0"]
+    assert printed[-1].endswith("nothing is off")
     write_rows(tmp_path / "b/t.csv", changed(0, mean=0.6))
-    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 1
-    assert "t.csv: line 2, mean: committed 0.5, fresh 0.6" in capsys.readouterr().out
+    assert main(both) == 1
+    assert "t.csv: model gmm1d, metric rmse, method edm, K 5: mean" in capsys.readouterr().out
     (tmp_path / "b/t.csv").unlink()
-    assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 1
+    assert main(both) == 1
+    assert "t.csv: missing in" in capsys.readouterr().out
     assert main([str(tmp_path / "b/none"), str(tmp_path / "a")]) == 1
+    (tmp_path / "a/provenance.json").write_text("[]")
+    assert main(both) == 1
     assert main([]) == 2
 
 

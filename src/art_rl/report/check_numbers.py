@@ -2,90 +2,261 @@
 
     python -m art_rl.report.check_numbers paper_figures/exact <fresh>/paper_figures/exact
 
-Every CSV of the first folder must exist in the second with the same rows; numbers may differ by the
-tolerance of the row's method (art_rl.registry: 1e-6 where rounding is only repeated, 2 % to 5 % where a
-learner amplifies it; on the machine that made them the numbers repeat exactly).  Timings and the marks
-derived from the numbers (best, tied) are not compared.
+Every CSV of the first folder must exist in the second with the same rows.  Each row is held to what it
+can be held to on another processor, where sums are added in another order:
+
+    equal             every number the same to the bit, as on the machine that made them
+    within tolerance  rows of exact models: relative 1e-6, or what the row's method says
+                      (art_rl.registry: 2 % to 5 % where a learner amplifies rounding), or a share
+                      of the smallest floor of the table, below which numbers are rounding
+    within spread     rows that hang on a trained network: float32 training amplifies rounding, so
+                      two networks agree as two trainings of one do.  A mean may move by three
+                      times the spread of its seed blocks, or by a tenth; and two methods that the
+                      committed blocks tell apart may not be told apart the other way round
+    off               anything else
+
+Timings and marks derived from the numbers (best, tied) are not compared.  The exit status is 0 only if no
+row is off.
 """
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from art_rl.errors import ArtRLError
+from art_rl.files import read_json
 from art_rl.registry import METHODS
 from art_rl.report.tables import Row, read_rows
 
-NOT_COMPARED = {"best", "tied", "converged", "verdict", "seconds", "sd"}
+NOT_COMPARED = {"best", "tied", "converged", "verdict", "seconds", "sd", "outcome", "spread"}
+# Numbers that name a row, like its texts; the other numbers are compared.
+NAMES = {"K", "nfe", "seed", "block", "budget", "iterations"}
 # Rows without a method (objectives of learners) get this one; floors and the paper's numbers are exact.
 LEARNER_TOLERANCE = 5e-2
+EXACT_TOLERANCE = 1e-6
+# The reference's own error is a difference of nearly equal numbers: a floor repeats to this share.
+FLOOR_TOLERANCE = 5e-2
+# Errors near the reference's own are differences of nearly equal numbers too.
+FLOOR_SHARE = 5e-2
+# Rows of networks: a change of the mean by so many standard deviations of its blocks, or by this share.
+SPREADS, NETWORK_TOLERANCE = 3.0, 0.1
+VERDICTS = ("equal", "within tolerance", "within spread", "off")
+
+
+@dataclass
+class Count:
+    """Rows of one table by verdict, and one line for each row that is off."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, verdict: str, *lines: str) -> None:
+        self.counts[verdict] += 1
+        self.lines += lines
 
 
 def tolerance(row: Row) -> float:
-    """Relative tolerance of a row's numbers."""
-    if "method" in row:
-        return METHODS[row["method"]].tolerance
-    return LEARNER_TOLERANCE if "learner" in row else 1e-6
+    """Relative tolerance of a row's numbers, without regard to networks."""
+    if row.get("source") == "floor":
+        return FLOOR_TOLERANCE
+    names = [row[key] for key in ("method", "learned", "baseline") if key in row]
+    known = [METHODS[name].tolerance for name in names if name in METHODS]
+    if known:
+        return max(known)
+    return LEARNER_TOLERANCE if "learner" in row else EXACT_TOLERANCE
 
 
-def compare_rows(committed: Sequence[Row], fresh: Sequence[Row]) -> list[str]:
-    """One line per disagreement, in the order of the rows."""
-    if len(committed) != len(fresh):
-        return [f"{len(committed)} rows committed, {len(fresh)} fresh"]
-    lines = []
-    for number, (old, new) in enumerate(zip(committed, fresh, strict=True), start=2):
-        allowed = tolerance(old)
-        for key in old.keys() | new.keys():
-            if key in NOT_COMPARED:
-                continue
-            a, b = old.get(key), new.get(key)
-            if not _agree(a, b, allowed):
-                lines.append(f"line {number}, {key}: committed {a!r}, fresh {b!r}")
-    return sorted(lines, key=lambda line: int(line.split()[1].rstrip(",")))
+def row_name(row: Row) -> tuple:
+    """What tells a row from the others of its table: its texts, K, NFE, seed."""
+    return tuple(
+        (key, value)
+        for key, value in row.items()
+        if key not in NOT_COMPARED
+        and (isinstance(value, str) or (key in NAMES and isinstance(value, int)))
+    )
 
 
-def _agree(a: Any, b: Any, allowed: float) -> bool:
-    if isinstance(a, float) and isinstance(b, int | float):
-        return math.isclose(a, b, rel_tol=allowed, abs_tol=1e-12)
-    return a == b
+def _numbers(row: Row) -> dict[str, float]:
+    return {
+        key: value
+        for key, value in row.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        if key not in NOT_COMPARED and key not in NAMES
+    }
 
 
-def compare_folders(committed: Path, fresh: Path) -> list[str]:
-    """One line per disagreement between the CSV files of two folders.
+def compare_rows(
+    committed: Sequence[Row], fresh: Sequence[Row], networks: Sequence[str] = (), model: str = ""
+) -> Count:
+    """Verdicts on the rows of one table.
+
+    Args:
+        networks: models that are trained networks; the others' scores are exact.
+        model: of rows without a column "model".
+    """
+    count = Count()
+    others = {row_name(row): row for row in fresh}
+    floors = [row["mean"] for row in committed if row.get("source") == "floor" and "mean" in row]
+    for name in others.keys() - {row_name(row) for row in committed}:
+        count.add("off", f"{_said(name)}: a row that the committed table lacks")
+    pairs = []
+    for old in committed:
+        new = others.get(row_name(old))
+        if new is None:
+            count.add("off", f"{_said(row_name(old))}: missing")
+            continue
+        pairs.append((old, new))
+        of_network = str(old.get("model", model)) in networks
+        count.add(*_verdict(old, new, of_network, min(floors, default=0.0)))
+    reversed_pairs = _reversed(
+        [pair for pair in pairs if str(pair[0].get("model", model)) in networks]
+    )
+    for line in reversed_pairs:
+        count.add("off", line)
+    return count
+
+
+def _verdict(old: Row, new: Row, of_network: bool, floor: float) -> tuple[str, ...]:
+    """The verdict on a row, with one line for each number that makes it "off"."""
+    a, b = _numbers(old), _numbers(new)
+    if a.keys() != b.keys():
+        odd = ", ".join(sorted(a.keys() ^ b.keys()))
+        return "off", f"{_said(row_name(old))}: {odd} in one of the two only"
+    if a == b:
+        return ("equal",)
+    allowed = tolerance(old)
+    absolute = max(1e-12, FLOOR_SHARE * floor if old.get("metric") == "rmse" else 0.0)
+    off = [k for k in a if not math.isclose(a[k], b[k], rel_tol=allowed, abs_tol=absolute)]
+    if not off:
+        return ("within tolerance",)
+    if of_network:
+        spread = _block_spread(old)
+        off = [
+            key
+            for key in off
+            if not abs(a[key] - b[key]) <= max(SPREADS * spread, NETWORK_TOLERANCE * abs(a[key]))
+        ]
+        if not off:
+            return ("within spread",)
+    said = _said(row_name(old))
+    return "off", *(f"{said}: {key} committed {a[key]!r}, fresh {b[key]!r}" for key in off)
+
+
+def _blocks(row: Row) -> np.ndarray:
+    return np.array([value for key, value in sorted(row.items()) if key.startswith("block_")])
+
+
+def _block_spread(row: Row) -> float:
+    """Standard deviation over seed blocks; 0 with fewer than two."""
+    blocks = _blocks(row)
+    return float(blocks.std(ddof=1)) if len(blocks) > 1 else float(row.get("spread", 0.0))
+
+
+def _reversed(pairs: Sequence[tuple[Row, Row]]) -> Iterator[str]:
+    """One line for each two methods of a budget that both tables tell apart, in opposite orders.
+
+    Told apart: the paired difference over blocks is, in the mean, larger than three times its standard
+    deviation and than a tenth of either mean.
+    """
+    budgets: dict[Any, list[tuple[Row, Row]]] = {}
+    for old, new in pairs:
+        if "method" in old and len(_blocks(old)) > 1:
+            key = tuple(old.get(name) for name in ("model", "solver", "metric", "K"))
+            budgets.setdefault(key, []).append((old, new))
+    for rows in budgets.values():
+        for i, (old, new) in enumerate(rows):
+            for old_other, new_other in rows[i + 1 :]:
+                before, after = _order(old, old_other), _order(new, new_other)
+                if before * after < 0:
+                    yield (
+                        f"K = {old['K']}: {old['method']} is clearly "
+                        f"{'above' if before > 0 else 'below'} {old_other['method']} in the "
+                        f"committed table and {'above' if after > 0 else 'below'} it in the fresh one"
+                    )
+
+
+def _order(row: Row, other: Row) -> int:
+    """1 if ``row`` is clearly above ``other``, -1 if below, 0 if the blocks do not tell."""
+    a, b = _blocks(row), _blocks(other)
+    difference = a - b
+    mean, sd = difference.mean(), difference.std(ddof=1)
+    clear = abs(mean) > SPREADS * sd and abs(mean) > NETWORK_TOLERANCE * max(a.mean(), b.mean())
+    return int(np.sign(mean)) if clear else 0
+
+
+def _said(name: tuple) -> str:
+    skipped = {"label", "source"}
+    return ", ".join(f"{key} {value}" for key, value in name if key not in skipped)
+
+
+def network_models(folder: Path) -> list[str]:
+    """Models of a run that are networks, from the configuration in its provenance.json."""
+    try:
+        models = read_json(folder / "provenance.json")["config"]["models"]
+        return [name for name, model in models.items() if model.get("kind", "exact") != "exact"]
+    except (KeyError, TypeError, AttributeError):
+        raise ArtRLError(f"{folder / 'provenance.json'}: holds no configuration") from None
+
+
+def compare_folders(committed: Path, fresh: Path) -> dict[str, Count]:
+    """Verdicts by table of the CSV files of two folders.
 
     Raises:
-        ArtRLError: the committed folder holds no CSV.
+        ArtRLError: the committed folder holds no CSV or no provenance.json.
     """
     files = sorted(path for path in committed.glob("*.csv") if path.name != "timings.csv")
     if not files:
         raise ArtRLError(f"{committed}: no CSV tables to compare with")
-    lines = []
+    networks = network_models(committed)
+    verdicts = {}
     for path in files:
         other = fresh / path.name
-        if not other.exists():
-            lines.append(f"{path.name}: missing in {fresh}")
-            continue
-        lines += [f"{path.name}: {x}" for x in compare_rows(read_rows(path), read_rows(other))]
-    return lines
+        model = next((name for name in networks if path.name.startswith(f"{name}_")), "")
+        if other.exists():
+            verdicts[path.name] = compare_rows(read_rows(path), read_rows(other), networks, model)
+        else:
+            verdicts[path.name] = Count()
+            verdicts[path.name].add("off", f"missing in {fresh}")
+    return verdicts
+
+
+def table(verdicts: Mapping[str, Count]) -> str:
+    """Counts by table, as text."""
+    width = max(map(len, verdicts))
+    lines = ["  ".join(["table".ljust(width), *VERDICTS])]
+    total = Count()
+    for name, count in [*verdicts.items(), ("all", total)]:
+        for verdict in VERDICTS:
+            total.counts[verdict] += count.counts[verdict] if count is not total else 0
+        numbers = [str(count.counts[verdict]).rjust(len(verdict)) for verdict in VERDICTS]
+        lines.append("  ".join([name.ljust(width), *numbers]))
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status 0 if all agree, 1 with one line per disagreement otherwise."""
+    """Exit status 0 if nothing is off, else 1 with one line per number that is."""
     if len(arguments) != 2:
         print("usage: python -m art_rl.report.check_numbers <committed folder> <fresh folder>")
         return 2
     committed, fresh = map(Path, arguments)
     try:
-        lines = compare_folders(committed, fresh)
+        verdicts = compare_folders(committed, fresh)
     except ArtRLError as error:
         print(f"art_rl: {error}", file=sys.stderr)
         return 1
-    for line in lines:
+    off = [f"{name}: {line}" for name, count in verdicts.items() for line in count.lines]
+    print(table(verdicts))
+    print()
+    for line in off:
         print(line)
-    print(f"{committed} against {fresh}: " + (f"{len(lines)} differ" if lines else "all agree"))
-    return 1 if lines else 0
+    result = f"{len(off)} off" if off else "nothing is off"
+    print(f"{committed} against {fresh}: {result}")
+    return 1 if off else 0
 
 
 if __name__ == "__main__":
