@@ -9,6 +9,12 @@
 # make lock   constraints.txt from pyproject.toml (UPGRADE=1: newest versions)
 # make check-numbers   rerun from scratch in results/check and compare with the committed tables
 
+# Snakemake starts scripts by the interpreter's path (.venv/bin/python) and does not quote it.
+ifneq ($(words $(CURDIR)),1)
+$(error the repository lies in a path with a space, "$(CURDIR)", through which Snakemake cannot start \
+Python; move it to a path without)
+endif
+
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv

@@ -195,7 +195,6 @@ def change(content, old, new):
         ("schedules/edm/any/K4.json", "cells/euler.csv"),
         ("cells/euler.csv", "../figures/smoke/toy_euler_rmse.csv"),
         ("control_table.safetensors", "learning/feedback/seed0/clock.json"),
-        ("learning/feedback/seed0/clock.json", "schedules/art_rl_feedback/any/K4.json"),
     ],
 )
 def test_a_changed_digit_in_any_product_stops_its_reader_with_one_line(finished, product, reader):

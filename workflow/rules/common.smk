@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from art_rl.errors import ArtRLError
 from art_rl.files import remove_leftovers
 from art_rl.experiments.dependencies import modules as modules_of
-from art_rl.experiments.machine import check_machine
+from art_rl.experiments.machine import check_interpreter, check_machine
 from art_rl.experiments.plan import make_plan
 from art_rl.experiments.products import PREVIEW, Products, schedule_path
 from art_rl.experiments.targets import ids, pattern
@@ -31,6 +31,7 @@ os.environ.setdefault("TQDM_MININTERVAL", "10")
 def checked_config():
     """The configuration in its normal form, or one line on what is wrong with it and exit status 1."""
     try:
+        check_interpreter(sys.executable)
         for path in workflow.configfiles:  # Snakemake keeps the last of repeated keys
             load(path)
         return check_configuration(config)

@@ -51,7 +51,7 @@ for job in targets.learning_jobs():
         resources:
             gpu=products.gpus if job.kind == "endpoint" else 0,
             # Of a Slurm job; only the endpoint error needs the network.
-            mem_mb=12000 if job.kind == "endpoint" else 4000,
+            mem_mb=products.memory if job.kind == "endpoint" else 4000,
             runtime=720 if job.kind == "endpoint" else 240,
         params:
             model=lookup("models/{model}", within=config),

@@ -102,6 +102,24 @@ def _work(settings: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> f
     return max(float32_rows(settings, name, model) * row, sampling)
 
 
+def check_interpreter(executable: str) -> None:
+    """ArtRLError if a shell would not take Python's path as one word: Snakemake does not quote it.
+
+    Args:
+        executable: ``sys.executable`` of the main process.
+    """
+    odd = sorted({mark for mark in executable if mark.isspace() or mark in _SHELL_MARKS})
+    if odd:
+        raise ArtRLError(
+            f"the path of Python, {executable!r}, holds {' '.join(map(repr, odd))}, and Snakemake starts "
+            "scripts without quoting it; move the repository or its .venv to a path without"
+        )
+
+
+# Marks with a meaning to a shell; anything else, accents and other scripts too, is taken as it is.
+_SHELL_MARKS = "\"'`$&|;<>()*?[]{}#~!\\"
+
+
 def check_machine(
     plan: Mapping[str, Any], folders: Sequence[str | os.PathLike], gpu: bool = True
 ) -> dict[str, Any]:

@@ -94,6 +94,10 @@ class Products:
         label, runs = self.targets.learner_label, self.targets.fine_runs(wildcards.model)
         return [(label(name), seed) for name, seed in runs]
 
+    def memory(self, wildcards: Any) -> int:
+        """MB of a Slurm job that calls a model: a network brings torch's CUDA side and its weights."""
+        return 3000 if self._model(wildcards)["kind"] == "exact" else 12000
+
     def gpus(self, wildcards: Any) -> int:
         """GPUs a job of a network occupies."""
         return int(self._model(wildcards).get("sampling", {}).get("device") == "cuda")

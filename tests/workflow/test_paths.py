@@ -1,0 +1,57 @@
+"""A repository in a path that Snakemake cannot start scripts through says so before any job."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from art_rl.errors import ArtRLError
+from art_rl.experiments.machine import check_interpreter
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("folder", ["my work", "a\tb", "it's", "a&b", "$HOME", "(1)", "x;y", "a*"])
+def test_paths_a_shell_would_not_take_as_one_word(folder):
+    with pytest.raises(ArtRLError, match=r"move the repository or its \.venv to a path without"):
+        check_interpreter(f"/home/{folder}/art_rl/.venv/bin/python")
+
+
+@pytest.mark.parametrize("folder", ["work", "Übung", "研究", "a-b_c.d+e,f=g@h:i%"])
+def test_paths_a_shell_takes(folder):
+    check_interpreter(f"/home/{folder}/art_rl/.venv/bin/python")
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="needs a virtual environment to link to")
+def test_a_run_through_a_path_with_a_space_is_one_line(tmp_path):
+    (tmp_path / "my work").symlink_to(sys.prefix)
+    done = subprocess.run(
+        [
+            *(tmp_path / "my work/bin/python", "-m", "snakemake", "--dry-run", "--quiet", "rules"),
+            *("--configfile", ROOT / "config/smoke.yaml"),
+            *("--snakefile", ROOT / "workflow/Snakefile"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("art_rl:")]
+    assert done.returncode == 1 and len(lines) == 1 and "Traceback" not in done.stderr
+    assert "the path of Python" in lines[0] and "my work/bin/python', holds ' '," in lines[0]
+
+
+def test_make_in_a_path_with_a_space_is_one_line(tmp_path):
+    for folder, status in (("my work", 2), ("work", 0)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(ROOT / "Makefile", tmp_path / folder)
+        done = subprocess.run(
+            ["make", "--dry-run", "unlock"], cwd=tmp_path / folder, capture_output=True, text=True
+        )
+        if not status:
+            # It gets as far as the files that are not there.
+            assert "path with a space" not in done.stderr
+            continue
+        assert done.returncode == status and len(done.stderr.splitlines()) == 1
+        assert f'a path with a space, "{tmp_path / folder}"' in done.stderr
