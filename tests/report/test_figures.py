@@ -57,6 +57,17 @@ def test_error_figure_draws_means_and_ratios():
     assert "sampling floor" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_error_figure_says_where_the_reference_is():
+    """In the panel where it is near the curves, in the legend always; it never squeezes the curves."""
+    for value in (0.2, 1e-6):
+        figure = error_figure(cells(), ["euler"], ["rmse"], ["edm", "gaussian"], {"rmse": value})
+        plain = error_figure(cells(), ["euler"], ["rmse"], ["edm", "gaussian"], {})
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert f"reference's own error ({value:.1g})" in texts
+        low, free = figure.axes[0].get_ylim()[0], plain.axes[0].get_ylim()[0]
+        assert low <= value if value == 0.2 else low == pytest.approx(free)
+
+
 def test_schedule_figure_shows_every_level_down_to_zero():
     levels = [80.0, 5.0, 0.5, 0.0]
     figure = schedule_figure({("edm", 3): levels}, ["edm"], 0.002)

@@ -8,6 +8,7 @@ from art_rl.errors import ArtRLError
 from art_rl.files import read_json
 from art_rl.registry import METHODS, method
 from art_rl.report.tables import (
+    REFERENCE_ERROR,
     build_table,
     number,
     paper_block,
@@ -80,6 +81,30 @@ def test_bold_tie_marks_and_paper_block_apart(rows):
     assert r"EDM ($\rho = 7$)" in tex
     sources = [row["source"] for row in table_rows(table)]
     assert sources == ["ours"] * 3 + ["floor", "paper"]
+
+
+def test_what_the_reference_does_not_resolve_is_marked_and_tied(rows):
+    """RMSE is measured against a solution that is off itself: below that, and by less, nothing is told."""
+    for row in rows:
+        row["rmse"] = row["w2"]
+    methods = ["uniform", "edm", "gaussian"]
+    plain = build_table(rows, "m", "euler", "rmse", methods, [5])
+    assert all(entry.resolved for entry in plain.entries.values()) and "§" not in to_markdown(plain)
+    assert "resolved" not in table_rows(plain)[0]
+    table = build_table(rows, "m", "euler", "rmse", methods, [5], {REFERENCE_ERROR: 0.3205})
+    uniform, edm, gaussian = (table.entries[name, 5] for name in methods)
+    assert not gaussian.resolved and edm.resolved and uniform.resolved
+    assert edm.tied and uniform.tied  # 0.2 apart: less than the reference is off
+    assert "| Gaussian | **0.320** ± 0.020 § |" in to_markdown(table)
+    assert f"| *{REFERENCE_ERROR}* | 0.321 |" in to_markdown(table)
+    assert "§: at or below the reference solution's own error" in to_markdown(table)
+    assert r"$^{\S}$" in to_latex(table)
+    assert [row.get("resolved") for row in table_rows(table)] == [True, True, False, None]
+    # one block has no spread of its own, the reference's error holds all the same
+    single = [row for row in rows if row["block"] == 0]
+    table = build_table(single, "m", "euler", "rmse", methods, [5], {REFERENCE_ERROR: 0.05})
+    assert table.entries["edm", 5].tied and not table.entries["uniform", 5].tied
+    assert all(entry.resolved for entry in table.entries.values())
 
 
 def test_not_converged_is_flagged(rows):

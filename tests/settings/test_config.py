@@ -39,6 +39,32 @@ def merged(base, over):
     }
 
 
+def test_budgets_at_the_reference_s_own_steps_are_refused(smoke):
+    """RK4 on EDM's grid at K = reference_steps had RMSE 0: it was the reference."""
+    smoke["tables"]["toy_heun"]["budgets"] = [4, 31]
+    check_configuration(smoke)
+    for K in (32, 64):
+        smoke["tables"]["toy_heun"]["budgets"] = [4, K]
+        with pytest.raises(
+            ArtRLError,
+            match=rf"tables.toy_heun.budgets must be below evaluation.reference_steps \(32\), got {K}",
+        ):
+            check_configuration(smoke)
+    smoke["tables"]["toy_heun"]["budgets"] = [4]
+    smoke["tables"]["toy_euler"]["metrics"] = ["w2"]  # measured against the target itself
+    smoke["tables"]["toy_euler"]["budgets"] = [64]
+    check_configuration(smoke)
+    images = copy.deepcopy(IMAGES)
+    table = next(t for t in images["tables"].values() if "rmse" in t["metrics"])
+    model = images["models"][table["model"]]
+    steps = model.setdefault("sampling", {}).setdefault("reference_steps", 32)
+    table["budgets"] = [steps]
+    with pytest.raises(
+        ArtRLError, match=rf"below models.{table['model']}.sampling.reference_steps"
+    ):
+        check_configuration(images)
+
+
 def test_gpu_overlay_of_mnist_keeps_the_tables():
     base = yaml.safe_load((ROOT / "config/mnist.yaml").read_text())
     over = yaml.safe_load((ROOT / "config/overlays/mnist_gpu.yaml").read_text())

@@ -185,7 +185,8 @@ def error_figure(
 
     Args:
         rows: tidy cells (model, method, solver, K, block and the metrics).
-        floors: metric -> value drawn as a grey line, e.g. the sampling floor of w2.
+        floors: metric -> value drawn as a grey line: the sampling floor of w2, the error of the reference
+            solution below rmse.  A line far below every curve leaves its panel; the legend says where it is.
     """
     lines = [(metric, False) for metric in metrics]
     if versus in methods and "rmse" in metrics:
@@ -211,16 +212,22 @@ def error_figure(
                         lowest = min(lowest, float(np.nanmin(mean / base)))
                     else:
                         axis.plot(budgets, mean, **look(method))
+                error_axis(axis)
                 if metric in floors and not relative:
+                    limits = axis.get_ylim()
+                    reference = metric == "rmse"
                     axis.axhline(
                         floors[metric],
                         color="0.4",
                         lw=0.8,
-                        ls=(0, (1, 1)),
+                        ls=(0, (4, 2)) if reference else (0, (1, 1)),
                         zorder=1,
-                        label="sampling floor",
+                        label=f"reference's own error ({floors[metric]:.1g})"
+                        if reference
+                        else "sampling floor",
                     )
-                error_axis(axis)
+                    if floors[metric] < limits[0] / 10:
+                        axis.set_ylim(limits)
                 budget_axis(axis, budgets)
                 axis.set_visible(axis.has_data())
                 if relative:

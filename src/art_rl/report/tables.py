@@ -26,6 +26,8 @@ from art_rl.files import check_seal, fault_of_file, write_text
 from art_rl.registry import METHODS
 
 METRIC_LABELS = {"w2": "Wasserstein-2 distance", "rmse": "Endpoint RMSE", "fid": "LeNet-FID"}
+# Floor of RMSE: how far the fine solution it is measured against is off itself (by step doubling).
+REFERENCE_ERROR = "Reference solution's own error"
 PAPER_METRICS = {"Wasserstein-2": "w2", "LeNet-FID": "fid", "FID": "fid"}
 # Why the paper's numbers are not comparable cell by cell, by its metric.
 PAPER_NOTES = {
@@ -39,7 +41,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """One method at one budget: ``runs`` holds the metric of each seed block."""
+    """One method at one budget: ``runs`` holds the metric of each seed block.
+
+    ``resolved``: the mean is above the error of what it is measured against (`REFERENCE_ERROR`).
+    """
 
     mean: float
     sd: float
@@ -48,6 +53,7 @@ class Entry:
     best: bool
     tied: bool
     converged: bool
+    resolved: bool = True
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,8 @@ def build_table(
         if not np.isfinite(values[key]).all():
             raise ArtRLError(f"{metric} of {where} is missing or not finite")
     entries = {}
+    floors = dict(floors or {})
+    blur = floors.get(REFERENCE_ERROR, 0.0)
     for K in budgets:
         best = min(methods, key=lambda name: values[name, K].mean())
         for name in methods:
@@ -161,8 +169,11 @@ def build_table(
                 runs=tuple(float(v) for v in cell),
                 nfe=first["nfe"],
                 best=name == best,
-                tied=several and name != best and bool(excess.mean() <= excess.std(ddof=1)),
+                tied=name != best
+                and bool(excess.mean() <= max(blur, excess.std(ddof=1) if several else 0.0))
+                and (several or blur > 0),
                 converged=bool(first.get("converged", True)),
+                resolved=bool(cell.mean() > blur),
             )
     return Table(
         model,
@@ -171,7 +182,7 @@ def build_table(
         tuple(methods),
         tuple(budgets),
         entries,
-        dict(floors or {}),
+        floors,
         paper,
         label,
     )
@@ -225,6 +236,7 @@ def table_rows(table: Table) -> list[Row]:
                     "best": entry.best,
                     "tied": entry.tied,
                     "converged": entry.converged,
+                    **({"resolved": entry.resolved} if REFERENCE_ERROR in table.floors else {}),
                     **{f"block_{b}": value for b, value in enumerate(entry.runs)},
                 }
             )
@@ -272,6 +284,8 @@ def _notes(table: Table) -> list[str]:
         ]
     if not all(entry.converged for entry in table.entries.values()):
         notes.append("‡: the learner reports that it has not converged.")
+    if not all(entry.resolved for entry in table.entries.values()):
+        notes.append("§: at or below the reference solution's own error, which is all it shows.")
     return notes
 
 
@@ -296,6 +310,7 @@ def to_markdown(table: Table) -> str:
             text += f" ± {_spread(entry)}" if len(entry.runs) > 1 else ""
             text += " ≈" if entry.tied else ""
             text += "" if entry.converged else " ‡"
+            text += "" if entry.resolved else " §"
             cells.append(text)
         lines.append(_md([METHODS[name].label, *cells]))
     for label, value in table.floors.items():
@@ -325,6 +340,7 @@ def _tex(text: str) -> str:
         ("±", r"$\pm$"),
         ("≈", r"$\approx$"),
         ("‡", r"$\ddagger$"),
+        ("§", r"\S"),
     ):
         # Underscores inside the formulas just made stay as they are.
         if plain != "_" or "$" not in text:
@@ -355,6 +371,7 @@ def to_latex(table: Table) -> str:
                 text += rf"\,{{\tiny$\pm${_spread(entry)}}}"
             text += r"$^{\approx}$" if entry.tied else ""
             text += "" if entry.converged else r"$^{\ddagger}$"
+            text += "" if entry.resolved else r"$^{\S}$"
             cells.append(text)
         lines.append(" & ".join([_tex(METHODS[name].label), *cells]) + r" \\")
     if table.floors:

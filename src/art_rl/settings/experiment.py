@@ -228,6 +228,15 @@ class Configuration(Closed):
                 f"tables.{name}.metrics must not have fid, got {given}: model {table.model} is exact, "
                 "not one of images; use rmse, or w2 in one dimension"
             )
+        if "rmse" in given and not isinstance(model, EDMModel):
+            where = "evaluation" if exact else f"models.{table.model}.sampling"
+            steps = (self.evaluation if exact else model.sampling).reference_steps
+            if max(table.budgets) >= steps:
+                raise ArtRLError(
+                    f"tables.{name}.budgets must be below {where}.reference_steps ({steps}), got "
+                    f"{max(table.budgets)}: RMSE would be measured against a solution no finer than what it "
+                    "measures; raise reference_steps"
+                )
         if isinstance(model, EDMModel) and given != ["fid"]:
             raise ArtRLError(
                 f"tables.{name}.metrics must be [fid] for the checkpoint {table.model}, got {given}"
