@@ -101,7 +101,7 @@ def test_configurations_satisfy_the_schema(name):
         ({"smaples": 3}, "smaples"),
         ({"samples": 0}, "sampling.samples must be at least 2"),
         ({"device": "tpu"}, "device must be one of"),
-        ({"png": True}, "sampling.png must be false for a model of kind image"),
+        ({"png": True}, "unknown key .models.digits.sampling.png."),
     ],
 )
 def test_misspelt_sampling_settings_are_named(change, message):
