@@ -18,6 +18,9 @@ from art_rl.own_model.solver import known_as
 from art_rl.schedules.hand_made import BASELINES
 
 MIXTURE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [0.6, -0.4]], [0.2, 0.3])
+HALF = art_rl.wrap(
+    lambda x, sigma: x / (1 + sigma[:, None] ** 2), prediction="x0", time="sigma", shape=(2,)
+)
 SLOW = {"art_rl_paper", "art_rl_feedback"}  # ten seconds each; tests/learning has them
 LIST = art_rl.schedule("edm", K=6, sigma_max=80.0)
 
@@ -215,6 +218,7 @@ def test_compare_is_paired_and_ties_are_ties():
         ({"budgets": [0]}, "K .* at least 1, got 0"),
         ({"method": "magic"}, "unknown method 'magic'; known: "),
         ({"method": "transfer_budget"}, "carries a schedule over"),
+        ({"denoiser": HALF, "method": "ld3"}, "differentiates through the levels"),
         ({"method": "endpoint", "solver": "dpmpp2m"}, "needs a single-step solver"),
         ({"minutes": 0}, "minutes must be positive"),
         ({"minutes": 1, "evaluations": 5000}, "give one of them"),
@@ -307,3 +311,21 @@ def test_a_free_start_is_chosen_below_the_models_own_range_where_that_is_better(
     assert free[3].sigma_max in (400.0, 200.0, 100.0, 50.0) and bound[3].sigma_max == 400.0
     rmse = [f.report["budgets"]["3"]["rows"][0]["rmse"] for f in (free, bound)]
     assert rmse[0] < 1.02 * rmse[1]
+
+
+def test_only_the_models_own_training_levels_are_trusted():
+    from art_rl.own_model.methods import Problem
+
+    def trust(denoiser):
+        return Problem(denoiser, None, None, 80.0, 0.002, "euler", (5,), 1, 0, 64, False).trust
+
+    class Unknown:
+        shape, sigma_data, label_dim, digest = (2,), 0.5, 0, "0"
+
+        def __call__(self, x, sigma, class_labels=None):
+            return x.double() / 2
+
+    assert trust(MIXTURE) is None and trust(CountingDenoiser(MIXTURE)) is None
+    assert trust(Unknown()) is None and trust(HALF) is None
+    vp = art_rl.wrap(lambda x, t: x, prediction="epsilon", time="vp", shape=(2,))
+    assert trust(CountingDenoiser(vp)) == vp.trained == (vp.sigma_min, vp.sigma_max)

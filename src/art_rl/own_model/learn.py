@@ -28,6 +28,8 @@ _REFERENCE_SHARE, _TRAIN, _VALID = 0.3, 0.4, 0.35
 # The rest is for start levels, the closed form and the closing comparison.
 _LEARNING = 0.75
 _CALLS_PER_REFERENCE = 5 * REFERENCE_STEPS
+# Step doubling of the learner's two fine solutions, 64 states each.
+_CHECKS = 2 * 64 * 8 * REFERENCE_STEPS
 _FEWEST, _MOST_STATES = 32, 1024
 _UNTOLD_RANGE = (0.002, 80.0)  # EDM's (Karras et al. 2022)
 
@@ -103,7 +105,7 @@ def learn(
         if denoiser.sigma_data is None:
             denoiser.sigma_data = _sigma_data(counted, valid[:32], high, low)
         spent_before = counted.calls
-        references = _CALLS_PER_REFERENCE * (len(train) + len(valid) + len(test))
+        references = _CALLS_PER_REFERENCE * (len(train) + len(valid) + len(test)) + _CHECKS
         problem = Problem(
             counted, train, valid, high, low, solver_id, budgets,
             max(1, round(_LEARNING * evaluations) - references - spent_before), seed, batch, progress,

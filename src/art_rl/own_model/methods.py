@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, is_exact, trained_noise
 from art_rl.errors import ArtRLError
 from art_rl.flow.measure_errors import measure_error_moments
 from art_rl.flow.measure_profile import measure_profile
@@ -18,7 +19,7 @@ from art_rl.flow.rivals.measure import measure_rival_statistics
 from art_rl.flow.rivals.oss import oss_schedules
 from art_rl.own_model.compare import Yardstick, squared_errors
 from art_rl.registry import METHODS, ORDERS, SINGLE_STEP, TRANSFER
-from art_rl.schedules.closed_form import quadrature_schedule
+from art_rl.schedules.closed_form import quadrature_schedule, trained_range
 from art_rl.schedules.endpoint import endpoint_schedule
 from art_rl.schedules.hand_made import BASELINES, baseline_schedule, edm
 from art_rl.schedules.rivals.ays import ays_schedule
@@ -68,9 +69,11 @@ class Problem:
 
         EDM's training levels ("auto") serve this package's own networks only.
         """
-        if hasattr(self.denoiser, "trained"):
-            return self.denoiser.trained
-        return "auto"
+        model = getattr(self.denoiser, "denoiser", self.denoiser)
+        if hasattr(model, "trained"):
+            return model.trained
+        own = type(model).__module__.startswith("art_rl.denoisers.")
+        return "auto" if own and not is_exact(model) else None
 
     def some(self, count: int) -> Tensor:
         return self.x_train[:count]
@@ -173,10 +176,9 @@ def _art_rl(method: str, p: Problem) -> Schedules:
         p.denoiser, p.some(128), p.sigma_max, p.sigma_min, cells=96, progress=p.progress
     )
     trust = p.trust
-    if isinstance(trust, tuple):
-        table = trusted_table(table, trust)
-    elif trust == "auto" and not getattr(p.denoiser, "exact", False):
-        table = trusted_table(table)
+    if trust is not None:
+        known = trained_range(*trained_noise(p.denoiser)) if trust == "auto" else trust
+        table = trusted_table(table, known)
     if method == "art_rl":
         reward = HeldCost(table, float(p.denoiser.sigma_data))
         learned = learn_budgets(
@@ -276,6 +278,43 @@ def _from_level(p: Problem, first: float, budgets: list[int]) -> Schedules:
     return found
 
 
+def _gauss_newton(method: str, p: Problem) -> Schedules:
+    """The classical way on the same objective, from hand-made starts."""
+    from art_rl.learning.gauss_newton import gauss_newton_schedules
+
+    c = float(p.denoiser.sigma_data)
+    starts = {
+        K: {
+            name: baseline_schedule(name, K, p.sigma_max, p.sigma_min, c)
+            for name in ("gaussian", "arctan", "edm")
+        }
+        for K in p.budgets
+    }
+    return gauss_newton_schedules(
+        p.denoiser, p.x_train, p.x_valid, p.sigma_max, p.sigma_min, p.solver, starts,
+        progress=p.progress,
+    )  # fmt: skip
+
+
+def _ld3(method: str, p: Problem) -> Schedules:
+    """Back-propagation through the sampler: the model must be differentiable in its level."""
+    from art_rl.learning.ld3 import learn_ld3
+    from art_rl.settings.rivals import LD3Settings
+
+    if hasattr(p.denoiser, "formula"):
+        raise ArtRLError(
+            "method 'ld3' differentiates through the levels, which wrapped models do not offer; "
+            "'art_rl_endpoint' and 'gauss_newton' minimise the same error without derivatives"
+        )
+    x = torch.cat([p.x_train, p.x_valid])
+    half = min(64, len(x) // 2)
+    learned = learn_ld3(
+        p.denoiser, x[: 2 * half], p.sigma_max, p.sigma_min, p.solver, list(p.budgets),
+        LD3Settings(train=half, valid=half), progress=p.progress,
+    )  # fmt: skip
+    return {K: schedule for K, (schedule, _) in learned.items()}
+
+
 def _is_sampler(solver: str) -> bool:
     from art_rl.flow.solvers import SOLVERS
     from art_rl.own_model.solver import Sampler
@@ -301,6 +340,8 @@ _FAMILIES: dict[str, Callable[[str, Problem], Schedules]] = {
     "ays": _rival,
     "dmn": _dmn,
     "oss": _oss,
+    "gauss_newton": _gauss_newton,
+    "ld3": _ld3,
     "art_rl": _art_rl,
     "art_rl_feedback": _art_rl,
     "art_rl_paper": _art_rl,
