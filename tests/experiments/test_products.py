@@ -47,6 +47,13 @@ def test_cells_are_what_tables_name():
     assert ("art_rl_endpoint", "heun", 2) not in targets.schedules("toy")
 
 
+def test_a_networks_weights_are_one_path():
+    # A list of one would reach the scripts as a list: no network could be read.
+    network = Products(settings("digits_smoke"), ROOT).network(wildcards(model="digits"))
+    assert network == "<results>/digits/network.safetensors"
+    assert Products(settings("smoke"), ROOT).network(wildcards(model="toy")) == []
+
+
 def test_learners_of_a_configuration():
     targets = Targets(settings("smoke"))
     assert targets.fine_runs("toy") == [("feedback", 0), ("feedback", 1)]

@@ -9,7 +9,6 @@
 # by itself.  Products must have the bytes of a local run, and nothing may be left behind.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/../.." && pwd)"
-cd "$root"
 
 for program in slurmctld slurmd munged; do
     if ! command -v "$program" > /dev/null; then
@@ -34,6 +33,11 @@ if [ "${1:-}" = --short ]; then
 fi
 work="$(mktemp -d "${TMPDIR:-/tmp}/art_rl_slurm.XXXXXX")"
 log="$work/log"
+# A copy, so that an edit meanwhile does not run in half of the jobs.
+mkdir -p "$work/repository"
+cp -r "$root"/{src,workflow,config,notebooks,envs,constraints.txt} "$work/repository"
+root="$work/repository"
+cd "$root"
 mkdir -p "$work"/{spool,state,run,log,local,cluster}
 
 stop() {

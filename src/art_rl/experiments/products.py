@@ -154,11 +154,15 @@ class Products:
         """Files of an image model's data set; digits come with scikit-learn."""
         return [] if self._model(wildcards)["data"] == "digits" else self.mnist_files()
 
-    def network(self, wildcards: Any) -> list[str]:
-        """Weights of a network; nothing for an exact model."""
+    def networks(self, wildcards: Any) -> list[str]:
+        """`network` as a list."""
+        return [] if self._model(wildcards)["kind"] == "exact" else [self.network(wildcards)]
+
+    def network(self, wildcards: Any) -> str | list[str]:
+        """Weights of a network; nothing for an exact model.  One path, no list of one: scripts read it."""
         if self._model(wildcards)["kind"] == "exact":
             return []
-        return [f"<results>/{wildcards.model}/network.safetensors"]
+        return f"<results>/{wildcards.model}/network.safetensors"
 
     # Schedules.
 
@@ -252,7 +256,7 @@ class Products:
         def files(wildcards: Any) -> list[str]:
             folder = f"<results>/{wildcards.model}"
             if job.kind == "endpoint":
-                return [f"{folder}/profile.npz", *self.network(wildcards)]
+                return [f"{folder}/profile.npz", *self.networks(wildcards)]
             return [f"{folder}/control_table.safetensors"]
 
         return files
