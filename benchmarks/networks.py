@@ -10,8 +10,12 @@ from art_rl.settings.networks import UNetConfig
 SHIPPED = {"digits": ("digits_full.yaml", (1, 8, 8)), "mnist": ("mnist.yaml", (1, 32, 32))}
 
 
+def shipped_settings(name: str) -> dict:
+    """The model ``name`` ("digits" or "mnist") as its configuration has it."""
+    file, _ = SHIPPED[name]
+    return yaml.safe_load((Path(__file__).parents[1] / "config" / file).read_text())["models"][name]
+
+
 def shipped(name: str) -> UNetConfig:
-    """The network of ``name`` ("digits" or "mnist") as its configuration has it."""
-    file, shape = SHIPPED[name]
-    settings = yaml.safe_load((Path(__file__).parents[1] / "config" / file).read_text())
-    return UNetConfig(shape=shape, **settings["models"][name]["network"])
+    """The network of ``name`` as its configuration has it."""
+    return UNetConfig(shape=SHIPPED[name][1], **shipped_settings(name)["network"])
