@@ -27,7 +27,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run mnist mnist-gpu digits_full test test-interop docs lint lock report check-numbers unlock clean paper paper-dry
+.PHONY: run mnist mnist-gpu digits_full test test-interop docs settings lint lock report check-numbers unlock clean paper paper-dry
 
 run: $(READY)
 	snakemake --cores $(CORES)
@@ -75,6 +75,9 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,notebooks,metrics,dev]'
 	touch $@
+
+settings: $(READY)  # the editors' schema and the tables of config/README.md, from src/art_rl/settings
+	python -m art_rl.settings
 
 LOCK := build/lock
 lock:  # versions stay as they are where pyproject.toml allows; UPGRADE=1 takes the newest
