@@ -98,7 +98,8 @@ def test_evaluations_of_all_kinds_of_schedules():
     assert evaluations({"method": "x", "details": {}}) is None
     assert evaluations({"method": "endpoint", "details": {"moments": {"evaluations": 7}}}) == 7
     assert evaluations({"method": "quadrature", "details": {"profile": {"evaluations": 5}}}) == 5
-    assert evaluations({"method": "art_rl_endpoint", "details": {"evaluations": 10}}) == 10
+    own = {"evaluations": 10, "reference_evaluations": 3}
+    assert evaluations({"method": "gauss_newton", "details": own}) == 13
 
 
 @pytest.mark.parametrize("key", ["evaluations", "nfe_spent"])

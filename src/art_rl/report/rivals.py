@@ -121,7 +121,8 @@ def reference_evaluations(result: Mapping[str, Any]) -> int:
 
 
 def evaluations(provenance: Mapping[str, Any]) -> int | None:
-    """Network evaluations behind one schedule; None if its file does not say."""
+    """Network evaluations behind one schedule, its reference's included where it is recorded; None if
+    its file does not say."""
     details = provenance.get("details", {})
     method = METHODS.get(provenance.get("method", ""))
     if method is not None and method.group == "Hand-made":
@@ -129,7 +130,7 @@ def evaluations(provenance: Mapping[str, Any]) -> int | None:
     for block in (details, details.get("profile", {}), details.get("moments", {})):
         for key in ("evaluations", "nfe_spent"):
             if key in block:
-                return int(block[key])
+                return int(block[key]) + int(block.get("reference_evaluations", 0))
     return None
 
 
