@@ -14,7 +14,6 @@ from edm_measurements import Benchmark, flags
 
 from art_rl.learning import EulerEnvironment, LearnerConfig, TableEnvironment
 from art_rl.learning.learner import Learner
-from art_rl.learning.rollout_q import RolloutQ
 
 ITERATIONS = 5000  # of the paper and of config/paper.yaml
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.002
@@ -43,7 +42,7 @@ def learning(benchmark: Benchmark, budget: int, batch: int, iterations: int) -> 
         class_labels=labels if labels is None or not smoke else labels[:4],
     )
     environment = EulerEnvironment(
-        denoiser, start, table, class_labels=labels, q_function=RolloutQ(table)
+        denoiser, start, table, class_labels=labels, q_function=table.rollout_q()
     )
     config = LearnerConfig(
         form="paper", mode="per_budget", state="time", budget=budget, batch=batch, seed=0

@@ -16,7 +16,6 @@ from art_rl.learning import (
     learn_budgets,
     train,
 )
-from art_rl.learning.rollout_q import RolloutQ
 from art_rl.learning.trust import trusted_table
 from art_rl.metrics.features import Features
 from art_rl.sampling.experiment import Experiment
@@ -105,7 +104,7 @@ def test_rollouts_of_a_budget(experiment, form, state):
             )
         )
         environment = EulerEnvironment(
-            experiment.denoiser, x, table, class_labels=labels, q_function=RolloutQ(table)
+            experiment.denoiser, x, table, class_labels=labels, q_function=table.rollout_q()
         )
         config = LearnerConfig(
             form=form,

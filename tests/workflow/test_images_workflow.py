@@ -20,7 +20,6 @@ from torch.nn import functional
 from art_rl.denoisers.exact import Gaussian
 from art_rl.errors import ArtRLError
 from art_rl.learning import TableEnvironment
-from art_rl.learning.rollout_q import RolloutQ
 from art_rl.learning.trust import trusted_table
 from art_rl.metrics.features import Features
 from art_rl.metrics.frechet import Moments
@@ -268,7 +267,7 @@ def test_trusted_table_continues_q_by_power_laws(model):
 
 def test_rollout_q_is_the_mean_q_between_two_levels(model):
     x, table = gaussian_table(model)
-    estimate = RolloutQ(table)
+    estimate = table.rollout_q()
     calls = 0
 
     def counted(*args):

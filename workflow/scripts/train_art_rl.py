@@ -12,7 +12,6 @@ from art_rl.files import digest
 def per_budget(snakemake, K):
     """The paper's Algorithm 1: actual Euler rollouts on a clock of K steps."""
     from art_rl.learning import EulerEnvironment, LearnerConfig, TableEnvironment, distill, train
-    from art_rl.learning.rollout_q import RolloutQ
     from art_rl.sampling.experiment import build_experiment
 
     control, learner = snakemake.params.control, snakemake.params.learner
@@ -29,7 +28,7 @@ def per_budget(snakemake, K):
     )
     options = {"class_labels": experiment.labels(control["trajectories"], control["seed"])}
     if snakemake.params.model["kind"] != "exact":  # a network call is what costs
-        options["q_function"] = RolloutQ(table)
+        options["q_function"] = table.rollout_q()
     with resumable(snakemake) as state:
         result = train(
             EulerEnvironment(experiment.denoiser, start, table, **options),

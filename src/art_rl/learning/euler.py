@@ -12,7 +12,8 @@ from torch import Tensor
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
-from art_rl.learning.flow import Features, QFunction, default_features, norm, q_by_difference
+from art_rl.flow.curvature import QFunction, difference
+from art_rl.learning.flow import Features, default_features, norm
 from art_rl.learning.table import Observation, TableEnvironment
 
 # A state that earlier Euler steps have left far from the data makes |Q| ~ 1/sigma^2 near the end: those
@@ -44,7 +45,7 @@ class EulerEnvironment:
         table: TableEnvironment,
         *,
         held_out: int | None = None,
-        q_function: QFunction = q_by_difference,
+        q_function: QFunction = difference,
         features: Features | None = None,
         class_labels: Tensor | None = None,
     ) -> None:

@@ -15,13 +15,16 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
-from art_rl.learning.flow import Features, QFunction, q_by_difference, trace_flow, trace_sensitivity
+from art_rl.flow.curvature import QFunction, RolloutQ, difference, second_derivatives
+from art_rl.flow.trajectory import norms, propagate, steps, walk
+from art_rl.learning.flow import Features, default_features, norm
 from art_rl.learning.lattice import Lattice, Place
 
 # |Q| below this share of its mean at the level is not told apart in the feature log(|Q| / mean).
@@ -186,10 +189,9 @@ class TableEnvironment:
         cost: str = "q",
         cells: int = 192,
         model: str = "",
-        q_function: QFunction = q_by_difference,
+        q_function: QFunction = difference,
         features: Features | None = None,
         class_labels: Tensor | None = None,
-        sensitivity_size: float = 1e-4,
         progress: bool = False,
     ) -> "TableEnvironment":
         """Integrate ``x_start`` (B, *shape), states at sigma_max, down the flow once.
@@ -198,21 +200,21 @@ class TableEnvironment:
             held_out: trajectories kept for evaluation, from the end; half of them if None.
             cost: "q" or "propagated" (see config.LearnerConfig.cost).
             features: hook (x, sigma) -> (B, F).
-            q_function: `flow.q_by_difference`, or `flow.q_by_jvp` for the paper's exact product.
+            q_function: `curvature.difference`, or `curvature.jvp` for the paper's exact product.
 
-        Costs about 4 denoiser calls per cell on the batch (and about cells / 2 more batches for
+        Costs about 3 denoiser calls per cell on the batch (and about cells / 4 more batches for
         the propagated cost).
+
+        Raises:
+            ArtRLError: unknown cost; |Q| is not finite (sigma named).
         """
         lattice = Lattice(sigma_max, sigma_min, cells)
-        options = {"q_function": q_function, "class_labels": class_labels, "progress": progress}
-        with torch.no_grad():
-            q, raw = trace_flow(denoiser, x_start, lattice, features=features, **options)
-            if cost == "propagated":
-                q = q * trace_sensitivity(
-                    denoiser, x_start, lattice, size=sensitivity_size, **options
-                )
-            elif cost != "q":
-                raise ArtRLError(f"cost must be one of q, propagated, got {cost!r}")
+        if cost not in ("q", "propagated"):
+            raise ArtRLError(f"cost must be one of q, propagated, got {cost!r}")
+        features = features or default_features(denoiser.sigma_data)
+        q, raw = _trace(denoiser, x_start, lattice, q_function, features, class_labels, progress)
+        if cost == "propagated":
+            q = q * sensitivity(denoiser, x_start, lattice, class_labels, progress)
         count = len(x_start) // 2 if held_out is None else held_out
         return cls(lattice, q, raw, count, model, denoiser.digest, cost)
 
@@ -223,6 +225,10 @@ class TableEnvironment:
         if held_out:
             return TableRollout(self, torch.arange(self.learning, len(self.q)))
         return TableRollout(self, torch.randint(self.learning, (count,), generator=generator))
+
+    def rollout_q(self) -> RolloutQ:
+        """A |Q| for rollouts that costs no call; it knows |Q| at sigma_max from this table."""
+        return RolloutQ(self.lattice.sigma_max, float(self.mean_q[-1]))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the table as safetensors, atomically; one upstream job can serve every budget."""
@@ -291,3 +297,65 @@ class TableRollout:
     def advance(self, distance: Tensor) -> None:
         """psi += distance."""
         self.sigma = self.sigma - distance
+
+
+def _levels(lattice: Lattice) -> tuple[np.ndarray, int]:
+    """Nodes at and above sigma_min in descending order, and the index of the lowest of them."""
+    nodes = lattice.nodes.numpy()
+    first = int(np.argmax(nodes >= lattice.sigma_min * (1 - 1e-9)))
+    return nodes[first:][::-1].copy(), first
+
+
+@torch.no_grad()
+def _trace(
+    denoiser: Denoiser,
+    x_start: Tensor,
+    lattice: Lattice,
+    q_function: QFunction,
+    features: Features,
+    class_labels: Tensor | None,
+    progress: bool,
+) -> tuple[Tensor, Tensor]:
+    """|Q| (B, nodes) and features (B, nodes, F) along the flow, Heun's rule on the lattice; on the CPU.
+
+    Nodes below sigma_min repeat the last node at or above it (the model is never asked there).
+    """
+    levels, first = _levels(lattice)
+    q = torch.empty(len(x_start), len(lattice.nodes), dtype=torch.float64)
+    seen: list[Tensor] = [torch.empty(0)] * len(lattice.nodes)
+    walked = steps(denoiser, x_start, levels, class_labels, "heun", progress)
+    for j, (x, denoised) in zip(range(len(q[0]) - 1, first - 1, -1), walked, strict=True):
+        sigma = torch.tensor(float(lattice.nodes[j]), dtype=x.dtype, device=x.device)
+        _, total = q_function(denoiser, x, sigma, class_labels, denoised)
+        q[:, j] = norm(total).double().cpu()
+        if not torch.isfinite(q[:, j]).all():
+            raise ArtRLError(f"|Q| is not finite at sigma = {float(sigma):.6g}; check the denoiser")
+        seen[j] = features(x, sigma).double().cpu()
+    q[:, :first] = q[:, first : first + 1]
+    seen[:first] = [seen[first]] * first
+    return q, torch.stack(seen, 1)
+
+
+def sensitivity(
+    denoiser: Denoiser,
+    x_start: Tensor,
+    lattice: Lattice,
+    class_labels: Tensor | None = None,
+    progress: bool = False,
+    every: int = 4,
+) -> Tensor:
+    """w = |Phi(0, sigma) Q| / |Q| at every node, (B, nodes): how much of an error is passed on.
+
+    Measured at every ``every``-th node (`art_rl.flow.trajectory.propagate`), log w interpolated between.
+    """
+    levels, _ = _levels(lattice)
+    levels = np.unique(np.append(levels[::every], levels[-1]))[::-1].copy()
+    path = walk(denoiser, x_start, levels, class_labels, "heun", progress)
+    local = second_derivatives(denoiser, path, "difference")
+    w = norms(propagate(denoiser, path, local, progress=progress)) / norms(local)
+    log_w = torch.log(w.double().cpu().clamp_min(torch.finfo(torch.float64).tiny)).flip(0).T
+    at = lattice.coordinate(torch.as_tensor(levels[::-1].copy()))
+    where = lattice.coordinate(lattice.nodes)
+    index = (torch.searchsorted(at, where, right=True) - 1).clamp_(0, len(levels) - 2)
+    share = ((where - at[index]) / (at[index + 1] - at[index])).clamp_(0, 1)
+    return torch.exp(log_w[:, index] * (1 - share) + log_w[:, index + 1] * share)
