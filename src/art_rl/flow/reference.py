@@ -1,8 +1,8 @@
 """Reference solution of the probability-flow ODE: what a sampler would return with a vast budget.
 
 The endpoint error of a schedule is measured against it, from the same starting states.  Classical RK4
-on EDM's grid (rho = 7) from sigma_max to sigma_min, then one Euler step to 0 as every solver here
-takes.  Between its levels the solution is read off by cubic Hermite interpolation of states and
+on EDM's grid (rho = 7) from sigma_max to sigma_min, then one Euler step to 0 as single-step solvers
+take.  Between its levels the solution is read off by cubic Hermite interpolation of states and
 slopes, on the last interval linearly (which is what that Euler step means).
 
 Accuracy is measured, not assumed: step doubling on part of the batch (every interval halved, the

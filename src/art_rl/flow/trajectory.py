@@ -1,7 +1,7 @@
 """Reference trajectories on a log-sigma lattice, and errors carried along them to sigma = 0.
 
 A `Walk` holds the states of the probability-flow ODE at M log-spaced levels from sigma_max to
-sigma_min and at 0 (the last leg is an Euler step, as in every solver here).  `carry` starts perturbed
+sigma_min and at 0 (the last leg is an Euler step).  `carry` starts perturbed
 copies at lattice nodes, runs them to 0 with the same steps and returns where they end: the difference
 to the walk's own end is the propagated error Phi(0, sigma) e, Phi being the flow's linearisation.
 The same steps on both sides make the lattice's own error cancel to first order.

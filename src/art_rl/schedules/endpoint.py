@@ -17,7 +17,7 @@ A_ij = w_i C_ij w_j, found by damped Newton steps in milliseconds.  Its optimali
 
 Two details decide whether this works at few steps (RMSE of RK4 at K = 10, 1-D mixture, sigma_max 80:
 0.039 without them, 0.0015 with): a step's error belongs to the middle of the step, not to its start,
-and the last step of every solver is an Euler step, which `endpoint_schedule` balances separately.
+and the last step of every single-step solver is an Euler step, which `endpoint_schedule` balances separately.
 
 It stays asymptotic in K.  With Heun at K <= 5 from sigma_max = 80 the first step is far outside the
 range of its own leading error term, and other grids are better; `art_rl.learning.gauss_newton` goes on
@@ -99,7 +99,7 @@ def endpoint_schedule(
 ) -> Schedule:
     """The schedule of K steps that is optimal for the leading-order endpoint error.
 
-    The last step of every solver here is an Euler step.  For orders above 1 it is not part of the
+    The last step of every single-step solver is an Euler step.  For orders above 1 it is not part of the
     problem: its start sigma_{K-1} is chosen to minimise the sum of the squared errors of both parts,
     the optimal steps above it scaled to K - 1 and the measured last step.
 
