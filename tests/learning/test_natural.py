@@ -564,3 +564,19 @@ def test_bad_arguments(change, words):
 def test_bad_budgets(table, budgets, words):
     with pytest.raises(ArtRLError, match=words):
         learn_budgets(HeldCost(table), budgets)
+
+
+def test_verdicts_know_the_reference():
+    """A learner called .0127 "improved" on a reference that is .014 off itself."""
+    from art_rl.learning.budgets import _verdict
+
+    def verdict(start, learned, error=None, improved=True):
+        report = {"improved": improved, "merit_start": start, "merit_learned": learned}
+        return _verdict(report | ({} if error is None else {"reference_error": error}))
+
+    assert verdict(0.0140, 0.0127, 0.014) == "within the reference's error"
+    assert verdict(0.0300, 0.0290, 0.014) == "within the reference's error"
+    assert verdict(0.0300, 0.0290, 1e-5) == "improved"
+    assert verdict(0.5, 0.1, 0.014) == "improved"
+    assert verdict(3.0, 2.9) == "improved"  # ART's cost needs no reference
+    assert verdict(0.5, 0.5, 1e-5, improved=False) == "not improved over its start"

@@ -7,6 +7,7 @@ a few deterministic policies are then compared on the states to choose by, the s
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -257,8 +258,8 @@ class BudgetRun:
                 "merit_learned": named[chosen],
                 "improved": chosen != "start",
             }
-        report["verdict"] = "improved" if report["improved"] else "not improved over its start"
-        report |= self.reward.judge(K, self.levels[K])
+        judged = self.reward.judge(K, self.levels[K])
+        report = {**report, "verdict": _verdict({**report, **judged}), **judged}
         report["evaluations"] = self.evaluations - c["spent"]
         self.reports[K] = report
         self.learners, self.current = [], {}
@@ -319,3 +320,17 @@ class BudgetRun:
             self.coefficients,
             report,
         )
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    """What learning did to its start, in words.
+
+    A measured endpoint error is known to the error of the solution it is measured against, no better: a
+    start or a gain below that says nothing.
+    """
+    if not report["improved"]:
+        return "not improved over its start"
+    start, blur = report["merit_start"], report.get("reference_error") or 0.0
+    if start <= blur or start - report["merit_learned"] <= blur:
+        return "within the reference's error"
+    return "improved"
