@@ -8,6 +8,7 @@ from pretend_device import DEVICE, OnDevice, off, on, pretend_device
 from art_rl.denoisers.unet import UNetConfig, UNetDenoiser
 from art_rl.flow.measure_errors import measure_error_moments
 from art_rl.flow.measure_profile import measure_profile
+from art_rl.flow.solvers import SOLVERS, run_levels
 from art_rl.learning import (
     EndpointError,
     EulerEnvironment,
@@ -92,6 +93,16 @@ def test_profile_and_error_moments(experiment):
                 progress=False,
             )
             assert np.isfinite(moments.moments).all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_solvers(experiment, solver):
+    with pretend_device():
+        x, labels = states(experiment, 4)
+        levels = torch.tensor([[80.0, 9.0, 2.0, 0.5, 0.1, 0.0]] * 2, dtype=torch.float64)
+        for given in (levels, levels[0]):
+            *_, end = run_levels(experiment.denoiser, x, on(given), solver, labels)
+            assert torch.isfinite(off(end)).all()
 
 
 @pytest.mark.parametrize(("form", "state"), [("paper", "time"), ("feedback", "full")])

@@ -140,7 +140,7 @@ def test_endpoint_error_against_the_exact_flow(tmp_path):
         measure_seeds(model, one_step, "euler", range(31), reference=reference)
 
 
-@pytest.mark.parametrize("solver", ["euler", "heun", "rk4"])
+@pytest.mark.parametrize("solver", ["euler", "heun", "rk4", "ipndm4", "dpmpp3m", "unipc3"])
 def test_measured_cell_equals_images_kept(tmp_path, solver):
     model, seeds = network(), range(20)
     reference_shard(tmp_path / "r.npz", model, EDM5.resample(15), seeds, batch_size=8)
