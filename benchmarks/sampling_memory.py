@@ -16,7 +16,9 @@ from networks import SHIPPED, shipped
 from art_rl.denoisers.unet import UNetDenoiser, load_model
 from art_rl.metrics.features import lenet_features
 from art_rl.metrics.lenet import LeNet
-from art_rl.sampling.shards import measure_seeds
+from art_rl.sampling.cells import measure_seeds
+from art_rl.sampling.experiment import Experiment
+from art_rl.sampling.measures import FeatureMoments
 from art_rl.schedules.schedule import Schedule
 
 
@@ -46,15 +48,15 @@ def main() -> None:
     levels = [80.0 * (1 - k / arguments.steps) for k in range(arguments.steps)] + [0.0]
     before, began = peak(), time.process_time()
     part = measure_seeds(
-        model,
+        Experiment("m", model, 0.002, 80.0, "noise"),
         Schedule(tuple(levels)),
         "euler",
         range(arguments.images),
-        features=lenet,
-        batch_size=arguments.batch,
+        [FeatureMoments(lenet, lambda moments: 0.0, "LeNet-FID")],
+        arguments.batch,
     )
     print(
-        f"{part.moments.n} images of {model.shape}, batch {arguments.batch}: peak {peak():.0f} MiB "
+        f"{len(part.seeds)} images of {model.shape}, batch {arguments.batch}: peak {peak():.0f} MiB "
         f"({before:.0f} MiB before sampling), {time.process_time() - began:.0f} CPU seconds"
     )
 

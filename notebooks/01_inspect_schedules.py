@@ -53,9 +53,12 @@ schedules = {(f.parts[-3], f.parts[-2], int(f.stem[1:])): Schedule.load(f) for f
 print(f"{model}: {len(schedules)} schedules")
 
 K = 5 if any(key[2] == 5 for key in schedules) else max(key[2] for key in schedules)
-example = schedules["gaussian", "any", K]
+# The Gaussian schedule if there is one, else any.
+example = schedules.get(("gaussian", "any", K)) or next(
+    schedule for (_, _, budget), schedule in schedules.items() if budget == K
+)
 print("levels:", [f"{level:.4g}" for level in example.sigmas])
-print("method:", example.provenance["method"], "| solver:", example.provenance["solver"])
+print("method:", example.method, "| solver:", example.provenance.get("solver", "any"))
 
 # %% [markdown]
 # ## All methods at one budget
@@ -92,16 +95,22 @@ plt.show()
 # over seed blocks. Ratios to EDM are easier to read than the numbers.
 
 # %%
-table = next(iter(sorted(FIGURES.glob(f"*{model}_euler_rmse.csv"))), None)
-table = table or sorted(FIGURES.glob("*euler_rmse.csv"))[0]
-with open(table, newline="") as file:
-    rows = [row for row in csv.DictReader(file) if row["source"] == "ours"]
+tables = [*sorted(FIGURES.glob(f"*{model}_euler_rmse.csv")), *sorted(FIGURES.glob("*_rmse.csv"))]
+rows = []
+if tables:
+    with open(tables[0], newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["source"] == "ours"]
 budgets = sorted({int(row["K"]) for row in rows})
 error = {(row["method"], int(row["K"])): float(row["mean"]) for row in rows}
-print(f"{table.stem}: RMSE / RMSE of EDM")
-print(f"{'':28s}" + "".join(f"K = {b:<6d}" for b in budgets))
-for method in dict.fromkeys(row["method"] for row in rows):
-    ratios = [error[method, b] / error["edm", b] for b in budgets]
+methods = list(dict.fromkeys(row["method"] for row in rows))
+versus = "edm" if "edm" in methods else next(iter(methods), None)
+if versus is None:
+    print("no table of endpoint errors in this run")
+else:
+    print(f"{tables[0].stem}: RMSE / RMSE of {METHODS[versus].label}")
+    print(f"{'':28s}" + "".join(f"K = {b:<6d}" for b in budgets))
+for method in methods:
+    ratios = [error[method, b] / error[versus, b] for b in budgets]
     print(f"{METHODS[method].label:28s}" + "".join(f"{ratio:<10.3f}" for ratio in ratios))
 
 # %% [markdown]

@@ -43,7 +43,7 @@ from art_rl.schedules.profile import Profile
 # A U-Net with EDM preconditioning. Everything about its training is in the JSON beside its weights.
 
 # %%
-model = sorted(path.parent.name for path in RESULTS.glob("*/network.json"))[0]
+model = sorted(path.parent.name for path in RESULTS.glob("*/network_losses.json"))[0]
 folder = RESULTS / model
 network, floor = read_json(folder / "network.json"), read_json(folder / "floor.json")
 settings = network["training"]["settings"]
@@ -75,15 +75,16 @@ plt.show()
 # |Q| is how much the sampler's path bends. It decides where steps are needed.
 
 # %%
-profile = Profile.load(folder / "profile.npz")
-figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
-low, high = np.quantile(profile.table, [0.05, 0.95], axis=0)
-axis.fill_between(profile.levels, low, high, alpha=0.25, label="5 % to 95 % of trajectories")
-axis.loglog(profile.levels, profile.mean[1], label="mean")
-axis.set_xlabel("noise level sigma (data units)")
-axis.set_ylabel("|Q| (1 / data units)")
-axis.legend()
-plt.show()
+if (folder / "profile.npz").exists():  # a run without closed forms measures none
+    profile = Profile.load(folder / "profile.npz")
+    figure, axis = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    low, high = np.quantile(profile.table, [0.05, 0.95], axis=0)
+    axis.fill_between(profile.levels, low, high, alpha=0.25, label="5 % to 95 % of trajectories")
+    axis.loglog(profile.levels, profile.mean[1], label="mean")
+    axis.set_xlabel("noise level sigma (data units)")
+    axis.set_ylabel("|Q| (1 / data units)")
+    axis.legend()
+    plt.show()
 
 # %% [markdown]
 # ## Samples
@@ -117,5 +118,5 @@ plt.show()
 
 # %%
 provenance = read_json(folder / "cells" / f"{solver}.provenance.json")
-for label, value in provenance["floors"]["fid"].items():
+for label, value in provenance["floors"].get("fid", {}).items():
     print(f"{label}: LeNet-FID {value:.2f}")

@@ -40,7 +40,7 @@ from art_rl.report.tables import read_rows
 from art_rl.schedules.schedule import Schedule
 
 # %%
-model = sorted(path.parent.name for path in RESULTS.glob("*/network.json"))[0]
+model = sorted(path.parent.name for path in RESULTS.glob("*/network_losses.json"))[0]
 cells = [
     row for path in sorted((RESULTS / model / "cells").glob("*.csv")) for row in read_rows(path)
 ]
@@ -66,13 +66,17 @@ def mean(metric, solver, method, K):
 # responsible for. LeNet-FID also contains the network's own error.
 
 # %%
+versus = "edm" if "edm" in methods else methods[0]
 for metric in ("rmse", "fid"):
     for solver in solvers:
         budgets = sorted({row["K"] for row in cells if row["solver"] == solver})
-        print(f"{metric} / EDM, {solver}" + "".join(f"{f'K={K}':>9}" for K in budgets))
+        print(
+            f"{metric} / {METHODS[versus].label}, {solver}"
+            + "".join(f"{f'K={K}':>9}" for K in budgets)
+        )
         for name in methods:
             ratios = [
-                mean(metric, solver, name, K) / mean(metric, solver, "edm", K) for K in budgets
+                mean(metric, solver, name, K) / mean(metric, solver, versus, K) for K in budgets
             ]
             print(f"{METHODS[name].label:<32}" + "".join(f"{ratio:9.3f}" for ratio in ratios))
         print()
@@ -100,7 +104,7 @@ for metric in ("rmse", "fid"):
 # %%
 solver = solvers[-1]
 budgets = sorted({row["K"] for row in cells if row["solver"] == solver})
-K = max(K for K in budgets if K <= 10)
+K = max((K for K in budgets if K <= 10), default=budgets[0])
 figure, axis = plt.subplots(figsize=(6, 3.4), layout="constrained")
 for name in methods:
     path = (

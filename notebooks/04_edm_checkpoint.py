@@ -66,16 +66,23 @@ for key in ("img_resolution", "label_dim", "model_type", "model_channels", "chan
 # many of them below 0.1, where images hardly change any more, and its last one from `sigma_min` to 0.
 
 # %%
-rows = read_rows(folder / "cells/heun.csv")
+solvers = [path.stem for path in sorted((folder / "cells").glob("*.csv"))]
+solver = "heun" if "heun" in solvers else solvers[0]
+rows = read_rows(folder / f"cells/{solver}.csv")
 order = ["edm", "quadrature", "art_rl_paper", "art_rl_feedback", "dpm", "transfer_data"]
-names = [name for name in order if any(row["method"] == name for row in rows)][:3]
-budgets = sorted(set.intersection(*({r["K"] for r in rows if r["method"] == n} for n in names)))
-K = max(k for k in budgets if k <= 5)
+there = list(dict.fromkeys(row["method"] for row in rows))
+names = [name for name in (*order, *there) if name in there]
+names = list(dict.fromkeys(names))[:3]
+by_method = {n: {r["K"] for r in rows if r["method"] == n} for n in names}
+while len(names) > 1 and not set.intersection(*(by_method[n] for n in names)):
+    names.pop()  # tables of other budgets: fewer rows
+budgets = sorted(set.intersection(*(by_method[n] for n in names)))
+K = max((k for k in budgets if k <= 5), default=budgets[0])
 
 
 def schedule(name, K):
-    for solver in ("any", "heun"):
-        path = folder / f"schedules/{name}/{solver}/K{K}.json"
+    for made_for in ("any", solver):
+        path = folder / f"schedules/{name}/{made_for}/K{K}.json"
         if path.exists():
             return Schedule.load(path)
     raise FileNotFoundError(f"no schedule {name} with K = {K}")
@@ -99,7 +106,7 @@ plt.show()
 # schedule's doing alone.
 
 # %%
-previews = read_npz(folder / "cells/heun_previews.npz")
+previews = read_npz(folder / f"cells/{solver}_previews.npz")
 shown = min(8, len(previews[f"{names[0]}_K{K}"]))
 fig, axes = plt.subplots(
     len(names), shown, figsize=(1.1 * shown + 1.5, 1.2 * len(names)), squeeze=False
@@ -112,7 +119,7 @@ for row, name in enumerate(names):
         axes[row, column].set_yticks([])
     axes[row, 0].set_ylabel(METHODS[name].label, rotation=0, ha="right", va="center")
 nfe = next(r["nfe"] for r in rows if r["K"] == K)
-fig.suptitle(f"Heun, K = {K}: {nfe} network calls per image")
+fig.suptitle(f"{solver}, K = {K}: {nfe} network calls per image")
 plt.show()
 
 # %% [markdown]

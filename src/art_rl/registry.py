@@ -4,7 +4,9 @@ The ids name files (results/<model>/schedules/<id>/...), config entries and CSV 
 what a reader sees.  Adding a method is one entry here plus the rule that writes its schedules.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
@@ -169,3 +171,50 @@ def check_single_step(solver: str) -> str:
 def nfe(solver: str, K: int) -> int:
     """Network calls of K steps, the last one of one call: K for one call a step, 2K - 1 Heun, 4K - 3 RK4."""
     return STAGES[check_solver(solver)] * (check_budget(K) - 1) + 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of model: what the rules need to know of it; everything else is its builder's.
+
+    Attributes:
+        id: ``kind`` in the configuration.
+        builder: module with ``build``, which makes the `art_rl.sampling.experiment.Experiment`.
+        network: how its weights come to be: "train", "convert", or "" (it has none).
+        features: the feature network of its FID: "train" (a LeNet, here), "check" (Inception, an asset), or
+            "" (it has no FID).
+        reference: whether samples are compared with a fine solution from the same noise (RMSE).
+        assets: keys of its settings that name assets.
+    """
+
+    id: str
+    builder: str
+    network: str = ""
+    features: str = ""
+    reference: bool = True
+    assets: tuple[str, ...] = ()
+
+
+KINDS: dict[str, Kind] = {
+    kind.id: kind
+    for kind in (
+        Kind("exact", "art_rl.sampling.kinds.exact"),
+        Kind("image", "art_rl.sampling.kinds.image", "train", "train"),
+        Kind(
+            "edm",
+            "art_rl.sampling.kinds.edm",
+            "convert",
+            "check",
+            reference=False,
+            assets=("checkpoint", "reference", "inception"),
+        ),
+    )
+}
+
+
+def kind_of(model: Mapping[str, Any]) -> Kind:
+    """The kind of a model's settings: the one place that asks; ArtRLError for an unknown one."""
+    kind = model.get("kind", "exact")
+    if kind not in KINDS:
+        raise ArtRLError(f"unknown kind of model {kind!r}; known: {', '.join(KINDS)}")
+    return KINDS[kind]

@@ -19,9 +19,10 @@ from art_rl.learning import (
 )
 from art_rl.learning.trust import trusted_table
 from art_rl.metrics.features import Features
+from art_rl.metrics.frechet import frechet_between
+from art_rl.sampling.cells import measure_seeds, reference_shard, values_of
 from art_rl.sampling.experiment import Experiment
-from art_rl.sampling.image_cells import measure_shard, reference_grid
-from art_rl.sampling.shards import Endpoints, reference_shard
+from art_rl.sampling.measures import EndpointRMSE, FeatureMoments
 from art_rl.schedules.hand_made import baseline_schedule
 from art_rl.settings.learners import NaturalSettings
 
@@ -154,27 +155,15 @@ def test_samples_of_a_shard(tmp_path):
     features = Features(
         "test", 64, "0" * 64, lambda x: on(off(x).flatten(1).float()), torch.device(DEVICE)
     )
+    experiment = Experiment("m", denoiser, SIGMA_MIN, SIGMA_MAX, "noise", DEVICE)
     with pretend_device():
-        reference_shard(
-            tmp_path / "r.npz",
-            denoiser,
-            reference_grid(8, SIGMA_MAX, SIGMA_MIN),
-            range(7),
-            solver="rk4",
-            batch_size=4,
-            device=DEVICE,
-        )
-        parts = measure_shard(
-            denoiser,
-            {("edm", 3): baseline_schedule("edm", 3, SIGMA_MAX, SIGMA_MIN)},
-            "heun",
-            range(7),
-            features,
-            Endpoints([tmp_path / "r.npz"]),
-            4,
-            preview=2,
-            folder=tmp_path / "cells",
-            device=DEVICE,
-            progress=False,
-        )
-    assert np.isfinite(parts["edm", 3].rmse)
+        _, ends = reference_shard(experiment, range(7), 8, [], 4)
+        np.savez(tmp_path / "r.npz", seeds=np.arange(7), images=ends)
+        target = features.moments(torch.zeros(5, 1, 8, 8))
+        measures = [
+            EndpointRMSE([tmp_path / "r.npz"]),
+            FeatureMoments(features, lambda moments: frechet_between(moments, target), "test"),
+        ]
+        schedule = baseline_schedule("edm", 3, SIGMA_MAX, SIGMA_MIN)
+        part = measure_seeds(experiment, schedule, "heun", range(7), measures, 4, preview=2)
+    assert all(np.isfinite(value) for value in values_of(part, measures).values())

@@ -229,7 +229,7 @@ def test_jobs_that_put_a_network_on_the_gpu_ask_for_one():
         if re.search(r"\b(build_experiment|fast_network)\(|, build_experiment\)", source):
             asking.add(name)
             assert "gpu=products.gpus" in block, name
-    assert {"hand_made_schedules", "sample_checkpoint", "measure_profile"} <= asking
+    assert {"hand_made_schedules", "sample", "measure_profile"} <= asking
 
 
 def mem_mb(job, network):
@@ -249,7 +249,7 @@ def test_slurm_jobs_fit_the_plan():
     assert set(jobs) <= set(rules)
     plan = make_plan(check_configuration(settings("paper")))
     for name, block in rules.items():
-        if "gpu=products.gpus" in block or name in ("convert_checkpoint", "evaluate_checkpoint"):
+        if "gpu=products.gpus" in block or name in ("convert_network",):
             # Slurm counts 10^6 bytes a MB, Snakemake's mem_mb alike.
             assert mem_mb(jobs[name], "n.safetensors") * 1e6 >= plan["needs"]["memory_gib"] * 2**30
             # Models without a network ask for no more than a laptop has.
@@ -267,7 +267,7 @@ def test_slurm_jobs_fit_the_plan():
         row["calls"] / row["blocks"] * GFLOP[row["checkpoint"]] * 1e9 / 40e12
         for row in plan["models"]
     )
-    assert 60 * jobs["sample_checkpoint"]["runtime"] >= seconds
+    assert 60 * jobs["sample"]["runtime"] >= seconds
 
 
 def test_gpu_overlay_of_the_smoke_run():

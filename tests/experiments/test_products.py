@@ -70,13 +70,44 @@ def test_paths_of_schedules_and_runs():
 
 def test_shards_are_named_in_the_order_of_seeds():
     products = Products(settings("digits_smoke"), ROOT)  # 30 images in shards of 20, two blocks
-    files = products.shards("x/{model}/{block}_{shard}")
-    assert files(wildcards(model="digits")) == [
-        "x/digits/0_0",
-        "x/digits/0_1",
-        "x/digits/1_0",
-        "x/digits/1_1",
-    ]
+    assert products.targets.parts("digits") == ["block0_0", "block0_1", "block1_0", "block1_1"]
+    assert products.targets.shards_of("digits", "block1_0") == [(1, 0)]
+    files = [path.rsplit("/", 2)[1:] for path in products.sampled("digits")]
+    assert files[:2] == [["euler", "block0_0.json"], ["euler", "block0_1.json"]]
+    assert products.references("digits", blocks=1)[-1].endswith("reference/block0_1.npz")
+
+
+def test_exact_models_are_sampled_in_one_job():
+    targets = Targets(settings("smoke"))
+    assert targets.parts("toy") == ["all"] and targets.groups("toy") == ["all"]
+    assert targets.shards_of("toy", "all") == [(0, 0), (1, 0)]
+    solvers = {solver for solver, _, _ in targets.cells_of("toy", "all")}
+    assert solvers == set(targets.solvers("toy"))
+    sampling = targets.sampling("toy")
+    assert sampling["samples"] == sampling["shard"] == sampling["batch"] == 500
+
+
+def test_figures_are_those_there_is_something_to_draw_for():
+    exact = Products(settings("smoke"), ROOT).figure_kinds("toy")
+    assert exact == ["error", "schedules", "profile", "theta", "learning"]
+    image = Products(settings("digits_smoke"), ROOT).figure_kinds("digits")
+    assert {"fid_nfe", "rmse_nfe", "loss", "samples_euler"} <= set(image)
+    edm = Products(settings("paper_smoke"), ROOT)
+    assert edm.figure_kinds("other") == ["fid_nfe", "schedules", "samples_heun"]
+    assert {"table6_beside_paper.md", "table6_fid.csv"} == {
+        path.rsplit("/", 1)[1] for path in edm.table_outputs("other") if "table6" in path
+    } & {"table6_beside_paper.md", "table6_fid.csv"}
+    assert "tiny_wins.csv" in " ".join(edm.table_outputs("tiny"))
+
+
+def test_what_runs_is_decided_by_the_tables_alone():
+    """A model that no table names has no product, and no rule asks for its network."""
+    full = settings("digits_smoke")
+    text = yaml.safe_load((ROOT / "config/digits_smoke.yaml").read_text())
+    text["models"]["spare"] = text["models"]["digits"]
+    more = check_configuration(text)
+    assert Products(more, ROOT).everything() == Products(full, ROOT).everything()
+    assert not any("spare" in path for path in Products(more, ROOT).every_schedule())
 
 
 def test_carried_over_schedules_have_a_source():
@@ -117,11 +148,15 @@ def test_modules_behind_a_script(tmp_path, text, expected):
     assert bool(found) == bool(expected)
 
 
-def test_exact_models_depend_on_no_network():
-    code = modules("hand_made_schedules.py", ROOT, {"a": {"kind": "exact"}, "b": {"kind": "edm"}})
-    exact, network = code(wildcards(model="a")), code(wildcards(model="b"))
-    assert not any("unet" in path or "/edm/" in path for path in exact)
-    assert any("unet" in path for path in network) and set(exact) < set(network)
+def test_a_model_depends_on_the_builder_of_its_kind_and_no_other():
+    models = {"a": {"kind": "exact"}, "b": {"kind": "edm"}, "c": {"kind": "image"}}
+    code = modules("sample_cells.py", ROOT, models)
+    exact, edm, image = (" ".join(code(wildcards(model=name))) for name in "abc")
+    assert "kinds/exact" in exact and "unet" not in exact and "/edm" not in exact
+    assert "denoisers/edm/" in edm and "unet" not in edm
+    assert "unet" in image and "denoisers/edm/" not in image
+    # A rule about one model has no wildcard of that name.
+    assert " ".join(modules("sample_cells.py", ROOT, models, "c")(wildcards())) == image
 
 
 def test_asking_needs_no_torch():
@@ -132,6 +167,6 @@ def test_asking_needs_no_torch():
 
 def test_imports_for_type_checkers_are_no_dependencies():
     """art_rl/__init__ names what it loads when asked: a table's script still depends on no torch."""
-    found = imported_modules(ROOT / "workflow/scripts/render_table.py", ROOT / "src")
+    found = imported_modules(ROOT / "workflow/scripts/render_tables.py", ROOT / "src")
     names = {str(path.relative_to(ROOT / "src/art_rl")) for path in found}
     assert "report/tables.py" in names and not any(n.startswith("denoisers") for n in names), names

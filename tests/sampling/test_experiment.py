@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from art_rl.errors import ArtRLError
-from art_rl.sampling.experiment import build_experiment, random_mixture
+from art_rl.sampling.experiment import build_experiment
+from art_rl.sampling.kinds.exact import random_mixture
 
 CONFIG = {
     "target": {"kind": "mixture", "weights": [1, 3], "means": [[-1.0], [0.5]], "stds": [0.2, 0.4]},

@@ -1,10 +1,7 @@
 """Image models through the workflow: cells, shards, transfer, comparison, and one run end to end."""
 
-import functools
 import gzip
-import itertools
 import json
-import operator
 import os
 import struct
 import subprocess
@@ -17,26 +14,13 @@ import torch
 import yaml
 from torch.nn import functional
 
-from art_rl.denoisers.exact import Gaussian
+from art_rl.denoisers.exact import GaussianMixture
 from art_rl.errors import ArtRLError
 from art_rl.learning import TableEnvironment
 from art_rl.learning.trust import trusted_table
-from art_rl.metrics.features import Features
-from art_rl.metrics.frechet import Moments
 from art_rl.report.comparison import compare, comparison_markdown
 from art_rl.report.tables import read_rows
 from art_rl.sampling.experiment import build_experiment
-from art_rl.sampling.image_cells import (
-    cell_rows,
-    check_schedule,
-    load_parts,
-    measure_shard,
-    reference_grid,
-    save_parts,
-    shard_seeds,
-)
-from art_rl.sampling.shards import Endpoints, reference_shard
-from art_rl.schedules.schedule import Schedule
 from art_rl.settings.experiment import check_configuration
 from art_rl.training.datasets import load_data
 
@@ -45,46 +29,10 @@ CONFIGS = ["digits_smoke", "digits_full", "mnist", "mnist_smoke"]
 SIGMAS = {2: (80.0, 1.0, 0.0), 3: (80.0, 2.0, 0.3, 0.0)}
 
 
-class ImageGaussian(Gaussian):
-    """Gaussian data of the shape of an image."""
-
-    def __init__(self):
-        super().__init__(std=0.5, dim=4)
-        self.shape = (1, 2, 2)
-
-    def __call__(self, x, sigma, class_labels=None):
-        return super().__call__(x.flatten(1), sigma).reshape(x.shape)
-
-
 @pytest.fixture
 def model():
-    return ImageGaussian()
-
-
-@pytest.fixture
-def features():
-    def extract(images):
-        flat = images.flatten(1).float() / 255
-        return torch.cat([flat, flat**2], 1)
-
-    return Features("test", 8, "0" * 64, extract, torch.device("cpu"))
-
-
-def parts_of(model, features, seeds, folder, reference_path, **options):
-    schedules = {("edm", K): Schedule(levels) for K, levels in SIGMAS.items()}
-    reference_shard(reference_path, model, reference_grid(64, 80.0, 0.002), seeds, solver="rk4")
-    return measure_shard(
-        model,
-        schedules,
-        "euler",
-        seeds,
-        features,
-        Endpoints([reference_path]),
-        5,
-        folder=folder,
-        progress=False,
-        **options,
-    )
+    """Gaussian data of the shape of an image."""
+    return GaussianMixture([1.0], [[0.0] * 4], [0.5], shape=(1, 2, 2))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -114,83 +62,6 @@ def test_image_model_without_network_is_refused():
     config = {"kind": "image", "sigma_min": 0.002, "sigma_max": 80.0}
     with pytest.raises(ArtRLError, match="network's file is needed"):
         build_experiment("digits", config)
-
-
-def test_shards_cover_each_block_once():
-    seeds = [list(shard_seeds(10, 4, block, shard)) for block in range(2) for shard in range(3)]
-    assert functools.reduce(operator.iadd, seeds, []) == list(range(20))
-    assert [len(part) for part in seeds] == [4, 4, 2] * 2
-    with pytest.raises(ArtRLError, match=r"shard must be in 0..2, got 3"):
-        shard_seeds(10, 4, 0, 3)
-
-
-def test_cells_do_not_depend_on_the_shards(model, features, tmp_path):
-    whole = parts_of(model, features, range(12), None, tmp_path / "r.npz")
-    halves = [
-        parts_of(model, features, range(a, a + 6), None, tmp_path / f"r{a}.npz") for a in (0, 6)
-    ]
-    train = Moments.of(np.random.default_rng(0).random((50, 8)))
-    done = {("edm", K): True for K in SIGMAS}
-    one = cell_rows("m", "euler", [[whole]], train, done)
-    two = cell_rows("m", "euler", [halves], train, done)
-    for a, b in zip(one, two, strict=True):
-        assert (a["K"], a["nfe"], a["samples"]) == (b["K"], b["nfe"], b["samples"])
-        assert a["rmse"] == b["rmse"]
-        assert a["fid"] == pytest.approx(b["fid"], rel=1e-9)
-
-
-def test_rmse_is_the_exact_error_of_gaussian_data(model, features, tmp_path):
-    parts = parts_of(model, features, range(12), None, tmp_path / "r.npz")
-    # Euler multiplies x by 1 + h sigma / (sigma^2 + c^2); the flow by c / sqrt(c^2 + sigma_max^2).
-    for K, levels in SIGMAS.items():
-        factor = 1.0
-        for a, b in itertools.pairwise(levels):
-            factor *= 1 + (b - a) * a / (a**2 + 0.25)
-        exact = 0.5 / np.sqrt(0.25 + 80.0**2)
-        from art_rl.flow.seeds import latents
-
-        x = latents(range(12), model.shape).double().numpy() * 80.0
-        expected = abs(factor - exact) * np.sqrt((x**2).mean())
-        assert parts["edm", K].rmse == pytest.approx(expected, rel=2e-3)
-
-
-def test_a_killed_shard_continues_after_its_last_cell(model, features, tmp_path):
-    folder = tmp_path / "cells"
-    first = parts_of(model, features, range(6), folder, tmp_path / "r.npz", key=["a"])
-    files = sorted(folder.glob("*.npz"))
-    assert len(files) == 2
-    before = {path: path.stat().st_mtime_ns for path in files}
-    files[0].unlink()  # the cell under way when the job was killed
-    again = parts_of(model, features, range(6), folder, tmp_path / "r.npz", key=["a"])
-    assert files[1].stat().st_mtime_ns == before[files[1]]
-    for cell in first:
-        assert np.array_equal(first[cell].squared_error, again[cell].squared_error)
-    parts_of(model, features, range(6), folder, tmp_path / "r.npz", key=["b"])
-    assert len(list(folder.glob("*.npz"))) == 4  # other code or reference: nothing is reused
-
-
-def test_parts_file_round_trip_and_damage(model, features, tmp_path):
-    parts = parts_of(model, features, range(6), None, tmp_path / "r.npz", preview=2)
-    save_parts(tmp_path / "p.npz", parts)
-    again = load_parts(tmp_path / "p.npz")
-    assert list(again) == list(parts)
-    for cell, part in parts.items():
-        assert np.array_equal(part.moments.outer, again[cell].moments.outer)
-        assert np.array_equal(part.preview, again[cell].preview)
-    np.savez(tmp_path / "other.npz", x=1)
-    with pytest.raises(ArtRLError, match=r"other.npz: not a shard of cells"):
-        load_parts(tmp_path / "other.npz")
-    with pytest.raises(ArtRLError, match="without cells"):
-        save_parts(tmp_path / "p.npz", {})
-
-
-def test_schedules_of_another_model_are_refused():
-    foreign = Schedule(SIGMAS[2], {"method": "quadrature", "model_digest": "f" * 64})
-    with pytest.raises(ArtRLError, match="made for model ffff"):
-        check_schedule(foreign, 80.0, "0" * 64)
-    check_schedule(foreign.with_provenance(method="transfer_data"), 80.0, "0" * 64)
-    with pytest.raises(ArtRLError, match=r"starts at sigma = 80.0, the model at 40.0"):
-        check_schedule(foreign, 40.0, "f" * 64)
 
 
 def rows(values, metric="rmse"):

@@ -33,13 +33,16 @@ from art_rl.metrics.frechet import (
     load_reference,
 )
 from art_rl.report.tables import read_rows
-from art_rl.sampling.experiment import build_experiment, fast_network
-from art_rl.sampling.image_cells import measure_cells
+from art_rl.sampling.cells import measure_seeds
+from art_rl.sampling.experiment import build_experiment
+from art_rl.sampling.kinds.edm import fast_network
+from art_rl.sampling.measures import FeatureMoments
 from art_rl.sampling.png import PngShard, png_path, write_png
 from art_rl.sampling.shards import sample_batches
 from art_rl.schedules.schedule import Schedule
 
 ROOT = Path(__file__).parents[2]
+EDM = {"kind": "edm", "sigma_min": 0.002, "sigma_max": 80.0, "sampling": {"device": "cpu"}}
 RESULTS = Path("results/paper_smoke")
 FIGURES = RESULTS / "figures/paper_smoke"
 
@@ -150,8 +153,15 @@ def test_shards_are_merged_and_schedules_carried_over(finished):
     folder = finished / RESULTS
     rows = read_rows(folder / "other/cells/heun.csv")
     assert {row["samples"] for row in rows} == {3}
-    seeds = [read_json(path)["seeds"] for path in sorted(folder.glob("other/shards/heun/*.json"))]
-    assert seeds == [[0, 1], [2, 2]]
+    shards = sorted(folder.glob("other/shards/heun/block*.json"))
+    cells = [read_json(path)["cells"] for path in shards]
+    assert all(
+        {(c["method"], c["K"]) for c in own} == {("edm", 2), ("transfer_data", 2)} for own in cells
+    )
+    files = [
+        path.with_suffix(".cells") / own[0]["file"] for path, own in zip(shards, cells, strict=True)
+    ]
+    assert [read_npz(path)["seeds"].tolist() for path in files] == [[0, 1], [2]]
     # sampling.png: every cell's images, whatever the shard; the preview holds the first ones.
     previews = read_npz(folder / "other/cells/heun_previews.npz")
     images = folder / "other/png/heun/edm_K2"
@@ -206,7 +216,7 @@ def rule(name):
     rule_job = types.ModuleType("rule_job")
     rule_job.run = lambda main, snakemake: None
     real = runpy.run_path(str(scripts / "rule_job.py"))
-    rule_job.schedule_key = real["schedule_key"]
+    rule_job.schedule_key, rule_job.one = real["schedule_key"], real["one"]
     before = sys.modules.get("rule_job")
     sys.modules["rule_job"] = rule_job
     try:
@@ -217,8 +227,15 @@ def rule(name):
             sys.modules["rule_job"] = before
 
 
+class Named(types.SimpleNamespace):
+    """Inputs, outputs, params or wildcards of a job."""
+
+    def get(self, name, default=None):
+        return getattr(self, name, default)
+
+
 def job(**values):
-    return types.SimpleNamespace(**{k: types.SimpleNamespace(**v) for k, v in values.items()})
+    return types.SimpleNamespace(**{k: Named(**v) for k, v in values.items()}, threads=1)
 
 
 def missing_key(state):
@@ -242,13 +259,13 @@ def test_damaged_checkpoint_leaves_nothing(tmp_path, damage, message):
     source = write_snapshot(tmp_path / "bad.pkl", "EDMPrecond", kwargs, state)
     out = {"weights": tmp_path / "out/net.safetensors", "facts": tmp_path / "out/net.json"}
     with pytest.raises(ArtRLError, match=message) as error:
-        rule("checkpoint_convert.py")(job(input={"snapshot": source}, output=out))
+        rule("convert_network.py")(job(input={"snapshot": source}, output=out))
     assert "\n" not in str(error.value)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def cells_job(tmp_path, images=3, dim=4, reference_dim=4):
-    """A job of checkpoint_cells on one cell of ``images`` images with random features."""
+    """A job of evaluate_cells on one cell of ``images`` images with random features."""
     rng = np.random.default_rng(0)
     schedule = Schedule((80.0, 1.0, 0.0), {"method": "edm"})
     path = tmp_path / "schedules/edm/any/K2.json"
@@ -262,47 +279,47 @@ def cells_job(tmp_path, images=3, dim=4, reference_dim=4):
     kwargs, state = random_state(0, seed=0)
     snapshot = write_snapshot(tmp_path / "a.pkl", "EDMPrecond", kwargs, state)
     out = {"weights": tmp_path / "network.safetensors", "facts": tmp_path / "network.json"}
-    rule("checkpoint_convert.py")(job(input={"snapshot": snapshot}, output=out))
+    rule("convert_network.py")(job(input={"snapshot": snapshot}, output=out))
     shard = tmp_path / "block0_0.json"
-    cells = measure_cells(
-        fast_network(out["weights"], "cpu", {}),
-        {("edm", 2): schedule},
-        "euler",
-        range(images),
-        Features("fake", dim, "0", extract, torch.device("cpu")),
-        images,
-        folder=shard.with_suffix(".cells"),
-        progress=False,
-    )
-    names = [[method, K, path.name] for (method, K), path, _ in cells]
-    write_json(shard, {"seeds": [0, images - 1], "inception": "0", "cells": names})
+    fake = Features("fake", dim, "0", extract, torch.device("cpu"))
+    measures = [FeatureMoments(fake, lambda moments: 0.0, "fake")]
+    experiment = build_experiment("m", EDM, out["weights"], sampling=EDM["sampling"])
+    part = measure_seeds(experiment, schedule, "euler", range(images), measures, images, preview=1)
+    part.save(shard.with_suffix(".cells") / "a.npz")
+    cell = {"solver": "euler", "method": "edm", "K": 2, "block": 0, "file": "a.npz"}
+    write_json(shard, {"features": ["0"], "cells": [cell]})
     other = Moments.of(rng.standard_normal((20, reference_dim)))
     mu, sigma = other.mean_and_covariance()
     np.savez(tmp_path / "reference.npz", mu=mu, sigma=sigma)
-    sampling = {"seed_blocks": 1}
     result = job(
         input={
             "parts": [str(shard)],
+            "reference": [],
             "schedules": [str(path)],
-            "facts": out["facts"],
-            "reference": tmp_path / "reference.npz",
+            "network_facts": [out["facts"]],
+            "target": [tmp_path / "reference.npz"],
+            "target_facts": [],
         },
         output={
-            "cells": tmp_path / "out/cells.csv",
-            "provenance": tmp_path / "out/cells.json",
-            "previews": tmp_path / "out/previews.npz",
+            "cells": [tmp_path / "out/euler.csv"],
+            "provenance": [tmp_path / "out/euler.json"],
+            "previews": [tmp_path / "out/euler_previews.npz"],
         },
-        params={"model": {"sampling": sampling}},
-        wildcards={"model": "m", "solver": "euler"},
+        params={
+            "name": "m",
+            "model": EDM,
+            "solvers": ["euler"],
+            "cells": {"euler": [("edm", 2)]},
+            "blocks": 1,
+        },
     )
-    result.threads = 1
     return result, Moments.of(features), other
 
 
 def test_cells_of_a_shard(tmp_path):
     work, ours, other = cells_job(tmp_path)
-    rule("checkpoint_cells.py")(work)
-    (row,) = read_rows(work.output.cells)
+    rule("evaluate_cells.py")(work)
+    (row,) = read_rows(work.output.cells[0])
     assert row["fid"] == pytest.approx(frechet_between(ours, other), rel=1e-6) and row["nfe"] == 2
 
 
@@ -316,7 +333,7 @@ def test_cells_of_a_shard(tmp_path):
 def test_cells_with_bad_input_leave_nothing(tmp_path, change, message):
     work, *_ = cells_job(tmp_path, **change)
     with pytest.raises(ArtRLError, match=message):
-        rule("checkpoint_cells.py")(work)
+        rule("evaluate_cells.py")(work)
     assert not (tmp_path / "out").exists()
 
 
@@ -326,7 +343,7 @@ def test_lost_cell_says_what_to_do(tmp_path):
     with pytest.raises(
         ArtRLError, match=r"no such file; delete .*block0_0.json to sample it again"
     ):
-        rule("checkpoint_cells.py")(work)
+        rule("evaluate_cells.py")(work)
 
 
 # References.
@@ -339,7 +356,7 @@ def test_reference_of_another_size_is_refused(tmp_path, size):
         input={"reference": tmp_path / "bad.npz"}, output={"facts": tmp_path / "out/reference.json"}
     )
     with pytest.raises(ArtRLError, match=f"feature size {size}, Inception's features have 2048"):
-        rule("checkpoint_reference.py")(work)
+        rule("check_features.py")(work)
     assert not (tmp_path / "out").exists()
 
 
@@ -356,7 +373,7 @@ def test_bad_reference_stops_before_sampling(finished, mirror, tmp_path):
     done = snakemake(tmp_path, str(bad), cells, tables=tables)
     lines = [x for x in (done.stdout + done.stderr).splitlines() if x.startswith("art_rl: ")]
     assert done.returncode == 1 and len(lines) == 1, done.stdout + done.stderr
-    assert "check_reference" in lines[0] and "feature size 64" in lines[0]
+    assert "check_features" in lines[0] and "feature size 64" in lines[0]
     assert not (tmp_path / RESULTS / "other/shards").exists()
 
 
@@ -379,26 +396,36 @@ def test_png_files_are_the_images(tmp_path):
 
 
 def sample_job(tmp_path, weights, png, batch=2):
-    """A job of checkpoint_sample: three seeds from 999 on, two cells."""
+    """A job of sample_cells: three seeds from 999 on, two cells."""
     schedules = []
     for name, levels in (("edm", (80.0, 1.0, 0.0)), ("dpm", (80.0, 3.0, 0.0))):
         path = tmp_path / f"schedules/{name}/any/K2.json"
         Schedule(levels, {"method": name}).save(path)
         schedules.append(str(path))
     sampling = {"samples": 333, "shard": 3, "batch": batch, "device": "cpu", "png": png}
-    result = job(
-        input={"network": weights, "schedules": schedules, "numerics": [], "inception": weights},
+    return job(
+        input={
+            "network": weights,
+            "features": [weights],
+            "reference": [],
+            "schedules": schedules,
+            "numerics": [],
+        },
         output={"parts": tmp_path / "tiny/shards/euler/block3_0.json"},
-        params={"model": {"sampling": sampling, "sigma_max": 80.0}, "preview": 0},
-        wildcards={"solver": "euler", "block": "3", "shard": "0"},
+        params={
+            "model": {**EDM, "sampling": sampling},
+            "sampling": sampling,
+            "shards": [(3, 0)],
+            "cells": [("euler", "edm", 2), ("euler", "dpm", 2)],
+            "preview": 0,
+        },
+        wildcards={"model": "tiny"},
     )
-    result.threads = 1
-    return result
 
 
 @pytest.fixture
 def sampled(monkeypatch):
-    """main() of checkpoint_sample with cheap features; the numbers of images each call was given."""
+    """main() of sample_cells with cheap features; the numbers of images each call was given."""
     calls = []
 
     def extract(x):
@@ -406,9 +433,8 @@ def sampled(monkeypatch):
         return x.flatten(1)[:, :4].float()
 
     features = Features("fake", 4, "0", extract, torch.device("cpu"))
-    main = rule("checkpoint_sample.py")
-    monkeypatch.setitem(main.__globals__, "inception_features", lambda *_: features)
-    return main, calls
+    monkeypatch.setattr("art_rl.sampling.kinds.edm.inception_features", lambda *_: features)
+    return rule("sample_cells.py"), calls
 
 
 def files_of(folder):
@@ -474,11 +500,8 @@ def converted(tmp_path):
     kwargs, state = random_state(10, seed=0)
     source = write_snapshot(tmp_path / "a.pkl", "EDMPrecond", kwargs, state)
     out = {"weights": tmp_path / "network.safetensors", "facts": tmp_path / "network.json"}
-    rule("checkpoint_convert.py")(job(input={"snapshot": source}, output=out))
+    rule("convert_network.py")(job(input={"snapshot": source}, output=out))
     return out["weights"]
-
-
-EDM = {"kind": "edm", "sigma_min": 0.002, "sigma_max": 80.0, "sampling": {"device": "cpu"}}
 
 
 def test_experiment_of_a_checkpoint(converted):
@@ -492,8 +515,8 @@ def test_experiment_of_a_checkpoint(converted):
     )
     assert torch.equal(labels, experiment.labels(50, seed=3))
     assert torch.equal(
-        fast_network(converted, "cpu", {})(x[:2], torch.tensor(1.0)),
-        experiment.denoiser(x[:2], torch.tensor(1.0)),
+        fast_network(converted, "cpu", {})(x[:2], torch.tensor(1.0), labels[:2]),
+        experiment.denoiser(x[:2], torch.tensor(1.0), labels[:2]),
     )
     with pytest.raises(ArtRLError, match="class index must be in"):
         next(

@@ -123,7 +123,7 @@ def test_nothing_reruns_without_a_reason_and_an_edit_reruns_what_depends_on_it(f
         source.write_text(original)
     expected = {"closed_form_schedules", "learn_endpoint_euler_1_0", "endpoint_schedules_euler"}
     assert expected <= set(found)
-    assert not {"hand_made_schedules", "seed_blocks"} & set(found)
+    assert not {"hand_made_schedules", "reference"} & set(found)
 
 
 def test_killed_run_continues_to_the_same_bytes(finished, tmp_path):

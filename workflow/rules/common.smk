@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "src"))
@@ -54,31 +55,32 @@ wildcard_constraints:
     K=r"\d+",
     seed=r"\d+",
     learner=pattern(targets.learners),
-    block=r"\d+",
-    shard=r"\d+",
+    group=pattern(["all", *SOLVERS]),
+    part=r"all|block\d+_\d+",
     table=pattern(targets.tables),
-    metric="w2|rmse|fid",
 
 
 # Where networks run: with --use-conda, a rule that calls one needs torch for the device.
 NUMERICS = "../../envs/gpu.yaml" if products.needs_gpu() else "../../envs/cpu.yaml"
-# Models by kind, as wildcard patterns.
-EXACT = pattern(targets.of_kind("exact"))
-IMAGE = pattern(targets.of_kind("image"))
-EDM = pattern(targets.of_kind("edm"))
-# Figures of the image models of a configuration (the same for each).
-IMAGE_FIGURES = [
-    kind for model in targets.of_kind("image")[:1] for kind in products.figure_kinds(model)
-]
-# Modules that decide what a network's samples and their features are.
-SHARED = "flow/solvers flow/seeds sampling/shards denoisers/base metrics/features metrics/frechet"
-SAMPLING_NUMERICS = products.sources(SHARED, "schedules/schedule denoisers/unet metrics/lenet")
-CHECKPOINT_NUMERICS = products.sources(SHARED, "metrics/fidelity_compat denoisers/edm")
 
 
-def modules(script):
+def modules(script, model=None):
     """Input function: the modules of art_rl that a rule's numbers depend on."""
-    return modules_of(script, ROOT, targets.models)
+    return modules_of(script, ROOT, targets.models, model)
+
+
+def at(model):
+    """The wildcards of a rule that is about one model."""
+    return SimpleNamespace(model=model)
+
+
+def shown(path, caption, category, labels):
+    """A product in the report, or as it is without labels."""
+    if not labels:
+        return path
+    known = (ROOT / f"workflow/report/{caption}.rst").exists()
+    name = caption if known else "image_figures"
+    return report(path, caption=f"../report/{name}.rst", category=category, labels=labels)
 
 
 def folders():
@@ -89,7 +91,7 @@ def folders():
 
 def check_before_start():
     """Stop with one line unless disk, memory and, for local runs, the GPU suffice for the plan."""
-    if not targets.of_kind("edm"):
+    if not targets.with_network("convert"):
         return
     try:
         check_machine(

@@ -99,8 +99,8 @@ for solver in targets.solvers():
 rule compare_rivals:
     """ART-RL beside its rivals on one model: outcomes, prices of learning, best pairs per NFE."""
     input:
-        cells=products.cells(),
-        provenance=products.cells(".provenance.json"),
+        cells=products.model_cells(),
+        provenance=products.model_cells(".provenance.json"),
         learned=products.endpoint_files("result.json"),
         statistics="<results>/{model}/rivals.npz",
         code=modules("compare_rivals.py"),

@@ -138,3 +138,33 @@ for solver in filter(method("endpoint").runs_with, targets.solvers()):
             "../../envs/cpu.yaml"
         script:
             "../scripts/endpoint_schedules.py"
+
+
+rule transfer_budget:
+    """The learned schedule of one K, resampled to the other budgets (Table 5)."""
+    input:
+        schedule=products.budget_source,
+        code=modules("transfer_schedules.py"),
+    output:
+        products.carried("transfer_budget"),
+    log:
+        "<logs>/{model}/transfer_budget_{solver}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/transfer_schedules.py"
+
+
+rule transfer_data:
+    """Schedules learned on another data set, as they are (Table 6)."""
+    input:
+        schedule=products.data_source,
+        code=modules("transfer_schedules.py"),
+    output:
+        products.carried("transfer_data"),
+    log:
+        "<logs>/{model}/transfer_data_{solver}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    script:
+        "../scripts/transfer_schedules.py"

@@ -92,6 +92,11 @@ def _killed_by(number):
     return f"killed by signal {number} ({name}{guess})"
 
 
+def one(files):
+    """The file of an input that holds one or none; None if it holds none."""
+    return files if isinstance(files, str | os.PathLike) else next(iter(files), None)
+
+
 def schedule_key(path):
     """(method, solver, K) of a path .../schedules/<method>/<solver>/K<K>.json."""
     method, solver, name = path.split(os.sep)[-3:]

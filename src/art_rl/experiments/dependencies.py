@@ -6,13 +6,14 @@ As inputs of a rule they rerun it when one of them changes; Snakemake watches th
 import ast
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Modules that exact models do not depend on, although one loader serves all kinds of models.
-NETWORKS = ("denoisers/unet", "denoisers/edm/", "denoisers/snapshots/", "settings/networks")
+from art_rl.registry import kind_of
 
 
+@cache
 def imported_modules(script: str | os.PathLike, source: str | os.PathLike) -> list[Path]:
     """Every module of art_rl below the folder ``source`` that ``script`` imports, directly or through
     others, sorted."""
@@ -56,21 +57,28 @@ def _imports(path: Path, source: Path) -> set[Path]:
 
 
 def modules(
-    script: str, root: str | os.PathLike, models: Mapping[str, Any]
+    script: str, root: str | os.PathLike, models: Mapping[str, Any], model: str | None = None
 ) -> Callable[[Any], list[str]]:
     """Input function: the modules behind workflow/scripts/<script>, relative to the working directory.
 
+    A script that builds an experiment also depends on the builder of its model's kind, and on no other.
+
     Args:
         root: folder of the repository.
-        models: of the configuration; exact ones depend on no network.
+        models: of the configuration.
+        model: the model of a rule without the wildcard.
     """
     source = Path(root) / "src"
     found = imported_modules(Path(root) / "workflow/scripts" / script, source)
-    paths = [os.path.relpath(path, os.getcwd()) for path in found]
+    builds = source / "art_rl/sampling/experiment.py" in found
 
     def code(wildcards: Any) -> list[str]:
-        if models.get(wildcards.get("model"), {}).get("kind") != "exact":
-            return paths
-        return [path for path in paths if not any(part in path for part in NETWORKS)]
+        paths, name = set(found), wildcards.get("model") or model
+        if builds:
+            kinds = {kind_of(models[name])} if name in models else {*map(kind_of, models.values())}
+            for kind in kinds:
+                builder = source.joinpath(*kind.builder.split(".")).with_suffix(".py")
+                paths |= {builder, *imported_modules(builder, source)}
+        return [os.path.relpath(path, os.getcwd()) for path in sorted(paths)]
 
     return code

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from art_rl.registry import CLOSED_FORM, LEARNED, METHODS, method
+from art_rl.registry import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, Kind, kind_of, method
 from art_rl.settings.experiment import learner_run, methods_of_table, wanted_cells
 
 Cell = tuple[str, int]
@@ -57,9 +57,18 @@ class Targets:
         self.learners: Mapping[str, Any] = settings["learners"]
         self.transfer: Mapping[str, Any] = settings.get("transfer", {})
 
-    def of_kind(self, *kinds: str) -> list[str]:
-        """Models of these kinds, kind by kind."""
-        return [n for kind in kinds for n, model in self.models.items() if model["kind"] == kind]
+    def kind(self, model: str) -> Kind:
+        """The kind of a model."""
+        return kind_of(self.models[model])
+
+    def with_network(self, how: str | None = None) -> list[str]:
+        """Models that are networks, or those whose weights come to be in one way ("train", "convert")."""
+        ways = {name: self.kind(name).network for name in self.models}
+        return [name for name, way in ways.items() if way and how in (None, way)]
+
+    def with_features(self, how: str) -> list[str]:
+        """Models whose feature network comes to be in one way ("train", "check")."""
+        return [name for name in self.models if self.kind(name).features == how]
 
     def used(self) -> list[str]:
         """Models that tables name, in order of appearance."""
@@ -170,7 +179,7 @@ class Targets:
                     if (
                         position and entry["kind"] == "clock"
                     ):  # further seeds: how sure the curves are
-                        models = [m for m in models if self.models[m]["kind"] == "exact"]
+                        models = [m for m in models if not self.kind(m).network]
                     if not models:
                         continue
                     jobs.append(
@@ -205,7 +214,7 @@ class Targets:
                     used = method(name).schedule_solver(entry_["solver"])
                     found.setdefault(used, set()).update(entry_["budgets"])
         fine = entry["kind"] == "clock" and entry["settings"].get("mode") != "per_budget"
-        if fine and self.models[model]["kind"] == "exact":
+        if fine and not self.kind(model).network:
             found.setdefault("any", set())
         return {solver: tuple(sorted(budgets)) for solver, budgets in found.items()}
 
@@ -233,11 +242,10 @@ class Targets:
 
     def all_runs(self) -> list[tuple[str, str, str, int]]:
         """(model, learner, run, seed) of every learner, exact models first."""
-        models = [name for name in self.of_kind("exact", "image", "edm") if name in self.used()]
         jobs = self.learning_jobs()
         return [
             (model, job.learner, job.run, job.seed)
-            for model in models
+            for model in sorted(self.used(), key=lambda name: bool(self.kind(name).network))
             for job in jobs
             if model in job.models
         ]
@@ -256,6 +264,62 @@ class Targets:
         """A block of settings, the model's own values over the common ones."""
         return {**self.settings.get(name, {}), **self.models[model].get(name, {})}
 
+    def tables_of(self, model: str) -> dict[str, dict[str, Any]]:
+        """The tables on a model, each with its methods."""
+        own = {name: entry for name, entry in self.tables.items() if entry["model"] == model}
+        return {name: {**entry, "methods": self.methods_of(name)} for name, entry in own.items()}
+
+    # How cells are sampled.
+
+    def sampling(self, model: str) -> dict[str, Any]:
+        """Samples, blocks, shards and batches of a model's cells.
+
+        A model with ``sampling`` of its own is sampled shard by shard, a job each; the others as
+        ``evaluation`` says, every block and solver in one job, a block drawn as a whole from one seed.
+        """
+        own, common = self.models[model].get("sampling"), self.settings["evaluation"]
+        if own:
+            return dict(own)
+        samples = self.models[model].get("samples", common["samples"])
+        whole = {"samples": samples, "shard": samples, "batch": samples, "device": "cpu"}
+        return {**common, **whole}
+
+    def in_one_job(self, model: str) -> bool:
+        """Whether one job samples all cells of a model."""
+        return not self.models[model].get("sampling")
+
+    def shards(self, model: str, blocks: int | None = None) -> list[tuple[int, int]]:
+        """(block, shard) of the model's first ``blocks`` seed blocks (all), in the order of seeds."""
+        sampling = self.sampling(model)
+        count = -(-sampling["samples"] // sampling["shard"])
+        return [(b, s) for b in range(blocks or sampling["seed_blocks"]) for s in range(count)]
+
+    def parts(self, model: str, blocks: int | None = None) -> list[str]:
+        """Names of the jobs that a model's seeds are divided into."""
+        if self.in_one_job(model):
+            return ["all"]
+        return [f"block{block}_{shard}" for block, shard in self.shards(model, blocks)]
+
+    def shards_of(self, model: str, part: str) -> list[tuple[int, int]]:
+        """(block, shard) of one of `parts`."""
+        if part == "all":
+            return self.shards(model)
+        block, shard = part.removeprefix("block").split("_")
+        return [(int(block), int(shard))]
+
+    def groups(self, model: str) -> list[str]:
+        """Solvers that are sampled in a job of their own, or "all"."""
+        return ["all"] if self.in_one_job(model) else self.solvers(model)
+
+    def cells_of(self, model: str, group: str) -> list[tuple[str, str, int]]:
+        """(solver, method, K) of one of `groups`."""
+        solvers = self.solvers(model) if group == "all" else [group]
+        return [(solver, *cell) for solver in solvers for cell in self.cells(model, solver)]
+
+    def gpus(self, model: str) -> int:
+        """GPUs a job of the model occupies."""
+        return int(self.models[model].get("sampling", {}).get("device") == "cuda")
+
     # What there is to draw.
 
     def has_profile(self, model: str) -> bool:
@@ -264,26 +328,26 @@ class Targets:
         made = {name for name in names if method(name).group == CLOSED_FORM and name != "endpoint"}
         return bool(made) or "gauss_newton" in names
 
+    def has_learned(self, model: str) -> bool:
+        """Whether ART-RL stands against hand-made schedules in the model's tables."""
+        groups = {method(name).group for name in self.methods(model)}
+        return {LEARNED, HAND_MADE} <= groups
+
     def figure_budgets(self, model: str) -> list[int]:
-        """Budgets of the error figures: those every learned method was asked for, or all."""
+        """Budgets of the error figures of networks: those every learned method was asked for, or all."""
         cells = self.cells(model)
         learned = {K for name, K in cells if method(name).group == LEARNED}
         return sorted(learned or {K for _, K in cells})
-
-    def drawn_cells(self, model: str) -> list[Cell]:
-        """(method, K) of a model's schedule figure, for its first solver."""
-        known, drawn = set(self.cells(model, self.solvers(model)[0])), self.settings["figures"]
-        return [(n, K) for n in drawn["methods"] for K in drawn["budgets"] if (n, K) in known]
 
     def exported(self, model: str) -> list[tuple[str, str, int]]:
         """The schedules of a network that are worth taking elsewhere: closed forms and learned ones."""
         groups = (CLOSED_FORM, LEARNED)
         return [each for each in self.schedules(model) if method(each[0]).group in groups]
 
-    def paper_tables(self) -> list[str]:
-        """Tables of checkpoints that have a counterpart in the paper."""
-        edm = self.of_kind("edm")
-        return [n for n, table in self.tables.items() if table["model"] in edm and "paper" in table]
+    def beside_paper(self, table: str) -> bool:
+        """Whether a table is set beside the paper's number by number: the same network and data."""
+        entry = self.tables[table]
+        return "paper" in entry and self.kind(entry["model"]).features == "check"
 
 
 def ids(group: str) -> list[str]:

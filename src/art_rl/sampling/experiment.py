@@ -1,57 +1,85 @@
-"""Experiments: a denoiser, its noise range and a way to start.
+"""Experiments: a denoiser, its noise range, a way to start, and what is measured at the end.
 
-Exact models have a target whose score is known; image models a network trained here; edm models an
-official checkpoint.  The paper does not give the targets of its 1-D experiments; the ones in
-config/config.yaml are ours.
+Exact models, networks trained here and official checkpoints differ in their builders
+(`art_rl.sampling.kinds`) and nowhere after: every rule, script and table works on an `Experiment`.
 """
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser
-from art_rl.denoisers.device import check_device
-from art_rl.denoisers.edm import EDMDenoiser, load_network
-from art_rl.denoisers.exact import Gaussian, GaussianMixture
-from art_rl.denoisers.unet import load_model
 from art_rl.errors import ArtRLError
-from art_rl.flow.seeds import one_hot
+from art_rl.flow.seeds import SeedNoise, one_hot
+from art_rl.registry import kind_of
+from art_rl.sampling.measures import Files, Measure
 from art_rl.schedules.schedule import check_sigma_range
 
-STARTS = ("exact", "noise")
+PRIORS = ("exact", "noise")
+
+
+def no_measures(files: Files) -> list[Measure]:
+    """Of an experiment that is learned on, not evaluated."""
+    return []
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A denoiser with its noise range and the distribution the sampler starts from.
+    """A denoiser with its noise range, the distribution the sampler starts from, and its measures.
 
-    start = "exact": x = x_0 + sigma_max * z with x_0 from the data (the true p_T).
-    start = "noise": x = sigma_max * z, what a sampler of real models does.
-    device: where states live; noise is drawn on the CPU.
+    prior = "exact": x = x_0 + sigma_max * z with x_0 from the data (the true p_T).
+    prior = "noise": x = sigma_max * z, what a sampler of real models does.
+    device: where states live; ``draw`` draws noise on the CPU.
+    block: None if every seed has noise of its own (the official protocol); (n, first) if a seed block b
+        of n seeds is drawn as a whole, with ``draw(n, first + b)``.
+    measures: what is measured at the end of a trajectory, from the files of a job.
     """
 
     name: str
     denoiser: Denoiser
     sigma_min: float
     sigma_max: float
-    start: str
+    prior: str
     device: str = "cpu"
+    block: tuple[int, int] | None = None
+    measures: Callable[[Files], list[Measure]] = no_measures
 
     def __post_init__(self) -> None:
         check_sigma_range(self.sigma_min, self.sigma_max)
-        if self.start not in STARTS:
-            raise ArtRLError(f"start must be one of {', '.join(STARTS)}, got {self.start!r}")
+        if self.prior not in PRIORS:
+            raise ArtRLError(f"start must be one of {', '.join(PRIORS)}, got {self.prior!r}")
+
+    def start(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Where the sampler starts: x float64 (N, *shape) at sigma_max and one-hot class labels float32
+        (N, label_dim), None if unconditional; the same for a seed in every split of the seeds.
+
+        Raises:
+            ArtRLError: seeds of different seed blocks, where a block is drawn as a whole.
+        """
+        if self.block is None:
+            noise = SeedNoise(seeds, self.denoiser.shape, self.denoiser.label_dim, self.device)
+            return noise.latents.double() * self.sigma_max, noise.class_labels
+        samples, first = self.block
+        index = seeds[0] // samples
+        rows = [seed - index * samples for seed in seeds]
+        if min(rows) < 0 or max(rows) >= samples:
+            raise ArtRLError(
+                f"seeds {seeds[0]} to {seeds[-1]} span more than one block of {samples}"
+            )
+        x = self.draw(samples, first + index)
+        return (x if rows == list(range(samples)) else x[rows]), self.labels(samples, first + index)
 
     def draw(self, n: int, seed: int) -> Tensor:
         """n starting states at sigma_max, float64 (n, *shape); the same for the same seed."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(n, *self.denoiser.shape, dtype=torch.float64, generator=generator)
         x = self.sigma_max * noise
-        if self.start == "exact":
+        if self.prior == "exact":
             x = x + self.denoiser.sample(n, generator)
         return x.to(self.device)
 
@@ -66,82 +94,29 @@ class Experiment:
         return one_hot(indices, classes).to(self.device)
 
 
-def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> GaussianMixture:
-    """Equal-weight mixture, one component per entry of ``stds``, means N(0, spread^2 I) from ``seed``."""
-    generator = torch.Generator().manual_seed(seed)
-    means = spread * torch.randn(len(stds), dim, dtype=torch.float64, generator=generator)
-    return GaussianMixture([1.0] * len(stds), means.tolist(), stds)
-
-
-def float32_network(weights: str | os.PathLike, device: str, tf32: bool) -> EDMDenoiser:
-    """A converted checkpoint in plain float32, for learning and measuring."""
-    check_device(device, tf32)
-    return load_network(weights, Path(weights).with_suffix(".json"), device)
-
-
-def fast_network(weights: str | os.PathLike, device: str, speed: dict[str, Any]) -> EDMDenoiser:
-    """A converted checkpoint for sampling.
-
-    Args:
-        speed: options of ``art_rl.denoisers.edm.optimise``, ``dtype`` as a name such as "float16";
-            with float32 convolutions are float32 too, not TF32.
-    """
-    options = dict(speed)
-    dtype = getattr(torch, options.pop("dtype", "float32"))
-    check_device(device, tf32=dtype is not torch.float32)
-    description = Path(weights).with_suffix(".json")
-    return load_network(weights, description, device, dtype=dtype, **options)
-
-
 def build_experiment(
     name: str,
-    config: dict[str, Any],
+    settings: Mapping[str, Any],
     network: str | os.PathLike | None = None,
     tf32: bool = False,
+    sampling: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """An Experiment from its block of the configuration (already validated by the JSON schema).
+    """An Experiment from its block of the checked configuration, by the builder of its kind.
 
     Args:
-        config: for exact models ``config["target"]["kind"]`` is "gaussian" (std, dim, mean), "mixture"
-            (weights, means, stds) or "random_mixture" (dim, stds, spread, seed); kinds "image" and
-            "edm" need ``network``.
-        network: weights of a network (.safetensors), its description (.json) beside it, as written by
-            ``save_model`` (image) or ``convert_snapshot`` (edm).
-        tf32: edm only: let convolutions on a GPU round to TF32.  Enough for rollouts on a budget's own
-            steps; |Q| from levels close together would drown in it.
+        network: weights of a network (.safetensors), its description (.json) beside it.
+        tf32: let convolutions on a GPU round to TF32.  Enough for rollouts on a budget's own steps; |Q|
+            from levels close together would drown in it.
+        sampling: how cells are sampled (`art_rl.experiments.targets.Targets.sampling`), if they are: an
+            official checkpoint then computes as its ``speed`` says, an exact model draws whole blocks.
+
+    Raises:
+        ArtRLError: an unknown kind; what its builder refuses.
     """
-    if config.get("kind") == "edm":
-        if not network:
-            raise ArtRLError(f"models.{name} is an EDM checkpoint: its converted file is needed")
-        device = config["sampling"]["device"]
-        return Experiment(
-            name,
-            float32_network(network, device, tf32),
-            config["sigma_min"],
-            config["sigma_max"],
-            "noise",
-            device,
-        )
-    if config.get("kind") == "image":
-        if not network:
-            raise ArtRLError(f"models.{name} is an image model: its network's file is needed")
-        device = config.get("sampling", {}).get("device", "cpu")
-        check_device(device)
-        return Experiment(
-            name,
-            load_model(network, device),
-            config["sigma_min"],
-            config["sigma_max"],
-            "noise",
-            device,
-        )
-    target = dict(config["target"])
-    kinds = {"gaussian": Gaussian, "mixture": GaussianMixture, "random_mixture": random_mixture}
-    kind = target.pop("kind")
-    if kind not in kinds:
-        raise ArtRLError(
-            f"models.{name}.target.kind must be one of {', '.join(kinds)}, got {kind!r}"
-        )
-    return Experiment(
-        name, kinds[kind](**target), config["sigma_min"], config["sigma_max"], config["start"]
-    )
+    builder = import_module(kind_of(settings).builder)
+    return builder.build(name, settings, network=network, tf32=tf32, sampling=sampling)
+
+
+def build_measures(settings: Mapping[str, Any], files: Files) -> list[Measure]:
+    """The measures of a model by its kind, without its denoiser: to put shards together."""
+    return import_module(kind_of(settings).builder).measures(settings, files)

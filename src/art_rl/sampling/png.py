@@ -6,7 +6,6 @@ The images of a shard are written beside the folder and moved into it together, 
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from art_rl.errors import ArtRLError
 from art_rl.files import write_text
-from art_rl.metrics.features import Features
+from art_rl.flow.seeds import to_uint8
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
@@ -50,19 +49,16 @@ class PngShard:
         """Whether the folder has this shard's images of the cell called ``name``."""
         return self._done.is_file() and self._done.read_text(encoding="utf-8") == name
 
-    def watch(self, features: Features) -> Features:
-        """``features`` that also write every image they are given; these are the shard's, in seed order."""
+    def clear(self) -> None:
+        """Forget images that were added and not published."""
         shutil.rmtree(self._partial, ignore_errors=True)
-        seeds = iter(self.seeds)
 
-        def extract(images: Tensor) -> Tensor:
-            for image in images.cpu().numpy():
-                path = png_path(self._partial, next(seeds))
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_png(path, image)
-            return features.extract(images)
-
-        return replace(features, extract=extract)
+    def add(self, seeds: Sequence[int], x: Tensor) -> None:
+        """Write the images of ``seeds``, x (n, 1 or 3, H, W) in [-1, 1], not yet in their place."""
+        for seed, image in zip(seeds, to_uint8(x).cpu().numpy(), strict=True):
+            path = png_path(self._partial, seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_png(path, image)
 
     def publish(self, name: str) -> None:
         """Move the whole shard into the folder, as that of the cell called ``name``."""

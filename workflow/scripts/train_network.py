@@ -1,14 +1,18 @@
 """Train one score network and measure its loss against sigma; feeds every cell of its tables."""
 
+from pathlib import Path
+
 import numpy as np
-from image_job import device_of, image_data
+import torch
 from rule_job import resumable, run
 
+from art_rl.denoisers.device import check_device
 from art_rl.denoisers.unet import save_model
 from art_rl.files import write_json
 from art_rl.flow.seeds import one_hot
 from art_rl.records import versions
 from art_rl.settings.networks import TrainSettings, UNetConfig
+from art_rl.training.datasets import load_data
 from art_rl.training.score import loss_by_sigma, train
 
 # Images of each split, and noise levels, of the loss against sigma.
@@ -16,8 +20,11 @@ IMAGES, LEVELS = 300, 16
 
 
 def main(snakemake):
-    settings = snakemake.params.model
-    data, device = image_data(snakemake), device_of(snakemake)
+    torch.set_num_threads(snakemake.threads)
+    settings, files = snakemake.params.model, snakemake.input.data
+    data = load_data(settings["data"], Path(files[0]).parent if files else None)
+    device = settings["sampling"]["device"]
+    check_device(device)
     training = TrainSettings(**settings["training"])
     labels, held_out, label_dim = None, None, 0
     if settings["conditional"]:

@@ -1,0 +1,108 @@
+"""What a reader gets: tables, figures, notebooks and exported schedules, and the target of a run.
+
+The half of `art_rl.experiments.products.Products` that is about products for readers.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from art_rl.experiments.targets import Targets
+from art_rl.registry import RIVAL, method
+
+TABLE_SUFFIXES = ("csv", "md", "tex")
+FIGURE_SUFFIXES = ("pdf", "png")
+
+
+class Reports:
+    """See `art_rl.experiments.products.Products`."""
+
+    root: Path
+    folder: str
+    targets: Targets
+
+    def exported(self) -> dict[str, str]:
+        """Where schedules of networks are copied to -> where they come from."""
+        raise NotImplementedError
+
+    def table_outputs(self, model: str) -> dict[str, dict[str, str]]:
+        """Tables of a model: path -> labels in the report (empty: not in it)."""
+        found: dict[str, dict[str, str]] = {}
+
+        def add(stem: str, table: str, shown: str, suffixes: Sequence[str]) -> None:
+            for suffix in suffixes:
+                labels = {"model": model, "table": table, "metric": shown}
+                found[f"{self.folder}/{stem}.{suffix}"] = labels if suffix == "csv" else {}
+
+        for table, entry in self.targets.tables.items():
+            if entry["model"] == model:
+                for metric in entry["metrics"]:
+                    add(f"{table}_{metric}", table, metric, TABLE_SUFFIXES)
+                if self.targets.beside_paper(table):
+                    add(f"{table}_beside_paper", table, "FID beside the paper's", TABLE_SUFFIXES)
+        if self.targets.has_learned(model):
+            add(f"{model}_wins", "wins, ties, losses", "all", ("csv", "md"))
+        return found
+
+    def trust_outputs(self, model: str) -> list[str]:
+        """Tables of the ablation of the range in which |Q| is trusted, if it is asked for."""
+        if not self.targets.models[model].get("trust_ablation"):
+            return []
+        return [f"{self.folder}/{model}_trust.{suffix}" for suffix in ("csv", "md")]
+
+    def figure_kinds(self, model: str) -> list[str]:
+        """Figures of a model, by what there is to draw."""
+        targets, kind = self.targets, self.targets.kind(model)
+        errors = ["error"]
+        if kind.features:
+            errors = ["fid_nfe"] + ["rmse_nfe"] * kind.reference
+        kinds = [*errors, "schedules"]
+        kinds += ["profile"] * targets.has_profile(model)
+        kinds += ["theta", "learning"] * bool(targets.fine_runs(model))
+        kinds += ["loss"] * (kind.network == "train")
+        solvers = targets.solvers(model) if kind.features else []
+        return kinds + [f"samples_{solver}" for solver in solvers]
+
+    def figure_paths(self, model: str, suffix: str) -> dict[str, str]:
+        """Files of a model's figures by kind."""
+        kinds = self.figure_kinds(model)
+        return {kind: f"{self.folder}/{model}_{kind}.{suffix}" for kind in kinds}
+
+    def tables(self, *suffixes: str) -> list[str]:
+        """Every rendered table of every model."""
+        paths = [p for m in self.targets.used() for p in self.table_outputs(m)]
+        return [path for path in paths if path.rsplit(".", 1)[1] in (suffixes or TABLE_SUFFIXES)]
+
+    def rival_reports(self) -> list[str]:
+        """ART-RL beside its rivals, for every model whose tables have both."""
+        targets = self.targets
+        found = []
+        for model in targets.used():
+            groups = {method(name).group for name in targets.methods(model)}
+            if "art_rl_endpoint" in targets.methods(model) and RIVAL in groups:
+                stem = f"{self.folder}/{model}"
+                found += [f"{stem}_rivals.md", f"{stem}_prices.png", f"{stem}_frontier.png"]
+        return found
+
+    def notebooks(self) -> list[str]:
+        """Executed notebooks, those on networks only where tables name one; the .ipynb of a pair is made
+        from its percent script."""
+        kinds = {self.targets.kind(model).network for model in self.targets.used()}
+        wanted = {"image": "train", "edm": "convert"}
+        found = []
+        for path in sorted((self.root / "notebooks").glob("*.py")):
+            needs = [network for word, network in wanted.items() if word in path.stem]
+            if all(network in kinds for network in needs):
+                found.append(f"<results>/notebooks/{path.stem}.ipynb")
+        return found
+
+    def everything(self) -> list[str]:
+        """The target of a run."""
+        targets, paths = self.targets, self.tables()
+        for model in targets.used():
+            for suffix in FIGURE_SUFFIXES:
+                paths += self.figure_paths(model, suffix).values()
+            paths += self.trust_outputs(model)
+        if targets.all_runs():
+            paths += [f"{self.folder}/objectives.{suffix}" for suffix in TABLE_SUFFIXES]
+        paths += [f"{self.folder}/provenance.json", *self.rival_reports(), *self.notebooks()]
+        return [*paths, *self.exported()]

@@ -1,0 +1,224 @@
+"""What is measured at the end of a trajectory.
+
+    rmse    root mean square, over seeds and coordinates, of the difference between a sample (float64, not
+            clipped) and the fine reference solution from the same noise: the discretisation error alone
+    fid     Frechet distance of feature moments (uint8 images) to the target statistics: the model's error,
+            the discretisation error and sampling noise together
+    w2      1-D targets: Wasserstein-2 distance of a seed block to the exact target (2601.18681, Table 1)
+
+A measure is fed batch by batch (``update``), keeps sums instead of samples where it can (``collect``), puts
+shards together in the order of their seeds (``merge``), and turns the whole block into numbers
+(``values``).  Sampling needs the first two, evaluation the last two.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from art_rl.denoisers.exact import GaussianMixture
+from art_rl.errors import ArtRLError
+from art_rl.files import read_npz
+from art_rl.flow.seeds import to_uint8
+from art_rl.metrics.features import Features
+from art_rl.metrics.frechet import Moments
+from art_rl.metrics.frechet import merge as merge_moments
+from art_rl.metrics.wasserstein import MixtureQuantiles, sampling_floor
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files a job has for its measures; None or empty where it has no use for them.
+
+    Attributes:
+        features: weights of the feature network.
+        target: target statistics.
+        reference: shards of reference endpoints.
+    """
+
+    features: str | os.PathLike | None = None
+    target: str | os.PathLike | None = None
+    reference: Sequence[str | os.PathLike] = ()
+
+
+class Measure(Protocol):
+    """One way to measure samples; see the module.
+
+    Attributes:
+        metric: the column of cells files.
+        label: what a reader sees for it, None for the usual one.
+        note: what sets the paper's numbers apart from ours, None for the usual one.
+        digest: JSON-like; what the collected arrays depend on beside the samples.
+    """
+
+    metric: str
+    label: str | None
+    note: str | None
+    digest: Any
+
+    def update(self, seeds: Sequence[int], x: Tensor) -> None:
+        """Take in the endpoints x (B, *shape), float64, of ``seeds``."""
+
+    def collect(self) -> dict[str, np.ndarray]:
+        """What was taken in since the last call, as arrays."""
+
+    def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+        """Arrays of the shards of one block, in seed order, as those of the block."""
+
+    def value(self, arrays: Arrays) -> float:
+        """The metric of a block."""
+
+
+class Endpoints:
+    """Reference endpoints by seed, from shard files; read when first asked for."""
+
+    def __init__(self, paths: Iterable[str | os.PathLike]) -> None:
+        self._paths = list(paths)
+        self._row: dict[int, tuple[int, int]] = {}
+        self._images: list[np.ndarray] = []
+
+    def __call__(self, seeds: Sequence[int]) -> Tensor:
+        """float64 (n, *shape); ArtRLError for a seed without a reference."""
+        while self._paths:
+            path = self._paths.pop(0)
+            known, images = load_shard(path)
+            if images.dtype not in (np.float32, np.float64):
+                raise ArtRLError(f"{path}: reference endpoints must be floats, got {images.dtype}")
+            for row, seed in enumerate(known.tolist()):
+                self._row[seed] = len(self._images), row
+            self._images.append(images)
+        missing = [seed for seed in seeds if seed not in self._row]
+        if missing:
+            raise ArtRLError(f"no reference endpoint for seed {missing[0]}")
+        rows = (self._row[seed] for seed in seeds)
+        return torch.from_numpy(np.stack([self._images[a][b] for a, b in rows])).double()
+
+
+def load_shard(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """(seeds (n,), images (n, *shape)) of a shard file; ArtRLError if it is not one."""
+    arrays = read_npz(path)
+    if not {"seeds", "images"} <= set(arrays) or len(arrays["seeds"]) != len(arrays["images"]):
+        raise ArtRLError(f"{path}: a shard holds seeds and as many images; found {sorted(arrays)}")
+    return arrays["seeds"], arrays["images"]
+
+
+class EndpointRMSE:
+    """Endpoint RMSE.  Kept: squared errors, of points every coordinate's, of images their mean.
+
+    Args:
+        reference: shard files of reference endpoints.
+    """
+
+    metric, label, note, digest = "rmse", None, None, None
+
+    def __init__(self, reference: Sequence[str | os.PathLike] = ()) -> None:
+        self._reference = Endpoints(reference)
+        self._errors: list[np.ndarray] = []
+
+    def update(self, seeds: Sequence[int], x: Tensor) -> None:
+        squared = (x - self._reference(seeds).to(x.device)) ** 2
+        self._errors.append((squared.flatten(1).mean(1) if x.ndim > 2 else squared).cpu().numpy())
+
+    def collect(self) -> dict[str, np.ndarray]:
+        errors, self._errors = np.concatenate(self._errors), []
+        return {"squared_error": errors}
+
+    def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+        return {"squared_error": np.concatenate([part["squared_error"] for part in parts])}
+
+    def value(self, arrays: Arrays) -> float:
+        errors = arrays["squared_error"]
+        if errors.ndim == 2:  # the sum and the root of the committed numbers, to the last bit
+            return float(torch.from_numpy(errors).mean().sqrt())
+        return float(np.sqrt(errors.mean()))
+
+
+class FeatureMoments:
+    """FID.  Kept: moments of the features in float64.
+
+    Args:
+        features: the feature network; None where nothing is sampled.
+        distance: of a block's moments to the target statistics.
+        label: of the metric.
+        note: see `Measure`.
+    """
+
+    metric = "fid"
+
+    def __init__(
+        self,
+        features: Features | None,
+        distance: Callable[[Moments], float],
+        label: str,
+        note: str | None = None,
+    ) -> None:
+        self._features, self._distance = features, distance
+        self.label, self.note = label, note
+        self.digest = features and features.digest
+        self._moments: Moments | None = None
+
+    def update(self, seeds: Sequence[int], x: Tensor) -> None:
+        if self._features is None:
+            raise ArtRLError("a job that samples needs the weights of the feature network")
+        if self._moments is None:
+            self._moments = Moments.empty(self._features.dim)
+        self._moments.update(self._features(to_uint8(x)).numpy())
+
+    def collect(self) -> dict[str, np.ndarray]:
+        moments, self._moments = self._moments, None
+        return self._arrays(moments)
+
+    def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+        return self._arrays(merge_moments(map(self._read, parts)))
+
+    def value(self, arrays: Arrays) -> float:
+        return self._distance(self._read(arrays))
+
+    @staticmethod
+    def _arrays(moments: Moments) -> dict[str, np.ndarray]:
+        return {"n": np.int64(moments.n), "total": moments.total, "outer": moments.outer}
+
+    @staticmethod
+    def _read(arrays: Arrays) -> Moments:
+        return Moments(int(arrays["n"]), arrays["total"], arrays["outer"])
+
+
+# Repeats behind the floor of exact samples: its mean is then known to about 5 % of its spread.
+FLOOR_REPEATS = 50
+
+
+class ExactW2:
+    """W2 to a 1-D target.  Kept: the samples themselves, one number each."""
+
+    metric, label, note, digest = "w2", None, None, None
+
+    def __init__(self, denoiser: GaussianMixture) -> None:
+        self.denoiser = denoiser
+        self._quantiles: dict[int, MixtureQuantiles] = {}
+        self._samples: list[np.ndarray] = []
+
+    def update(self, seeds: Sequence[int], x: Tensor) -> None:
+        self._samples.append(x.flatten().cpu().numpy())
+
+    def collect(self) -> dict[str, np.ndarray]:
+        samples, self._samples = np.concatenate(self._samples), []
+        return {"samples": samples}
+
+    def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+        return {"samples": np.concatenate([part["samples"] for part in parts])}
+
+    def value(self, arrays: Arrays) -> float:
+        samples = arrays["samples"]
+        if len(samples) not in self._quantiles:
+            self._quantiles[len(samples)] = MixtureQuantiles(self.denoiser, len(samples))
+        return self._quantiles[len(samples)].w2(samples)
+
+    def floor(self, samples: int, seed: int) -> float:
+        """Mean W2 of exact samples of the same size: what no schedule can be expected to beat."""
+        return float(sampling_floor(self.denoiser, samples, FLOOR_REPEATS, seed).mean())

@@ -1,0 +1,100 @@
+"""What runs and what is drawn is decided by the tables alone, with configurations of one's own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from art_rl.files import write_json
+from art_rl.report.figures import save
+from art_rl.report.model_figures import ModelFigures
+from art_rl.report.tables import write_rows
+from art_rl.schedules.hand_made import baseline_schedule
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_FIGURES = {"methods": ["uniform", "dpm", "edm", "gaussian"], "budgets": [5, 10]}
+OWN = {
+    "name": "own",
+    "models": {
+        "mine": {
+            "target": {"kind": "gaussian", "std": 0.5},
+            "sigma_min": 0.002,
+            "sigma_max": 10.0,
+            "start": "noise",
+        },
+        "spare": {
+            "kind": "image",
+            "data": "digits",
+            "network": {"channels": [8]},
+            "training": {"iterations": 5},
+            "sigma_min": 0.002,
+            "sigma_max": 80.0,
+            "sampling": {"samples": 10, "seed_blocks": 1, "shard": 10, "batch": 10},
+        },
+    },
+    # Neither a Gaussian nor an EDM row, none of the default figures' budgets, no Euler table.
+    "methods": ["cosine", "arctan"],
+    "tables": {
+        "mine_heun": {"model": "mine", "solver": "heun", "budgets": [3], "metrics": ["rmse"]}
+    },
+    "evaluation": {"samples": 50, "seed_blocks": 1, "reference_steps": 16},
+}
+
+
+def test_tables_without_the_usual_rows_run_to_the_end(tmp_path):
+    """No row that figures or the notebook look for first; a model that no table names is not trained."""
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(OWN))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile")),
+            *("--directory", str(tmp_path), "--cores", "1", "--quiet", "all"),
+            *("--configfile", str(tmp_path / "own.yaml")),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = {path.name for path in (tmp_path / "paper_figures/own").iterdir()}
+    assert {
+        "mine_heun_rmse.md",
+        "mine_error.png",
+        "mine_schedules.pdf",
+        "provenance.json",
+    } <= figures
+    assert not {"mine_profile.png", "mine_theta.png", "objectives.md"} & figures
+    assert (tmp_path / "results/notebooks/01_inspect_schedules.ipynb").exists()
+    assert {path.name for path in (tmp_path / "results").iterdir()} >= {"mine"}
+    assert not (tmp_path / "results/spare").exists() and not (tmp_path / "results/digits").exists()
+
+
+@pytest.mark.parametrize(
+    ("methods", "budgets", "drawn"),
+    [
+        (["uniform", "edm"], [2, 5], [5]),  # a wanted budget is there
+        (["uniform", "edm"], [2, 3], [2, 3]),  # none is: those that are
+        (["cosine"], [2, 3, 4, 6, 7, 8], [2, 4, 6, 8]),  # not even a wanted method
+    ],
+)
+def test_figures_draw_what_is_there(tmp_path, methods, budgets, drawn):
+    rows, schedules = [], []
+    for name in methods:
+        for K in budgets:
+            path = tmp_path / f"schedules/{name}/any/K{K}.json"
+            baseline_schedule(name, K, 10.0, 0.002, 0.5).save(path)
+            schedules.append(str(path))
+            cell = {"model": "m", "method": name, "solver": "euler", "K": K, "nfe": K}
+            rows.append({**cell, "block": 0, "samples": 9, "rmse": 1 / K, "converged": True})
+    write_rows(tmp_path / "euler.csv", rows)
+    write_json(tmp_path / "euler.provenance.json", {"floors": {}, "metric_labels": {}})
+    files = {"cells": [tmp_path / "euler.csv"], "schedules": schedules}
+    files["provenance"] = [tmp_path / "euler.provenance.json"]
+    figures = ModelFigures("m", {"sigma_min": 0.002}, files, DEFAULT_FIGURES, ["rmse"])
+    shown = figures.draw("schedules")
+    assert [axis.get_title() for axis in shown.axes] == [f"K = {K}" for K in drawn]
+    save(shown, [tmp_path / "s.png"])
+    save(figures.draw("error"), [tmp_path / "e.png"])
+    assert all((tmp_path / name).stat().st_size > 5000 for name in ("s.png", "e.png"))
