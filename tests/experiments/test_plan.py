@@ -259,7 +259,7 @@ def test_slurm_jobs_fit_the_plan():
     learning = (ROOT / "workflow/rules/learning.smk").read_text()
     assert 'mem_mb=products.memory if job.kind == "endpoint"' in learning
     products = Products(check_configuration(settings("paper")), ROOT)
-    (network, *_) = products.targets.of_kind("edm")
+    (network, *_) = products.targets.with_network("convert")
     memory = products.memory(SimpleNamespace(model=network))
     assert memory * 1e6 >= plan["needs"]["memory_gib"] * 2**30
     # One job is one seed block of one solver, on a GPU that reaches 40 TFLOP/s.

@@ -35,11 +35,11 @@ for job in targets.learning_jobs():
             script=products.from_cwd(f"workflow/scripts/learn_{job.kind}.py"),
             code=modules(f"learn_{job.kind}.py"),
         output:
+            **{n: f"{folder}/{n}.csv" for n in ["theta"] if job.kind == "clock"},
             tensors=f"{folder}/result.safetensors",
             report=f"{folder}/result.json",
             metrics=f"{folder}/metrics.jsonl",
             schedules=products.written_by(job),
-            **{n: f"{folder}/{n}.csv" for n in ["theta"] if job.kind == "clock"},
         log:
             f"<logs>/{{model}}/{job.run}_seed{job.seed}.log",
         benchmark:
