@@ -306,3 +306,19 @@ def test_settings_that_contradict():
         LearnerConfig(budget=5)
     with pytest.raises(ArtRLError, match="optimal"):
         LearnerConfig(mean="optimal", critic="least_squares")
+
+
+@pytest.mark.parametrize("kept", [None, 1], ids=["metrics gone", "metrics cut"])
+def test_a_checkpoint_whose_metrics_are_shorter_is_learned_anew(table, tmp_path, kept):
+    # Before: the run went on from the checkpoint and counted as complete with an empty metrics file.
+    config, metrics = LearnerConfig(**SMALL), tmp_path / "metrics.jsonl"
+    paths = {"metrics_path": metrics, "checkpoint_path": tmp_path / "checkpoint.safetensors"}
+    whole = train(table, config, **paths)
+    lines = metrics.read_text().splitlines(keepends=True)
+    if kept is None:
+        metrics.unlink()
+    else:
+        metrics.write_text("".join(lines[:kept]))
+    again = train(table, config, **paths)
+    assert torch.equal(again.theta, whole.theta)
+    assert len(metrics.read_text().splitlines()) == len(lines) == config.iterations

@@ -67,6 +67,10 @@ def train(
     if checkpoint_path is not None:
         spent = load_checkpoint(checkpoint_path, learner)
     lines = _Lines(metrics_path, learner.iteration)
+    if metrics_path is not None and len(lines.lines) < learner.iteration:
+        # The metrics are not all there (a folder half removed, a file lost): learn anew, and complete.
+        learner, spent = Learner(environment, config), 0.0
+        lines = _Lines(metrics_path, 0)
     began = time.perf_counter()
     reference = _reference(environment, config)
     bar = tqdm(
