@@ -86,7 +86,7 @@ for solver in targets.solvers():
                 NUMERICS
             resources:
                 gpu=products.gpus,
-                mem_mb=12000,  # on a cluster; the names of these rules depend on the configuration
+                mem_mb=products.memory,  # on a cluster; the names of these rules depend on the configuration
                 runtime=240,
             params:
                 model=lookup("models/{model}", within=config),
