@@ -329,3 +329,25 @@ def test_only_the_models_own_training_levels_are_trusted():
     assert trust(Unknown()) is None and trust(HALF) is None
     vp = art_rl.wrap(lambda x, t: x, prediction="epsilon", time="vp", shape=(2,))
     assert trust(CountingDenoiser(vp)) == vp.trained == (vp.sigma_min, vp.sigma_max)
+
+
+def test_calls_of_a_sampler_are_counted():
+    def heun(D, x, levels):
+        for sigma, sigma_next in pairwise(levels):
+            slope = (x - D(x, sigma)) / sigma
+            ahead = x + (sigma_next - sigma) * slope
+            if sigma_next > 0:
+                slope = (slope + (ahead - D(ahead, sigma_next)) / sigma_next) / 2
+            x = x + (sigma_next - sigma) * slope
+        return x
+
+    options = {"method": "gaussian", "evaluations": 20_000, "progress": False}
+    found = art_rl.learn(MIXTURE, 4, solver=heun, **options)
+    known = art_rl.learn(MIXTURE, 4, solver="heun", **options)
+    assert found.report["budgets"]["4"]["calls"] == 7 == known.report["budgets"]["4"]["calls"]
+    rows = [f.report["budgets"]["4"]["rows"][0]["rmse"] for f in (found, known)]
+    assert rows[0] == pytest.approx(rows[1], rel=1e-9)
+    assert (
+        art_rl.learn(MIXTURE, 4, solver=euler_sampler, **options).report["budgets"]["4"]["calls"]
+        == 4
+    )

@@ -17,7 +17,7 @@ from art_rl.own_model.compare import Yardstick, compare, squared_errors, winner
 from art_rl.own_model.defaults import library_defaults
 from art_rl.own_model.found import Found, check_budgets
 from art_rl.own_model.methods import REFERENCE_STEPS, Problem, solve_with
-from art_rl.own_model.solver import known_as
+from art_rl.own_model.solver import calls_of, known_as
 from art_rl.registry import nfe
 from art_rl.schedules.hand_made import baseline_schedule
 
@@ -73,7 +73,8 @@ def learn(
         seed: of the noise and of the learner, >= 0.
         coordinates: "sigma", or "flow" for a solver that steps in flow time t = sigma / (1 + sigma) (Heun
             in t is not Heun in sigma; Euler is the same in both).
-        order, calls: order of accuracy and network calls per step of an own step function.
+        order, calls: order of accuracy and network calls per step of an own step function (a sampler's
+            calls are counted).
         evaluations: instead of ``minutes``, the number of evaluations (one per state and call): the same
             schedules on every machine.
         progress: show progress bars.
@@ -93,6 +94,9 @@ def learn(
         denoiser.shape = tuple(x.shape[1:])
     check_denoiser(denoiser, high, low)
     began, counted = time.perf_counter(), _Counter(denoiser)
+    if calls is None:
+        few = high * latents(range(2), denoiser.shape).double().to(home(denoiser))
+        calls = calls_of(solver, denoiser, few, high)
     with known_as(solver, coordinates, order, calls) as solver_id:
         batch = 1024 if math.prod(denoiser.shape) <= 256 else 64
         speed = _speed(counted, high, batch)

@@ -184,21 +184,27 @@ def _art_rl(method: str, p: Problem) -> Schedules:
         learned = learn_budgets(
             reward, p.budgets, NaturalSettings(seed=p.seed, points=64), progress=p.progress
         )
-        return {K: learned.schedule(K) for K in p.budgets}
+        return {K: _said(learned.schedule(K)) for K in p.budgets}
     form = "paper" if method == "art_rl_paper" else "feedback"
     result = train(table, LearnerConfig(seed=p.seed, form=form), progress=p.progress)
     found = {}
     for K in p.budgets:
         schedule = distill(result, K)
-        details = {**schedule.provenance.get("details", {})}
-        details["converged"] = bool(result.report["converged"])
-        details["verdict"] = (
-            "converged"
-            if details["converged"]
-            else f"not converged: its objective is {result.report['ratio']:.4g} of the optimum's"
-        )
-        found[K] = schedule.with_provenance(details=details)
+        facts = {key: result.report[key] for key in ("converged", "ratio")}
+        details = {**schedule.provenance.get("details", {}), **facts}
+        found[K] = _said(schedule.with_provenance(details=details))
     return found
+
+
+def _said(schedule: Schedule) -> Schedule:
+    """The same with a verdict that says how far from the optimum a learner stayed."""
+    details = dict(schedule.provenance["details"])
+    details["verdict"] = "converged"
+    if not details["converged"]:
+        details["verdict"] = (
+            f"not converged: its objective is {details['ratio']:.4g} of the optimum's"
+        )
+    return schedule.with_provenance(details=details)
 
 
 def _art_rl_endpoint(method: str, p: Problem) -> Schedules:

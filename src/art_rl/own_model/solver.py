@@ -39,7 +39,7 @@ def known_as(
             whole sampler(D, x, levels) -> x at the last level, levels a tensor (K + 1,) ending in 0.
         coordinates: "sigma" or "flow"; own functions choose theirs themselves.
         order: order of accuracy of an own step, >= 1; default 1.
-        calls: network calls of one step of an own function; default ``order``.
+        calls: network calls of one step of an own function; default ``order`` (see `calls_of`).
 
     Raises:
         ArtRLError: unknown id or coordinates; a function with another signature; order or calls given
@@ -80,6 +80,28 @@ def known_as(
     finally:
         for table in (registry.SOLVERS, registry.ORDERS, registry.STAGES, SOLVERS):
             del table[name]
+
+
+@torch.no_grad()
+def calls_of(solver: Any, denoiser: Any, x: Tensor, sigma_max: float) -> int | None:
+    """Network calls a whole sampler makes per further step, counted on ``x``; None for anything else."""
+    if isinstance(solver, str) or _parameters(solver) != 3:
+        return None
+    counts = []
+    for K in (3, 4):
+        calls = 0
+
+        def counting(*arguments: Any, **ignored: Any) -> Tensor:
+            nonlocal calls
+            calls += 1
+            state, sigma = arguments[:2]
+            level = torch.as_tensor(sigma, dtype=state.dtype, device=state.device)
+            return denoiser(state, level, None).to(state.dtype)
+
+        levels = sigma_max * (1 - torch.arange(K + 1, dtype=x.dtype, device=x.device) / K) ** 3
+        _checked(solver(counting, x, levels), x)
+        counts.append(calls)
+    return max(1, counts[1] - counts[0])
 
 
 def _parameters(solver: Callable[..., Any]) -> int:
