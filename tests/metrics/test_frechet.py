@@ -94,6 +94,30 @@ def test_streaming_equals_one_pass_in_any_split(tmp_path):
     assert (mu_file == mu).all() and (sigma_file == sigma).all()
 
 
+@pytest.mark.parametrize("offset", [1e5, 1e7, 1e9])
+def test_means_far_from_zero(offset):
+    """FID does not see a common shift; sums of raw products gave 0 at 1e8."""
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(size=(300, 6)), 1.3 * rng.normal(size=(400, 6)) + 0.5
+    near = frechet_between(Moments.of(a), Moments.of(b))
+    parts = [Moments.of(part + offset) for part in np.array_split(b, 7)]
+    far = frechet_between(Moments.of(a + offset), merge(parts))
+    assert far == pytest.approx(near, rel=20 * np.spacing(offset))
+    assert near == pytest.approx(exact_from_features(a, b), rel=1e-12)
+    # sets that are 1e7 spreads apart themselves
+    apart = merge([Moments.of(a), Moments.of(a + offset)])
+    half = offset**2 * 150 / (600 - 1)
+    mu, sigma = apart.mean_and_covariance()
+    np.testing.assert_allclose(np.diag(sigma), a.var(0) * 600 / 599 + half, rtol=1e-12)
+    np.testing.assert_allclose(mu, a.mean(0) + offset / 2, rtol=1e-14)
+
+
+def test_old_files_of_raw_products_are_refused(tmp_path):
+    write_npz(tmp_path / "old.npz", n=np.int64(4), total=np.ones(2), outer=np.eye(2))
+    with pytest.raises(ArtRLError, match=r"n, total, centred; this one \['n', 'outer', 'total'\]"):
+        Moments.load(tmp_path / "old.npz")
+
+
 def test_official_reference_file(tmp_path):
     write_npz(tmp_path / "ref.npz", mu=np.ones(3), sigma=np.eye(3))
     mu, sigma = load_reference(tmp_path / "ref.npz")
@@ -102,7 +126,7 @@ def test_official_reference_file(tmp_path):
     with pytest.raises(ArtRLError, match=r"bad\.npz: sigma must have shape \(3, 3\)"):
         load_reference(tmp_path / "bad.npz")
     write_npz(tmp_path / "other.npz", x=np.ones(3))
-    with pytest.raises(ArtRLError, match="n, total, outer"):
+    with pytest.raises(ArtRLError, match="n, total, centred"):
         load_reference(tmp_path / "other.npz")
 
 
@@ -173,15 +197,15 @@ def test_a_reference_that_is_no_gaussian_is_refused_by_file_and_key(tmp_path, ar
         ({"n": np.int64(1)}, r"n \(number of images\) of a reference must be at least 2, got 1"),
         ({"n": np.int64(-3)}, "shapes do not fit"),
         ({"n": np.float64(4)}, "n must be a whole number, got dtype float64"),
-        ({"n": np.int64(0)}, "n is 0, but total and outer are not"),
-        ({"n": np.int64(2)}, "the covariance of total and outer must be positive semidefinite"),
+        ({"n": np.int64(0)}, "n is 0, but total and centred are not"),
+        ({"centred": -np.eye(3)}, "the covariance of centred must be positive semidefinite"),
         ({"total": np.array([np.nan, 0, 0])}, "total must be finite"),
-        ({"outer": np.full((3, 3), np.inf)}, "outer must be finite"),
+        ({"centred": np.full((3, 3), np.inf)}, "centred must be finite"),
     ],
 )
 def test_moments_with_impossible_sums_are_refused_by_file_and_key(tmp_path, arrays, phrase):
     whole = Moments.of(np.random.default_rng(0).normal(3, 1, (40, 3)))
-    sums = {"n": np.int64(whole.n), "total": whole.total, "outer": whole.outer}
+    sums = {"n": np.int64(whole.n), "total": whole.total, "centred": whole.outer}
     write_npz(tmp_path / "m.npz", **(sums | arrays))
     with pytest.raises(ArtRLError, match=rf"m\.npz: {phrase}"):
         load_reference(tmp_path / "m.npz")

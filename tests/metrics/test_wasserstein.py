@@ -26,7 +26,7 @@ def test_shift_and_scale_of_a_gaussian_sample():
     model = Gaussian(0.5)
     quantiles = MixtureQuantiles(model, n)
     # cell means of the quantile function are the best n points; shifting them adds shift^2
-    best = quantiles._first * n
+    best = quantiles.cell_means()
     base = quantiles.w2(best) ** 2
     for shift in (0.1, -2.0):
         assert quantiles.w2(best + shift) ** 2 == pytest.approx(base + shift**2, rel=1e-9)
@@ -56,7 +56,7 @@ def test_against_numeric_quadrature_with_scipy():
 def test_quantiles_invert_the_distribution_function():
     quantiles = MixtureQuantiles(MIXTURE, 10)
     u = np.concatenate([[1e-12, 1e-6], np.linspace(0.001, 0.999, 500), [1 - 1e-6]])
-    np.testing.assert_allclose(quantiles.cdf(quantiles._quantiles(u)), u, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(quantiles.cdf(quantiles.quantile(u)), u, rtol=1e-9, atol=1e-15)
     x = np.linspace(-3, 3, 101)
     numeric = (quantiles.cdf(x + 1e-6) - quantiles.cdf(x - 1e-6)) / 2e-6
     np.testing.assert_allclose(quantiles.pdf(x), numeric, rtol=1e-6, atol=1e-9)
@@ -66,8 +66,33 @@ def test_far_tails_of_the_partial_moments_add_up():
     quantiles = MixtureQuantiles(MIXTURE, 100_000)
     mean = 0.3 * -1.0 + 0.7 * 0.8
     second = 0.3 * (1 + 0.04) + 0.7 * (0.64 + 0.25)
-    assert quantiles._first.sum() == pytest.approx(mean, rel=1e-12)
-    assert quantiles._second.sum() == pytest.approx(second, rel=1e-12)
+    assert quantiles.cell_means().mean() == pytest.approx(mean, rel=1e-12)
+    # all mass at one point: W2^2 is the mixture's second moment about it
+    for point in (0.0, 3.0):
+        exact = second - 2 * mean * point + point**2
+        assert quantiles.w2(np.full(100_000, point)) ** 2 == pytest.approx(exact, rel=1e-12)
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e7, 1e10, -1e10])
+def test_data_far_from_zero(offset):
+    """W2 does not see a common shift; raw second moments lost it altogether at 1e8."""
+    draws = np.random.default_rng(0).normal(0.1, 0.9, 2000)
+    near = MixtureQuantiles(MIXTURE, 2000)
+    moved = GaussianMixture([0.3, 0.7], [[-1.0 + offset], [0.8 + offset]], [0.2, 0.5])
+    far = MixtureQuantiles(moved, 2000)
+    spacing = np.spacing(abs(offset))
+    assert far.w2(draws + offset) == pytest.approx(near.w2(draws), rel=1e-10, abs=2 * spacing)
+    np.testing.assert_allclose(far.cell_means() - offset, near.cell_means(), atol=8 * spacing)
+
+
+def test_components_far_from_each_other():
+    """Half the mass at -1e4, half at 1e4, both of spread 1: the mean of the W2^2 of both sides."""
+    n = 1000
+    far = GaussianMixture([0.5, 0.5], [[-1e4], [1e4]], [1.0, 1.0])
+    side = MixtureQuantiles(GaussianMixture([1.0], [[0.0]], [1.0]), n // 2)
+    draws = np.random.default_rng(1).normal(0.2, 1.3, n // 2)
+    both = np.concatenate([draws - 1e4, draws + 1e4])
+    assert MixtureQuantiles(far, n).w2(both) == pytest.approx(side.w2(draws), rel=1e-6)
 
 
 def test_sampling_floor_shrinks_like_the_root_of_n():

@@ -108,7 +108,7 @@ def walk(
         torch.stack(states),
         torch.stack(denoised),
         denoised[-1].double(),
-        denoised[0].dtype == torch.float64,
+        is_exact(denoiser),
         solver,
         class_labels,
     )

@@ -7,8 +7,13 @@ of A_1^T A_2 (the square roots of the eigenvalues of S1 S2 are its singular valu
 eigenvalue problems and one set of singular values replace the square root of a non-symmetric matrix:
 always real, and exact for covariances that do not have full rank.
 
-Moments are kept as (n, sum of features, sum of outer products), which add up over shards in any
-split; the covariance divides by n - 1, as in the official protocol.
+Moments are kept as (n, sum of features, sum of outer products of the differences to the mean), merged
+over batches and shards in any split by
+
+    outer = outer_a + outer_b + n_a n_b / (n_a + n_b) d d^T,   d = mean_b - mean_a   (Chan et al. 1983)
+
+Sums of raw products would lose the covariance where the mean is 1e7 spreads away.  The covariance
+divides by n - 1, as in the official protocol.
 """
 
 import os
@@ -29,7 +34,7 @@ class Moments:
     Attributes:
         n: number of vectors seen.
         total: float64 (d,), their sum.
-        outer: float64 (d, d), the sum of their outer products.
+        outer: float64 (d, d), the sum of the outer products of their differences to their mean.
     """
 
     n: int
@@ -66,9 +71,11 @@ class Moments:
         if not np.isfinite(features).all():
             bad = int(np.argmax(~np.isfinite(features).all(1)))
             raise ArtRLError(f"features must be finite, row {bad} of this batch is not")
-        self.n += len(features)
-        self.total += features.sum(0)
-        self.outer += features.T @ features
+        if len(features):
+            total = features.sum(0)
+            centred = features - total / len(features)
+            merged = self + Moments(len(features), total, centred.T @ centred)
+            self.n, self.total, self.outer = merged.n, merged.total, merged.outer
 
     def __add__(self, other: "Moments") -> "Moments":
         """Moments of both sets together; ArtRLError if the feature sizes differ."""
@@ -76,39 +83,43 @@ class Moments:
             raise ArtRLError(
                 f"moments of feature sizes {self.dim} and {other.dim} cannot be merged"
             )
-        return Moments(self.n + other.n, self.total + other.total, self.outer + other.outer)
+        n = self.n + other.n
+        outer = self.outer + other.outer
+        if self.n and other.n:
+            gap = other.total / other.n - self.total / self.n
+            outer += (self.n * other.n / n) * np.outer(gap, gap)
+        return Moments(n, self.total + other.total, outer)
 
     def mean_and_covariance(self) -> tuple[np.ndarray, np.ndarray]:
         """(mu (d,), sigma (d, d)), unbiased (n - 1); ArtRLError for fewer than 2 vectors."""
         if self.n < 2:
             raise ArtRLError(f"a covariance needs at least 2 images, got {self.n}")
-        mu = self.total / self.n
-        return mu, (self.outer - self.n * np.outer(mu, mu)) / (self.n - 1)
+        return self.total / self.n, self.outer / (self.n - 1)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write as ``.npz`` (n, total, outer), atomically."""
-        write_npz(path, n=np.int64(self.n), total=self.total, outer=self.outer)
+        """Write as ``.npz`` (n, total, centred), atomically."""
+        write_npz(path, n=np.int64(self.n), total=self.total, centred=self.outer)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Moments":
         """Read what ``save`` wrote; anything else is an ArtRLError naming the file."""
         arrays = read_npz(path)
-        if set(arrays) != {"n", "total", "outer"}:
+        if set(arrays) != {"n", "total", "centred"}:
             raise ArtRLError(
-                f"{path}: a moments file holds n, total, outer; this one {sorted(arrays)}"
+                f"{path}: a moments file holds n, total, centred; this one {sorted(arrays)}"
             )
-        n, total, outer = arrays["n"], arrays["total"], arrays["outer"]
+        n, total, outer = arrays["n"], arrays["total"], arrays["centred"]
         if n.dtype.kind not in "iu":
             raise ArtRLError(f"{path}: n must be a whole number, got dtype {n.dtype}")
         if total.ndim != 1 or outer.shape != (len(total), len(total)) or n.shape != () or n < 0:
             raise ArtRLError(
-                f"{path}: shapes do not fit: n {n.shape}, total {total.shape}, outer {outer.shape}"
+                f"{path}: shapes do not fit: n {n.shape}, total {total.shape}, centred {outer.shape}"
             )
-        for key, value in (("total", total), ("outer", outer)):
+        for key, value in (("total", total), ("centred", outer)):
             if not np.isfinite(value).all():
                 raise ArtRLError(f"{path}: {key} must be finite")
         if n == 0 and (total.any() or outer.any()):
-            raise ArtRLError(f"{path}: n is 0, but total and outer are not")
+            raise ArtRLError(f"{path}: n is 0, but total and centred are not")
         return cls(int(n), total.astype(np.float64), outer.astype(np.float64))
 
 
@@ -228,7 +239,7 @@ def load_reference(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
                 f"{path}: n (number of images) of a reference must be at least 2, got {moments.n}"
             )
         mu, sigma = moments.mean_and_covariance()
-        check_gaussian(mu, sigma, f"{path}: the mean", f"{path}: the covariance of total and outer")
+        check_gaussian(mu, sigma, f"{path}: the mean", f"{path}: the covariance of centred")
         return mu, sigma
     for key in ("mu", "sigma"):
         if arrays[key].dtype.kind not in "fiu":

@@ -182,11 +182,11 @@ class FeatureMoments:
 
     @staticmethod
     def _arrays(moments: Moments) -> dict[str, np.ndarray]:
-        return {"n": np.int64(moments.n), "total": moments.total, "outer": moments.outer}
+        return {"n": np.int64(moments.n), "total": moments.total, "centred": moments.outer}
 
     @staticmethod
     def _read(arrays: Arrays) -> Moments:
-        return Moments(int(arrays["n"]), arrays["total"], arrays["outer"])
+        return Moments(int(arrays["n"]), arrays["total"], arrays["centred"])
 
 
 # Repeats behind the floor of exact samples: its mean is then known to about 5 % of its spread.
