@@ -26,6 +26,13 @@ def check_whole(name: str, value: Any, least: int) -> None:
         raise ArtRLError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
+def check_seed(seed: Any) -> int:
+    """Return ``seed`` if torch's generators take it, a whole number in 0 .. 2^63 - 1; else ArtRLError."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise ArtRLError(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
+    return int(seed)
+
+
 def check_budget(K: int) -> int:
     """Return K if it is a whole number of at least 1, else raise ArtRLError."""
     if isinstance(K, bool) or not isinstance(K, int | np.integer) or K < 1:

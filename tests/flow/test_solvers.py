@@ -7,7 +7,7 @@ import torch
 from art_rl.denoisers import CountingDenoiser, Denoiser, Gaussian, GaussianMixture, drift
 from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
-from art_rl.flow.solvers import ORDERS, SOLVERS, nfe, solve
+from art_rl.flow.solvers import ORDERS, SOLVERS, nfe, run_levels, solve
 from art_rl.metrics.wasserstein import MixtureQuantiles
 from art_rl.registry import SINGLE_STEP
 from art_rl.schedules.hand_made import baseline_schedule
@@ -58,7 +58,7 @@ def test_order_on_the_mixture_against_the_monotone_map(solver):
         )
 
     x = torch.linspace(-6, 6, 41, dtype=torch.float64)[:, None]
-    exact = marginal(low)._quantiles(marginal(high).cdf(x[:, 0].numpy()))
+    exact = marginal(low).quantile(marginal(high).cdf(x[:, 0].numpy()))
     errors = []
     for K in STEPS[solver]:
         got = states_at(mixture, x, np.geomspace(high, low, K + 1), solver)[:, 0].numpy()
@@ -73,7 +73,7 @@ def test_reference_solution_is_the_monotone_map():
     start = MixtureQuantiles(GaussianMixture(TARGET["weights"], TARGET["means"], stds.tolist()), 2)
     end = MixtureQuantiles(mixture, 2)
     x = torch.linspace(-7, 7, 57, dtype=torch.float64)[:, None]
-    exact = end._quantiles(start.cdf(x[:, 0].numpy()))
+    exact = end.quantile(start.cdf(x[:, 0].numpy()))
     got = reference_solution(mixture, x, 3.0, check=0).end[:, 0].numpy()
     # measured 2e-5: the last Euler step from 0.002, |Q| sigma^2 / 2
     np.testing.assert_allclose(got, exact, rtol=0, atol=6e-5)
@@ -154,3 +154,24 @@ def test_unknown_solver():
             call()
     with pytest.raises(ArtRLError, match="number of steps"):
         nfe("euler", 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_half_precision_states_are_refused_by_name(solver, dtype):
+    """They gave NaN, or an answer with two digits, without a word; the network may compute in half."""
+
+    class Half(Gaussian):
+        def __call__(self, x, sigma, class_labels=None):
+            return super().__call__(x, sigma).to(dtype)
+
+    x = 80 * torch.randn(4, 2, dtype=torch.float64)
+    schedule = baseline_schedule("edm", 12, 80.0, 0.002)
+    with pytest.raises(ArtRLError, match=rf"x \(states\) must be float64 or float32, got {dtype}"):
+        solve(Gaussian(0.5, dim=2), x.to(dtype), schedule, solver)
+    with pytest.raises(ArtRLError, match="got torch"):
+        run_levels(Gaussian(0.5, dim=2), x.to(dtype), torch.tensor(schedule.sigmas), solver)
+    end = solve(Half(0.5, dim=2), x, schedule, solver)
+    exact = solve(Gaussian(0.5, dim=2), x, schedule, solver)
+    assert end.dtype == torch.float64
+    torch.testing.assert_close(end, exact, rtol=0.1, atol=0.05)

@@ -12,6 +12,7 @@ Distances to the sample enter, never positions: nothing is lost where the data i
 import numpy as np
 from scipy.special import ndtr
 
+from art_rl.checks import check_seed
 from art_rl.denoisers.exact import GaussianMixture
 from art_rl.errors import ArtRLError
 
@@ -112,5 +113,5 @@ def sampling_floor(mixture: GaussianMixture, n: int, repeats: int, seed: int) ->
     import torch
 
     quantiles = MixtureQuantiles(mixture, n)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     return np.array([quantiles.w2(mixture.sample(n, generator).numpy()) for _ in range(repeats)])

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from art_rl.checks import check_seed
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.flow.seeds import SeedNoise, one_hot
@@ -76,7 +77,7 @@ class Experiment:
 
     def draw(self, n: int, seed: int) -> Tensor:
         """n starting states at sigma_max, float64 (n, *shape); the same for the same seed."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(check_seed(seed))
         noise = torch.randn(n, *self.denoiser.shape, dtype=torch.float64, generator=generator)
         x = self.sigma_max * noise
         if self.prior == "exact":
@@ -89,7 +90,7 @@ class Experiment:
         classes = self.denoiser.label_dim
         if not classes:
             return None
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(check_seed(seed))
         indices = torch.randint(classes, (n,), generator=generator)
         return one_hot(indices, classes).to(self.device)
 

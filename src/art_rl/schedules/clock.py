@@ -7,6 +7,8 @@ equidistant times (2607.02137, distillation).
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from art_rl.errors import ArtRLError
+
 
 def read_clock(levels: np.ndarray, K: int) -> np.ndarray:
     """The clock through n + 1 equidistant ``levels`` read at K + 1 equidistant times.
@@ -21,10 +23,18 @@ def read_clock(levels: np.ndarray, K: int) -> np.ndarray:
 
     Returns:
         (K + 1,) float64, ends exact.
+
+    Raises:
+        ArtRLError: a clock of one step, {sigma_max, 0}, read at another K: nothing was learned about speed.
     """
     steps = len(levels) - 1
     if steps == K:
         return levels.copy()
+    if steps < 2:
+        raise ArtRLError(
+            f"a clock of 1 step cannot be read at K = {K}: its only levels are sigma_max and 0; learn one of "
+            "2 steps or more"
+        )
     offset = levels[max(steps - max(steps // 16, 2), 1)]
     log_levels = np.log(levels + offset)
     curve = PchipInterpolator(np.arange(steps + 1) / steps, log_levels)

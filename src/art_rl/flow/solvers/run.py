@@ -59,9 +59,10 @@ def solve(
         (B, *shape) in x's dtype.
 
     Raises:
-        ArtRLError: unknown solver.
+        ArtRLError: unknown solver; states in half precision.
     """
     check_solver(solver)
+    _check_precision(x)
     levels = torch.tensor(schedule.sigmas, dtype=x.dtype, device=x.device)
     if callback is not None:
         callback(0, schedule.sigmas[0], x)
@@ -96,10 +97,11 @@ def run_levels(
         call of the denoiser is made with x itself at the first level, for every solver.
 
     Raises:
-        ArtRLError: unknown solver; levels of another shape, not finite, increasing, or 0 before the
-            last one; B is no multiple of N.
+        ArtRLError: unknown solver; states in half precision; levels of another shape, not finite,
+            increasing, or 0 before the last one; B is no multiple of N.
     """
     check_solver(solver)
+    _check_precision(x)
     levels = torch.atleast_2d(levels)
     N, copies = len(levels), len(x) // max(1, len(levels))
     if levels.ndim != 2 or levels.shape[1] < 2 or len(x) != N * copies or copies < 1:
@@ -121,6 +123,15 @@ def run_levels(
     column = (-1, *[1] * (x.ndim - 1))
     shaped = [level.reshape(column) for level in rows.unbind(1)]
     return _steps(_OneLevelPerRow(denoiser), x, shaped, solver, class_labels, copies)
+
+
+def _check_precision(x: Tensor) -> None:
+    """States carry the levels' dtype: 80 and 0.002 in one sum, squares of both, are too much for 16 bits."""
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ArtRLError(
+            f"x (states) must be float64 or float32, got {x.dtype}: a solver's levels and sums do not fit "
+            "into it; pass x.double() (the denoiser itself may compute in half precision)"
+        )
 
 
 def _steps(
