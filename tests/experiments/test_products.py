@@ -57,9 +57,9 @@ def test_a_networks_weights_are_one_path():
 def test_learners_of_a_configuration():
     targets = Targets(settings("smoke"))
     assert targets.fine_runs("toy") == [("feedback", 0), ("feedback", 1)]
-    assert targets.is_per_budget("paper") and targets.learner_of("art_rl_endpoint") == "endpoint"
+    assert targets.learner_of("art_rl_endpoint") == "endpoint"
     own = Targets(settings("paper_smoke")).run_settings("tiny", "paper")
-    assert own["mode"] == "per_budget" and own["iterations"] == 3, "the model's own value counts"
+    assert own["iterations"] == 3 and own["batch"] == 8, "the model's own value counts"
 
 
 def test_paths_of_schedules_and_runs():

@@ -60,29 +60,3 @@ for job in targets.learning_jobs():
             job=vars(job),
         script:
             "../scripts/learn.py"
-
-
-rule train_art_rl:
-    """The ART-RL schedule of one budget K in the paper's form (rows of Table 1)."""
-    input:
-        learned="<results>/{model}/control_table.safetensors",
-        network=products.network,
-        code=modules("train_art_rl.py"),
-    output:
-        schedule="<results>/{model}/schedules/{method}/{solver}/K{K}.json",
-    log:
-        "<logs>/{model}/train_{method}_{solver}_K{K}.log",
-    benchmark:
-        "<benchmarks>/{model}/train_{method}_{solver}_K{K}.tsv"
-    wildcard_constraints:
-        method="art_rl_paper",
-    conda:
-        NUMERICS
-    resources:
-        gpu=products.gpus,
-    params:
-        model=lookup("models/{model}", within=config),
-        control=products.block("control"),
-        learner=products.learner_settings,
-    script:
-        "../scripts/train_art_rl.py"

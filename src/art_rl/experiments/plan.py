@@ -66,7 +66,7 @@ def make_plan(
     Returns:
         {"models": [{model, checkpoint, solver, cells, budgets, blocks, images, nfe, calls,
         calls_per_second, sampling_hours, feature_hours}], "totals": {...}, "learning": [{model, learner,
-        evaluations, hours (of the paper's form only)}], "needs": {disk_gib, memory_gib, gpu,
+        evaluations}], "needs": {disk_gib, memory_gib, gpu,
         gpu_memory_gib}}; hours are None without a measured throughput.
 
     Raises:
@@ -88,9 +88,8 @@ def make_plan(
         for solver in dict.fromkeys(solvers):
             pairs = wanted_cells(settings, name, solver)
             rows.append(_row(name, model, solver, pairs, measured))
-    learning = _learning(settings, checkpoints, measured)
+    learning = _learning(settings, checkpoints)
     hours = [row[key] for row in rows for key in ("sampling_hours", "feature_hours")]
-    hours += [row["hours"] for row in learning if "hours" in row]
     return {
         "models": rows,
         "totals": {
@@ -164,12 +163,11 @@ def _learned(settings: Mapping[str, Any], model: str, method: str | None) -> set
 def _learning(
     settings: Mapping[str, Any],
     checkpoints: Mapping[str, Any],
-    measured: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Network evaluations (one image, one call) of learners that call the network, at most so many, and
-    the hours of those in the paper's form."""
+    """Network evaluations (one image, one call) of learners that call the network, at most so many: those
+    of the measured endpoint error.  The others read a table of trajectories."""
     rows = []
-    for name, model in checkpoints.items():
+    for name in checkpoints:
         for label, learner in settings.get("learners", {}).items():
             own = learner_run(settings, name, label).to_dict()
             mine = _learned(settings, name, learner.get("method"))
@@ -177,31 +175,11 @@ def _learning(
             if learner.get("kind") == "endpoint":
                 size = [own.get(key) for key in ("iterations", "draws", "points")]
                 per_iteration = sum(nfe(solver, K) for solver, K in mine)
-            elif own.get("mode") == "per_budget":
-                size = [own.get(key) for key in ("iterations", "batch")]
-                per_iteration = sum({K for _, K in mine})
-                row["hours"] = _learning_hours(model["checkpoint"], *size, per_iteration, measured)
             else:
                 continue
             if mine and None not in size:
                 rows.append({**row, "evaluations": math.prod(size) * per_iteration})
     return rows
-
-
-def _learning_hours(
-    checkpoint: str,
-    iterations: int | None,
-    batch: int | None,
-    steps: int,
-    measured: Mapping[str, Mapping[str, Any]],
-) -> float | None:
-    """Hours of the paper's learners; ``steps``: the clock steps of one iteration of every budget."""
-    near, scale = _nearest_network(checkpoint, measured)
-    if scale is None or iterations is None or batch != near["learning"]["batch"]:
-        return None
-    learned = near["learning"]
-    seconds = iterations * steps / learned["budget"] * learned["seconds_per_iteration"]
-    return scale * seconds / 3600
 
 
 def read_throughput(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
@@ -308,11 +286,9 @@ def report(plan: Mapping[str, Any]) -> str:
     ]
     lines.append("")
     lines.append("cells: method and budget; NFE/image: summed over the cells.")
-    lines.append("Learning comes on top (in the GPU-hours of all where hours are named):")
+    lines.append("Learning comes on top:")
     for row in plan["learning"]:
         line = f"  {row['model']}, {row['learner']}: {row['evaluations']:,} network evaluations at most"
-        if "hours" in row:
-            line += f", {hours(row['hours'])} GPU-hours"
         lines.append(line)
     if plan["measured"]:
         names = ", ".join(f"{m['network']} on {m['device']}" for m in plan["measured"])

@@ -94,12 +94,6 @@ class Products(Reports):
         """Params function: settings of a learner's run."""
         return lambda wildcards: self.targets.run_settings(wildcards.model, learner)
 
-    def learner_settings(self, wildcards: Any) -> dict[str, Any]:
-        """The learner behind a schedule."""
-        learner = self.targets.learner_of(wildcards.method)
-        settings = self.targets.run_settings(wildcards.model, learner)
-        return {**self.settings["learners"][learner], "settings": settings}
-
     def memory(self, wildcards: Any) -> int:
         """MB of a Slurm job that calls a model: a network brings torch's CUDA side and its weights."""
         return 12000 if self.targets.kind(wildcards.model).network else 3000

@@ -160,8 +160,6 @@ class Targets:
         """
         jobs = []
         for learner, entry in self.learners.items():
-            if self.is_per_budget(learner):
-                continue
             groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
             for model in self.models:
                 for solver, budgets in self._learned(model, entry).items():
@@ -213,18 +211,13 @@ class Targets:
                 if "transfer_data" in self.methods_of(table):
                     used = method(name).schedule_solver(entry_["solver"])
                     found.setdefault(used, set()).update(entry_["budgets"])
-        fine = entry["kind"] == "clock" and entry["settings"].get("mode") != "per_budget"
-        if fine and not self.kind(model).network:
+        if entry["kind"] == "clock" and not self.kind(model).network:
             found.setdefault("any", set())
         return {solver: tuple(sorted(budgets)) for solver, budgets in found.items()}
 
-    def is_per_budget(self, learner: str) -> bool:
-        """Whether a learner learns each budget on its own."""
-        return self.learners[learner]["settings"].get("mode") == "per_budget"
-
     def fine_learners(self) -> list[str]:
         """Learners of one fine clock for every budget."""
-        return [name for name in self.of_learner_kind("clock") if not self.is_per_budget(name)]
+        return self.of_learner_kind("clock")
 
     def first_seed(self, learner: str) -> int:
         """The seed whose result gives the schedules."""
@@ -238,7 +231,7 @@ class Targets:
     def fine_runs(self, model: str) -> list[tuple[str, int]]:
         """(learner, seed) of the fine clocks of a model: all of an exact one, on a network those whose
         schedules its tables ask for."""
-        return [run for run in self.runs(model) if not self.is_per_budget(run[0])]
+        return self.runs(model)
 
     def all_runs(self) -> list[tuple[str, str, str, int]]:
         """(model, learner, run, seed) of every learner, exact models first."""

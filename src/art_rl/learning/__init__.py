@@ -7,6 +7,7 @@
 docs/art_rl.md maps every equation to its function.
 """
 
+from art_rl.learning.algorithm1 import learn_paper
 from art_rl.learning.budgets import learn_budgets
 from art_rl.learning.config import LearnerConfig
 from art_rl.learning.euler import EulerEnvironment
@@ -24,6 +25,7 @@ __all__ = [
     "TableEnvironment",
     "distill",
     "learn_budgets",
+    "learn_paper",
     "load_budgets",
     "load_result",
     "train",

@@ -219,12 +219,13 @@ class TableEnvironment:
         return cls(lattice, q, raw, count, model, denoiser.digest, cost)
 
     def start(
-        self, count: int, generator: torch.Generator, held_out: bool = False
+        self, count: int, generator: torch.Generator, held_out: bool = False, copies: int = 1
     ) -> "TableRollout":
-        """``count`` trajectories drawn with replacement, or all held-out ones in order."""
+        """``count`` trajectories drawn with replacement (``copies`` times), or all held-out ones in order."""
         if held_out:
             return TableRollout(self, torch.arange(self.learning, len(self.q)))
-        return TableRollout(self, torch.randint(self.learning, (count,), generator=generator))
+        index = torch.randint(self.learning, (count,), generator=generator)
+        return TableRollout(self, index.repeat(copies))
 
     def rollout_q(self) -> RolloutQ:
         """A |Q| for rollouts that costs no call; it knows |Q| at sigma_max from this table."""

@@ -167,10 +167,11 @@ def _art_rl(method: str, p: Problem) -> Schedules:
         TableEnvironment,
         distill,
         learn_budgets,
+        learn_paper,
         train,
     )
     from art_rl.learning.trust import trusted_table
-    from art_rl.settings.learners import NaturalSettings
+    from art_rl.settings.learners import NaturalSettings, PaperSettings
 
     table = TableEnvironment.from_denoiser(
         p.denoiser, p.some(128), p.sigma_max, p.sigma_min, cells=96, progress=p.progress
@@ -179,14 +180,16 @@ def _art_rl(method: str, p: Problem) -> Schedules:
     if trust is not None:
         known = trained_range(*trained_noise(p.denoiser)) if trust == "auto" else trust
         table = trusted_table(table, known)
+    if method == "art_rl_paper":
+        learned = learn_paper(table, p.budgets, PaperSettings(seed=p.seed), progress=p.progress)
+        return {K: _said(learned.schedule(K)) for K in p.budgets}
     if method == "art_rl":
         reward = HeldCost(table, float(p.denoiser.sigma_data))
         learned = learn_budgets(
             reward, p.budgets, NaturalSettings(seed=p.seed, points=64), progress=p.progress
         )
         return {K: _said(learned.schedule(K)) for K in p.budgets}
-    form = "paper" if method == "art_rl_paper" else "feedback"
-    result = train(table, LearnerConfig(seed=p.seed, form=form), progress=p.progress)
+    result = train(table, LearnerConfig(seed=p.seed), progress=p.progress)
     found = {}
     for K in p.budgets:
         schedule = distill(result, K)

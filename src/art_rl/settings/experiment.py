@@ -14,7 +14,13 @@ from pydantic import Field, Tag, model_validator
 from art_rl.errors import ArtRLError
 from art_rl.registry import LEARNED, METHODS, TRANSFER, method
 from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Whole, by_kind, over
-from art_rl.settings.learners import LEARNER_KINDS, ClockLearner, EndpointLearner, StepsLearner
+from art_rl.settings.learners import (
+    LEARNER_KINDS,
+    ClockLearner,
+    EndpointLearner,
+    PaperLearner,
+    StepsLearner,
+)
 from art_rl.settings.models import (
     Control,
     EDMModel,
@@ -132,6 +138,7 @@ class Evaluation(Closed):
 Learner = Annotated[
     Annotated[ClockLearner, Tag("kind=clock")]
     | Annotated[StepsLearner, Tag("kind=steps")]
+    | Annotated[PaperLearner, Tag("kind=paper")]
     | Annotated[EndpointLearner, Tag("kind=endpoint")],
     by_kind("clock"),
 ]

@@ -29,7 +29,7 @@ class ClockSettings(Closed):
     # Rules and labels read these, so no model may change them either.
     always = ("form", "mode", "state")
     # Rows of the tables this kind feeds.
-    feeds: ClassVar[tuple[str, ...]] = ("art_rl_paper", "art_rl_feedback")
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl_feedback",)
 
     form: Literal["feedback", "paper"] = "feedback"
     """Actor form.  feedback: spends a share of the remaining integral, meets the budget by construction.
@@ -199,6 +199,30 @@ class EndpointSettings(_Natural):
     feeds: ClassVar[tuple[str, ...]] = ("art_rl_endpoint",)
 
 
+class _Paper(Closed):
+    written = "changed"
+
+    iterations: Count = 500
+    """Updates per budget."""
+    batch: Annotated[Whole, Field(ge=8, multiple_of=2)] = 256
+    """Trajectories per iteration, half of them with the noise of the other half reversed."""
+    noise: Positive = 0.1
+    """Exploration; fixes lambda: no step's standard deviation is more than this share of the step, or of
+    the level it lands on."""
+    checkpoint_every: Count = 100
+    """Iterations between state files."""
+
+
+class PaperStepsSettings(_Paper):
+    """Algorithm 1 on a clock of K steps, budget by budget, from the table of trajectories."""
+
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl_paper",)
+
+
+class PaperSettings(_Paper, _Run):
+    """One run of Algorithm 1 (`art_rl.learning.algorithm1`), all budgets: settings and seed."""
+
+
 class NaturalSettings(_Natural, _Run):
     """One run of the natural actor-critic (`art_rl.learning.natural`), all budgets: settings and seed."""
 
@@ -206,6 +230,7 @@ class NaturalSettings(_Natural, _Run):
 LEARNER_KINDS: dict[str, Any] = {
     "clock": ClockSettings,
     "steps": StepsSettings,
+    "paper": PaperStepsSettings,
     "endpoint": EndpointSettings,
 }
 
@@ -233,8 +258,8 @@ class ClockLearner(_Learner):
     """A learner of ART's objective on one clock."""
 
     kind: Literal["clock"] = "clock"
-    """clock: ART's objective on one clock.  steps: its cost of K steps, budget by budget.  endpoint: the
-    measured endpoint error, per solver and budget."""
+    """clock: ART's objective on one clock.  steps: its cost of K steps, budget by budget.  paper: the
+    papers' Algorithm 1 on K steps.  endpoint: the measured endpoint error, per solver and budget."""
     settings: ClockSettings
     """Settings of the learner (seed and budget come from the workflow)."""
 
@@ -243,8 +268,17 @@ class StepsLearner(_Learner):
     """A learner of ART's cost of K steps."""
 
     kind: Literal["steps"]
-    """clock, steps or endpoint."""
+    """clock, steps, paper or endpoint."""
     settings: StepsSettings
+    """Settings of the learner (its seed comes from the workflow)."""
+
+
+class PaperLearner(_Learner):
+    """Algorithm 1 at every budget."""
+
+    kind: Literal["paper"]
+    """clock, steps, paper or endpoint."""
+    settings: PaperStepsSettings
     """Settings of the learner (its seed comes from the workflow)."""
 
 
@@ -252,6 +286,6 @@ class EndpointLearner(_Learner):
     """A learner of the measured endpoint error."""
 
     kind: Literal["endpoint"]
-    """clock, steps or endpoint."""
+    """clock, steps, paper or endpoint."""
     settings: EndpointSettings
     """Settings of the learner (its seed comes from the workflow)."""

@@ -1,0 +1,322 @@
+"""The papers' Algorithm 1 (2601.18681, 2607.02137) on a clock of K steps, as they write it.
+
+    theta_k ~ N(mu_k(psi), lambda / |Q_k|),   psi_{k+1} = psi_k + theta_k dt,   dt = T / K            (11)
+    r_k = -cost_k - gamma theta_k dt                                                                  (9)
+    delta_k = J(k+1) - J(k) + r_k
+    critic += a_c sum_k dJ(k)/dw delta_k                                                              (29a)
+    actor  += a_a sum_k d log pi(theta_k) A_k                                                         (29b)
+    gamma  += a_n (psi(T) - T)                                                                        (30)
+
+The open actor has one parameter a_k per step and starts as the gaussian density's list of K steps:
+
+    mu_k dt = (T - psi) (1 - kept_k exp(a_k)),  k < K - 1;      mu_{K-1} dt = (T - psi) exp(a_{K-1})
+
+a step goes a share of what is left, wherever noise has put psi.  theta is never clamped; nothing but
+gamma makes the last step end at T, and the mean lengths are normalised to sum to T when distilled.
+
+Ours: the cost of a step is theta_k int |Q| dpsi along the trajectory, theta held (`schedules.steps`) -
+the left-end sum |Q_k| theta_k^2 dt of Algorithm 1 has its optimum at a leap over the stiff region, where
+|Q| is not looked at (`left_sum=True` keeps it).  J is a regression per step, the projection (29a) asks
+for; A_k the rewards to go minus J; batches, with noise in +/- pairs on the same trajectory, and Adam
+instead of one trajectory and plain steps; a proportional term beside (30).  |Q| is floored in the
+variance by a share of its mean at the level.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from art_rl.checks import check_budget
+from art_rl.errors import ArtRLError
+from art_rl.files import digest
+from art_rl.learning.adam import Adam
+from art_rl.learning.critics import rewards_to_go
+from art_rl.learning.evaluate import judge_steps
+from art_rl.learning.result import BudgetsResult
+from art_rl.learning.run import run
+from art_rl.learning.table import TableEnvironment
+from art_rl.schedules.hand_made import grid_from_density
+from art_rl.settings.learners import PaperSettings
+
+__all__ = ["PaperRun", "ThetaLearner", "learn_paper"]
+
+ACTOR_RATE = 0.02  # Adam's first step, cosine decay to 1 %
+GAMMA_RATE, GAMMA_PROPORTIONAL = 0.05, 1.0  # of |gamma_0| per last step's length of error in psi(T)
+Q_FLOOR = 0.1  # of the mean |Q| at the level, in the variance
+_LARGEST_GRADIENT = 10.0
+CRITERION = 0.03  # of "converged": J_K over the K-step optimum
+
+
+class ThetaLearner:
+    """Algorithm 1 for one budget.
+
+    Args:
+        table: trajectories of the flow.
+        K: steps, >= 2.
+        settings: sizes, noise, seed.
+        left_sum: the papers' left-end sum as cost, instead of theta held over the step.
+    """
+
+    def __init__(
+        self, table: TableEnvironment, K: int, settings: PaperSettings, left_sum: bool = False
+    ) -> None:
+        self.table, self.K, self.settings, self.left_sum = table, K, settings, left_sum
+        lattice = table.lattice
+        self.T, self.dt = lattice.sigma_max, lattice.sigma_max / K
+        base = grid_from_density(lambda s: (s**2 + 0.25) ** -0.75, K, self.T)
+        levels = torch.from_numpy(base)
+        lengths = -levels.diff()
+        # Step k < K - 1 leaves this share of T - psi, the last one takes (1 + its excess) of it.
+        self.base = levels[1:-1] / levels[:-2]
+        self.logs = torch.zeros(K, dtype=torch.float64, requires_grad=True)
+        self.adam = Adam([self.logs])
+        integral = lattice.integral((table.mean_q[1:] + table.mean_q[:-1]) / 2)
+        spent = -lattice.evaluate(integral, levels).diff()
+        theta = lengths / self.dt
+        # lambda: no step's noise is more than settings.noise of its speed, or of the level it lands on.
+        at = lattice.evaluate(table.mean_q, levels[:-1])
+        reach = torch.minimum(lengths, torch.cat([levels[1:-1], lengths[-1:]]))
+        self.lambda_ = settings.noise**2 * float((at * (reach / self.dt) ** 2).min())
+        # The last step's marginal cost: what one more unit of psi is worth to it.
+        self.gamma = -float(spent[-1] / self.dt + theta[-1] * table.mean_q[0])
+        self.gamma_scale, self.last_length = abs(self.gamma), float(lengths[-1])
+        self.budget_error = 0.0
+        self.generator = torch.Generator().manual_seed(settings.seed * 10_007 + K)
+        self.iteration = 0
+
+    @property
+    def done(self) -> bool:
+        return self.iteration >= self.settings.iterations
+
+    def levels(self) -> Tensor:
+        """(K + 1,) of the mean policy, lengths normalised to sum to T."""
+        shares = self.shares().detach()
+        left, lengths = torch.tensor(self.T, dtype=torch.float64), []
+        for share in shares:
+            lengths.append(left * share)
+            left = left * (1 - share)
+        to_go = torch.stack(lengths).flip(0).cumsum(0).flip(0)
+        levels = torch.cat([to_go / to_go[0] * self.T, torch.zeros(1, dtype=torch.float64)])
+        levels[0] = self.T
+        return levels
+
+    def shares(self) -> Tensor:
+        """(K,) mean share of T - psi that each step takes."""
+        kept = self.base * self.logs[:-1].exp()
+        return torch.cat([1 - kept, self.logs[-1:].exp()])
+
+    def step(self) -> dict[str, float]:
+        """One iteration; returns its metrics (docs/learning_metrics.md)."""
+        settings, K, dt = self.settings, self.K, self.dt
+        gamma = self.gamma + GAMMA_PROPORTIONAL * self.gamma_scale * self.budget_error
+        # Noise in +/- pairs on the same trajectory, which takes its own cost out of the estimate.
+        rollout = self.table.start(settings.batch // 2, self.generator, copies=2)
+        noise = torch.randn(settings.batch // 2, K, dtype=torch.float64, generator=self.generator)
+        noise = torch.cat([noise, -noise])
+        with torch.no_grad():
+            shares = self.shares()
+            sigma, spread, moved, cost = [], [], [], []
+            seen = rollout.observe(False)
+            for k in range(K):
+                mean_q = self.table.lattice.read(self.table.mean_q, seen.place.inside())
+                std = torch.sqrt(self.lambda_ / torch.maximum(seen.q, Q_FLOOR * mean_q)) * dt
+                distance = seen.sigma * shares[k] + std * noise[:, k]
+                sigma.append(seen.sigma)
+                spread.append(std)
+                moved.append(distance)
+                before = seen
+                rollout.advance(distance)
+                seen = rollout.observe(False)
+                if self.left_sum:
+                    cost.append(before.q * distance**2 / dt)
+                else:
+                    cost.append(distance / dt * (before.integral - seen.integral))
+        sigma, spread, moved, cost = (torch.stack(x, 1) for x in (sigma, spread, moved, cost))
+        to_go = rewards_to_go(-cost - gamma * moved)
+        advantage = to_go - _regression(sigma, to_go)
+        weight = advantage / advantage.std(0).clamp_min(1e-300)
+        scores = -0.5 * ((moved - sigma * self.shares()) / spread) ** 2  # log pi but for a constant
+        self.adam.zero_grad()
+        (-(weight * scores).mean()).backward()
+        size = torch.nn.utils.clip_grad_norm_(self.adam.parameters, _LARGEST_GRADIENT)
+        decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.iteration / settings.iterations))
+        self.adam.step(ACTOR_RATE * decay)
+        error = float(-rollout.sigma.mean())
+        self.budget_error = error / self.last_length
+        self.gamma += GAMMA_RATE * decay * self.gamma_scale * self.budget_error
+        self.iteration += 1
+        metrics = {
+            "budget": K,
+            "iteration": self.iteration,
+            "surrogate": float(cost.sum(1).mean()),
+            "psi_error": error,
+            "psi_error_spread": float(rollout.sigma.std()),
+            "gamma": gamma,
+            "actor_gradient": float(size),
+        }
+        if not all(math.isfinite(value) for value in metrics.values()):
+            raise ArtRLError(
+                f"Algorithm 1 diverged at K = {K}, iteration {self.iteration} (a metric is not finite); "
+                f"lower noise, got {settings.noise}"
+            )
+        return metrics
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Tensors and numbers that `restore` continues from."""
+        tensors = {"logs": self.logs.detach(), "generator": self.generator.get_state()}
+        tensors |= {f"adam.{name}": value for name, value in self.adam.state().items()}
+        numbers = {
+            "budget": self.K,
+            "iteration": self.iteration,
+            "gamma": self.gamma,
+            "budget_error": self.budget_error,
+        }
+        return tensors, numbers
+
+    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, float]) -> None:
+        """Continue from what `state` returned."""
+        with torch.no_grad():
+            self.logs.copy_(tensors["logs"])
+        self.adam.restore(
+            {k.removeprefix("adam."): v for k, v in tensors.items() if k.startswith("adam.")}
+        )
+        self.generator.set_state(tensors["generator"])
+        self.iteration = int(numbers["iteration"])
+        self.gamma, self.budget_error = numbers["gamma"], numbers["budget_error"]
+
+
+def _regression(sigma: Tensor, to_go: Tensor) -> Tensor:
+    """J at every step: fitted values of the rewards to go on (1, z, z^2), z the standardised level."""
+    z = (sigma - sigma.mean(0)) / sigma.std(0).clamp_min(1e-12 * float(sigma.max()))
+    design = torch.stack([torch.ones_like(z), z, z**2], -1).transpose(0, 1)
+    gram = design.transpose(1, 2) @ design / len(sigma)
+    gram = gram + 1e-9 * torch.eye(3, dtype=torch.float64)  # at step 0 all levels agree
+    moment = design.transpose(1, 2) @ to_go.T[..., None] / len(sigma)
+    return (design @ torch.linalg.solve(gram, moment))[..., 0].T
+
+
+class PaperRun:
+    """Algorithm 1 over all budgets of a table; a job for `run.run`.
+
+    Args:
+        table: trajectories of the flow.
+        budgets: values of K, each >= 1.
+        settings: sizes, noise and seed.
+        left_sum: see ThetaLearner.
+    """
+
+    evaluations = 0  # everything is read from the table
+
+    def __init__(
+        self,
+        table: TableEnvironment,
+        budgets: Sequence[int],
+        settings: PaperSettings,
+        left_sum: bool = False,
+    ) -> None:
+        self.table, self.settings, self.left_sum = table, settings, left_sum
+        self.budgets = sorted({check_budget(K) for K in budgets})
+        self.checkpoint_every = settings.checkpoint_every
+        self.identity = digest(
+            {
+                "settings": settings.model_dump(exclude={"checkpoint_every"}),
+                "budgets": self.budgets,
+                "left_sum": left_sum,
+                "table": table.digest,
+            }
+        )
+        self.levels: dict[int, Tensor] = {}
+        self.shares: dict[int, Tensor] = {}
+        self.reports: dict[int, dict[str, Any]] = {}
+        self.learner: ThetaLearner | None = None
+
+    def step(self) -> dict[str, float] | None:
+        """One iteration of the budget in progress; None when all are learned."""
+        for K in self.budgets:
+            if K in self.levels:
+                continue
+            if K == 1:
+                self.levels[K] = torch.tensor([self.table.lattice.sigma_max, 0.0]).double()
+                self.reports[K] = judge_steps(self.table, self.levels[K].numpy(), CRITERION)
+                continue
+            if self.learner is None:
+                self.learner = ThetaLearner(self.table, K, self.settings, self.left_sum)
+            metrics = self.learner.step()
+            if self.learner.done:
+                self.levels[K] = self.learner.levels()
+                self.shares[K] = self.learner.shares().detach()
+                self.reports[K] = {
+                    **judge_steps(self.table, self.levels[K].numpy(), CRITERION),
+                    "iterations": self.learner.iteration,
+                    "psi_error": metrics["psi_error"],
+                    "gamma": self.learner.gamma,
+                    "lambda": self.learner.lambda_,
+                    "evaluations": 0,
+                }
+                self.learner = None
+            return metrics
+        return None
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and a JSON-like head that `restore` continues from."""
+        tensors = {f"levels.{K}": value for K, value in self.levels.items()}
+        tensors |= {f"shares.{K}": value for K, value in self.shares.items()}
+        head: dict[str, Any] = {"reports": {str(K): r for K, r in self.reports.items()}}
+        if self.learner is not None:
+            learning, head["learner"] = self.learner.state()
+            tensors |= {f"learner.{name}": value for name, value in learning.items()}
+        return tensors, head
+
+    def restore(self, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.reports = {int(K): report for K, report in head["reports"].items()}
+        self.levels = {K: tensors[f"levels.{K}"] for K in self.reports}
+        self.shares = {K: tensors[f"shares.{K}"] for K in self.reports if f"shares.{K}" in tensors}
+        if "learner" in head:
+            K = int(head["learner"]["budget"])
+            self.learner = ThetaLearner(self.table, K, self.settings, self.left_sum)
+            prefix = "learner."
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            self.learner.restore(own, head["learner"])
+
+
+def learn_paper(
+    table: TableEnvironment,
+    budgets: Sequence[int],
+    settings: PaperSettings | None = None,
+    *,
+    left_sum: bool = False,
+    metrics_path: str | os.PathLike | None = None,
+    state_path: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> BudgetsResult:
+    """Algorithm 1 at every budget, from a table of trajectories alone.
+
+    Args:
+        table: see `table.TableEnvironment`.
+        budgets: values of K, each >= 1; order and repetitions do not matter.
+        settings: sizes, noise and seed.
+        left_sum: the papers' left-end sum as cost (see the module's docstring).
+        metrics_path, state_path, progress: see `run.run`.
+
+    Raises:
+        ArtRLError: bad budgets, a damaged state file, or divergence.
+    """
+    settings = settings or PaperSettings()
+    job = PaperRun(table, budgets, settings, left_sum)
+    run(job, metrics_path=metrics_path, state_path=state_path, progress=progress)
+    report = {"budgets": {str(K): job.reports[K] for K in job.budgets}, "evaluations": 0}
+    return BudgetsResult(
+        "art_rl_paper",
+        settings.model_dump(),
+        "any",
+        table.model,
+        table.model_digest,
+        job.levels,
+        job.shares,
+        report,
+    )
