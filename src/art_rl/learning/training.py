@@ -95,7 +95,7 @@ def train(
             raise KeyboardInterrupt
     bar.close()
     lines.flush()
-    return _finish(learner, reference, spent + time.perf_counter() - began)
+    return _finish(learner, reference)
 
 
 def _reference(environment: Environment, config: LearnerConfig) -> float:
@@ -122,7 +122,7 @@ def _objective(learner: Learner, steps: int) -> dict[str, Any]:
     }
 
 
-def _finish(learner: Learner, reference: float, seconds: float) -> LearnerResult:
+def _finish(learner: Learner, reference: float) -> LearnerResult:
     environment, config = learner.environment, learner.config
     table = environment.table
     exact_end = config.mode == "fine" and config.form == "feedback"
@@ -153,7 +153,6 @@ def _finish(learner: Learner, reference: float, seconds: float) -> LearnerResult
         "iterations": learner.iteration,
         "clock_steps": config.steps,
         "held_out": len(rollout.sigma_end),
-        "seconds": seconds,
     }
     return LearnerResult(
         config,
