@@ -225,7 +225,7 @@ class Configuration(Closed):
         """w2 needs quantiles of the exact 1-D target, fid a network's feature space."""
         model = self.models[table.model]
         exact, given = isinstance(model, ExactModel), list(table.metrics)
-        if "w2" in given and not (exact and model.target.dim == 1):
+        if "w2" in given and not (isinstance(model, ExactModel) and model.target.dim == 1):
             raise ArtRLError(
                 f"tables.{name}.metrics must not have w2, got {given}: model {table.model} has no "
                 f"exact 1-D target; use rmse{'' if exact else ' or fid'}"
