@@ -269,6 +269,14 @@ FAULTS = {
         change(["evaluation", "seed"], 2**63 - 1),
         "evaluation.seed must be at most 2^63 - seed_blocks",
     ),
+    "learner named like another one's folder": (
+        change(["learners", "endpoint_heun"], SMOKE["learners"]["paper"]),
+        "learners.endpoint_heun must have another name: runs of endpoint with heun lie in a folder",
+    ),
+    "more steps than the teacher": (
+        change(["models", "toy", "rivals"], {"teacher_levels": 4}),
+        "tables.toy_rivals asks for 'gits' at K = 4: rivals.teacher_levels must be at least 5, got 4",
+    ),
     "unknown kind of model": (
         change(["models", "toy", "kind"], "exat"),
         "models.toy.kind must be one of exact, image, edm, got 'exat'",

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, Tag, model_validator
 
 from art_rl.errors import ArtRLError
-from art_rl.registry import LEARNED, METHODS, TRANSFER, method
+from art_rl.registry import LEARNED, METHODS, SOLVERS, TRANSFER, method
 from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Whole, by_kind, over
 from art_rl.settings.learners import (
     LEARNER_KINDS,
@@ -184,6 +184,7 @@ class Configuration(Closed):
 
     @model_validator(mode="after")
     def _rules_between_blocks(self) -> Self:
+        self._check_names()
         for name, model in self.models.items():
             self._check_learners_of(name, model)
             if isinstance(model, EDMModel):
@@ -200,7 +201,30 @@ class Configuration(Closed):
                     self._check_learner(f"tables.{name} asks for {row!r}", row)
                 elif method(row).group == TRANSFER:
                     self._check_transfer(name, row)
+                elif row in ("gits", "oss"):
+                    self._check_teacher(name, table, row)
         return self
+
+    def _check_names(self) -> None:
+        """Runs of an endpoint learner lie in <learner>_<solver>, beside those of the others."""
+        for name, learner in self.learners.items():
+            for solver in SOLVERS if learner.kind == "endpoint" else ():
+                if f"{name}_{solver}" in self.learners:
+                    raise ArtRLError(
+                        f"learners.{name}_{solver} must have another name: runs of {name} with {solver} "
+                        "lie in a folder of that name"
+                    )
+
+    def _check_teacher(self, name: str, table: Table, row: str) -> None:
+        """Rows that search on a teacher's levels have no more steps than it."""
+        key = {"gits": "teacher_levels", "oss": "oss_levels"}[row]
+        own = getattr(self.models[table.model].rivals, key)
+        levels, K = getattr(self.rivals, key) if own is None else own, max(table.budgets)
+        if K + 1 > levels:
+            raise ArtRLError(
+                f"tables.{name} asks for {row!r} at K = {K}: rivals.{key} must be at least {K + 1}, "
+                f"got {levels}; raise it or leave the row out"
+            )
 
     def _check_learners_of(self, name: str, model: Any) -> None:
         """Values that one model has for its learners, alone and over the common ones."""
