@@ -127,6 +127,17 @@ def test_the_frontier_takes_the_best_pair_of_each_side():
     assert "| NFE 5 | 0.500 (Heun, ART-RL (endpoint reward))" in frontier_markdown(rows, "m")
 
 
+def test_the_adaptive_solver_is_points_beside_the_frontier():
+    adaptive = [{"nfe": calls, "rmse": 1 / calls} for calls in (21, 27, 51, 99)]
+    figure = frontier_figure(frontier_rows(cells(), "rmse"), adaptive)
+    (line,) = [
+        line for line in figure.axes[0].get_lines() if line.get_label() == "Adaptive (dopri5)"
+    ]
+    np.testing.assert_array_equal(line.get_xdata(), [21, 27, 51])  # 99 calls leave the figure
+    np.testing.assert_allclose(line.get_ydata(), [1 / 21, 1 / 27, 1 / 51])
+    assert line.get_linestyle() == "None"
+
+
 def test_figures_repeat_byte_for_byte(tmp_path):
     s, t = np.geomspace(80, 0.002, 120), np.geomspace(80, 0.002, 9)
     rng = np.random.default_rng(0)

@@ -96,6 +96,28 @@ for solver in targets.solvers():
                 "../scripts/learn_ld3.py"
 
 
+rule adaptive_points:
+    """Calls and error of the adaptive solver per tolerance: points beside the frontier."""
+    input:
+        network=products.network,
+        code=modules("adaptive_points.py"),
+    output:
+        points="<results>/{model}/adaptive.csv",
+    log:
+        "<logs>/{model}/adaptive_points.log",
+    benchmark:
+        "<benchmarks>/{model}/adaptive_points.tsv"
+    conda:
+        NUMERICS
+    resources:
+        gpu=products.gpus,
+    params:
+        model=lookup("models/{model}", within=config),
+        rivals=products.block("rivals"),
+    script:
+        "../scripts/adaptive_points.py"
+
+
 rule compare_rivals:
     """ART-RL beside its rivals on one model: outcomes, prices of learning, best pairs per NFE."""
     input:
@@ -103,6 +125,7 @@ rule compare_rivals:
         provenance=products.model_cells(".provenance.json"),
         learned=products.endpoint_files("result.json"),
         statistics="<results>/{model}/rivals.npz",
+        adaptive="<results>/{model}/adaptive.csv",
         code=modules("compare_rivals.py"),
     output:
         outcomes="<figures>/{name}/{model}_rivals.csv",

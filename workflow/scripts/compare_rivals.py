@@ -43,7 +43,7 @@ def main(snakemake):
     write_text(out.frontier_md, frontier_markdown(frontier, model))
     figures = (
         price_figure(prices),
-        frontier_figure(frontier),
+        frontier_figure(frontier, read_rows(snakemake.input.adaptive)),
         statistics_figure(RivalStatistics.load(snakemake.input.statistics)),
     )
     for figure, pdf, png in zip(figures, out.pdf, out.png, strict=True):

@@ -66,8 +66,21 @@ def price_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def frontier_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Error of the best pair against network calls, a panel per metric."""
+# Points of the adaptive solver further right leave the figure, whose pairs end at 20 calls.
+MOST_ADAPTIVE_CALLS = 60
+ADAPTIVE_LOOK = {"color": "#0072b2", "marker": "D", "markersize": 3.5, "linestyle": "none"}
+
+
+def frontier_figure(
+    rows: Sequence[Mapping[str, Any]], adaptive: Sequence[Mapping[str, Any]] = ()
+) -> Figure:
+    """Error of the best pair against network calls, a panel per metric.
+
+    Args:
+        rows: of `rivals.frontier_rows`.
+        adaptive: of `flow.solvers.adaptive.adaptive_points`: points of the panel of the RMSE, up to
+            MOST_ADAPTIVE_CALLS calls.
+    """
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     with plt.rc_context(STYLE):
         figure, axes = new_figure(1, len(metrics), 2.8, 3.4 * len(metrics))
@@ -82,10 +95,18 @@ def frontier_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                     capsize=2,
                     **SIDE_LOOKS[side],
                 )
+            near = [row for row in adaptive if row["nfe"] <= MOST_ADAPTIVE_CALLS]
+            if metric == "rmse" and near:
+                axis.plot(
+                    [row["nfe"] for row in near],
+                    [row["rmse"] for row in near],
+                    label="Adaptive (dopri5)",
+                    **ADAPTIVE_LOOK,
+                )
             axis.set_xlabel("network calls (NFE)")
             axis.set_ylabel(AXES[metric])
             error_axis(axis)
-        legend_below(figure, axes.flat, 3)
+        legend_below(figure, axes.flat, 2 if adaptive else 3)
     return figure
 
 

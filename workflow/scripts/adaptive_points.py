@@ -1,0 +1,37 @@
+"""Calls and endpoint error of the adaptive solver per tolerance; feeds the figure of the frontier."""
+
+from rule_job import run
+
+from art_rl.denoisers.base import is_exact
+from art_rl.flow.reference import reference_solution
+from art_rl.flow.solvers.adaptive import adaptive_points
+from art_rl.report.tables import write_rows
+from art_rl.sampling.experiment import build_experiment
+from art_rl.settings.rivals import RivalSettings
+
+
+def main(snakemake):
+    settings = RivalSettings(**snakemake.params.rivals)
+    experiment = build_experiment(
+        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
+    )
+    # One batch, as a sampler of images has it: every state takes the same steps.
+    n = min(settings.trajectories, settings.batch_size)
+    x, labels = experiment.draw(n, settings.seed), experiment.labels(n, settings.seed)
+    fine = {"steps": 128} if is_exact(experiment.denoiser) else {"steps": 48, "solver": "heun"}
+    end = reference_solution(
+        experiment.denoiser,
+        x,
+        experiment.sigma_max,
+        labels,
+        sigma_min=experiment.sigma_min,
+        check=0,
+        **fine,
+    ).end
+    points = adaptive_points(
+        experiment.denoiser, x, end, experiment.sigma_max, experiment.sigma_min, labels
+    )
+    write_rows(snakemake.output.points, [{"model": experiment.name, **row} for row in points])
+
+
+run(main, snakemake)  # noqa: F821
