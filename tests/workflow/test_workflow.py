@@ -194,7 +194,7 @@ def change(content, old, new):
     [
         ("schedules/edm/any/K4.json", "cells/euler.csv"),
         ("cells/euler.csv", "../figures/smoke/toy_euler_rmse.csv"),
-        ("control_table.safetensors", "learning/feedback/seed0/clock.json"),
+        ("control_table.safetensors", "learning/feedback/seed0/result.safetensors"),
     ],
 )
 def test_a_changed_digit_in_any_product_stops_its_reader_with_one_line(finished, product, reader):
