@@ -138,7 +138,7 @@ class ModelFigures:
         return profile_figure(read_rows(path.with_suffix(".csv")))
 
     def _theta(self) -> Figure:
-        clocks = {}
+        clocks: dict[str, list[dict[str, Any]]] = {}
         for (_, label, _), path in zip(self.runs, self.files["thetas"], strict=True):
             clocks.setdefault(label, read_rows(path))  # the first seed of each learner
         return theta_figure(clocks, read_rows(self.files["optimum"][0]))
