@@ -60,6 +60,7 @@ docs: $(READY)  # the site, in build/site
 lint: $(READY)
 	ruff check .
 	ruff format --check .
+	mypy
 	snakefmt --check -l 100 workflow
 	snakemake --lint
 

@@ -14,12 +14,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from art_rl.errors import ArtRLError
 
@@ -201,10 +202,11 @@ def read_json_lines(path: str | os.PathLike) -> list[Any]:
         raise _unreadable(path, "JSON lines", error) from None
 
 
-def write_npz(path: str | os.PathLike, *, compressed: bool = True, **arrays: np.ndarray) -> None:
+def write_npz(path: str | os.PathLike, *, compressed: bool = True, **arrays: ArrayLike) -> None:
     """Write an ``.npz`` atomically; compressing pays for images, not for sums of features."""
     with atomic_path(path) as temporary:
-        (np.savez_compressed if compressed else np.savez)(temporary, **arrays)
+        save: Callable[..., None] = np.savez_compressed if compressed else np.savez
+        save(temporary, **arrays)
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -319,7 +321,7 @@ def remove_leftovers(folders: Iterable[str | os.PathLike]) -> list[Path]:
     """
     removed = []
     for top in folders:
-        for folder, folders_below, names in os.walk(top):
+        for folder, folders_below, names in os.walk(os.fspath(top)):
             for name in list(folders_below):
                 path = Path(folder, name)
                 product = name.removeprefix(STATE).rsplit("-", 1)[0]

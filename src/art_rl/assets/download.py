@@ -46,7 +46,7 @@ def download(url: str, part: Path, progress: bool, timeout: float) -> None:
             file.truncate(0)
         offset = file.tell()
         headers = {"Accept-Encoding": "identity"}  # or a server may unpack .gz on the way
-        if offset:
+        if offset and validator is not None:
             headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
 
         def inspect(response: requests.Response, **_: object) -> None:

@@ -1,5 +1,6 @@
 """The protocol every model meets, the ODE's right-hand side, and the NFE counter."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -28,12 +29,28 @@ class Denoiser(Protocol):
         returns: (B, *shape); analytic denoisers in x's dtype, networks in float32.
     """
 
-    shape: tuple[int, ...]
-    sigma_data: float
-    label_dim: int
-    digest: str
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
 
-    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor: ...
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation of the data per coordinate."""
+
+    @property
+    def label_dim(self) -> int:
+        """Number of classes, 0 if unconditional."""
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 that identifies the model."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """D(x; sigma), shaped like x."""
+
+
+# Any function with the call of a denoiser, (x, sigma, class_labels), and none of its attributes.
+DenoiserCall = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def is_exact(denoiser: Denoiser) -> bool:
@@ -88,5 +105,6 @@ class CountingDenoiser:
         self.calls = 0
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """The denoiser's answer; one more in ``calls``."""
         self.calls += 1
         return self.denoiser(x, sigma, class_labels)

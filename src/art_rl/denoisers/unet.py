@@ -32,6 +32,11 @@ FORMAT = "art_rl.unet"
 FORMAT_VERSION = 1
 
 
+def _zero(layer: nn.Conv2d) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class ResidualBlock(nn.Module):
     """x + conv(silu(norm(.))) twice, the second normalisation scaled and shifted by the noise level."""
 
@@ -43,10 +48,10 @@ class ResidualBlock(nn.Module):
         self.norm1 = nn.GroupNorm(8, outputs)
         self.conv1 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-        nn.init.zeros_(self.conv1.weight)  # every block starts as its skip connection
-        nn.init.zeros_(self.conv1.bias)
+        _zero(self.conv1)  # every block starts as its skip connection
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """(B, outputs, H, W) from x (B, inputs, H, W) and embedding (B or 1, embedding)."""
         y = self.conv0(functional.silu(self.norm0(x)))
         scale, shift = self.modulate(embedding)[..., None, None].chunk(2, dim=1)
         y = self.norm1(y) * (1 + scale) + shift
@@ -64,6 +69,7 @@ class ResidualBlocks(nn.Module):
         )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x (B, inputs, H, W) through the blocks one after the other; (B, outputs, H, W)."""
         for block in self.blocks:
             x = block(x, embedding)
         return x
@@ -77,10 +83,10 @@ class Attention(nn.Module):
         self.norm = nn.GroupNorm(8, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.project = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        _zero(self.project)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, channels, H, W) plus what its H W positions attend to."""
         q, k, v = self.qkv(self.norm(x)).flatten(2).chunk(3, dim=1)  # (B, C, H W) each
         weights = torch.softmax(q.transpose(1, 2) @ k / math.sqrt(x.shape[1]), dim=-1)
         mixed = (v @ weights.transpose(1, 2)).reshape(x.shape)
@@ -112,8 +118,7 @@ class UNet(nn.Module):
             width = outputs
         self.norm = nn.GroupNorm(8, width)
         self.leave = nn.Conv2d(width, pixels, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        _zero(self.leave)
 
     def embed(self, c_noise: Tensor, class_labels: Tensor | None) -> Tensor:
         """(B or 1, embedding); a shared noise level is embedded once."""
@@ -127,6 +132,7 @@ class UNet(nn.Module):
         return functional.silu(self.embed1(e))
 
     def forward(self, x: Tensor, c_noise: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """F: inputs x (B, C, H, W) and c_noise () or (B,); (B, C, H, W)."""
         embedding = self.embed(c_noise, class_labels)
         x = self.enter(functional.pixel_unshuffle(x, self.config.patch))
         kept = []
@@ -176,6 +182,7 @@ class UNetDenoiser(nn.Module):
     def forward(
         self, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None
     ) -> Tensor:
+        """D(x; sigma), float32 (B, C, H, W); see the class."""
         check_call(x, sigma, class_labels, self.shape, self.label_dim)
         x = x.to(torch.float32)
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device)

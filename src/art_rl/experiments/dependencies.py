@@ -15,8 +15,10 @@ from art_rl.registry import kind_of
 
 @cache
 def imported_modules(script: str | os.PathLike, source: str | os.PathLike) -> list[Path]:
-    """Every module of art_rl below the folder ``source`` that ``script`` imports, directly or through
-    others, sorted."""
+    """Every module of art_rl that ``script`` imports, directly or through others, sorted.
+
+    ``source`` is the folder that holds art_rl.
+    """
     todo, seen = [Path(script)], set()
     while todo:
         for path in _imports(todo.pop(), Path(source)):
@@ -36,7 +38,7 @@ def _statements(tree: ast.AST) -> Iterator[ast.AST]:
 
 def _imports(path: Path, source: Path) -> set[Path]:
     """Modules of art_rl that one Python file imports, existing files only."""
-    found = set()
+    found: set[Path] = set()
     for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -75,7 +77,8 @@ def modules(
     def code(wildcards: Any) -> list[str]:
         paths, name = set(found), wildcards.get("model") or model
         if builds:
-            kinds = {kind_of(models[name])} if name in models else {*map(kind_of, models.values())}
+            chosen = [models[name]] if name is not None and name in models else models.values()
+            kinds = {kind_of(entry) for entry in chosen}
             for kind in kinds:
                 builder = source.joinpath(*kind.builder.split(".")).with_suffix(".py")
                 paths |= {builder, *imported_modules(builder, source)}

@@ -135,7 +135,7 @@ def check_machine(
     files = {path for folder in existing for path in folder.rglob("*") if path.is_file()}
     disk = shutil.disk_usage(existing[0] if existing else ".").free
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    has = {
+    has: dict[str, Any] = {
         "disk_gib": round((disk + sum(path.stat().st_size for path in files)) / GIB, 1),
         "memory_gib": round(memory, 1),
     }

@@ -164,8 +164,10 @@ def _learning(
     settings: Mapping[str, Any],
     checkpoints: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Network evaluations (one image, one call) of learners that call the network, at most so many: those
-    of the measured endpoint error.  The others read a table of trajectories."""
+    """Network evaluations (one image, one call) of learners that call the network, at most so many.
+
+    These are the learners of the measured endpoint error; the others read a table of trajectories.
+    """
     rows = []
     for name in checkpoints:
         for label, learner in settings.get("learners", {}).items():
@@ -177,14 +179,17 @@ def _learning(
                 per_iteration = sum(nfe(solver, K) for solver, K in mine)
             else:
                 continue
-            if mine and None not in size:
-                rows.append({**row, "evaluations": math.prod(size) * per_iteration})
+            known = [value for value in size if value is not None]
+            if mine and len(known) == len(size):
+                rows.append({**row, "evaluations": math.prod(known) * per_iteration})
     return rows
 
 
 def read_throughput(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
-    """Measurements on GPUs by network: {network, device, speed, calls_per_second by batch size,
-    float32_rate, learning}."""
+    """Measurements on GPUs by network.
+
+    Each is {network, device, speed, calls_per_second by batch size, float32_rate, learning}.
+    """
     found = {}
     for path in sorted(Path(folder).glob("edm_throughput-*-cuda*.json")):
         value = read_json(path)

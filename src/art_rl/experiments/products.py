@@ -55,8 +55,10 @@ class Products(Reports):
         self.folder = f"<figures>/{settings['name']}"
 
     def from_cwd(self, path: str | os.PathLike) -> str:
-        """``path`` of the repository relative to the working directory, so that a moved checkout keeps
-        its results."""
+        """``path`` of the repository relative to the working directory.
+
+        Relative, so that a moved checkout keeps its results.
+        """
         return os.path.relpath(self.root / path, os.getcwd())
 
     def sources(self, *names: str) -> list[str]:
@@ -171,8 +173,10 @@ class Products(Reports):
         return [f"<results>/{model}/moments_train.npz"] if how else []
 
     def target_facts(self, wildcards: Any) -> list[str]:
-        """What is known of the feature space: its digest, the floor of FID.  Made before anything is
-        sampled, so that a bad target stops a run early."""
+        """What is known of the feature space: its digest, the floor of FID.
+
+        Made before anything is sampled, so that a bad target stops a run early.
+        """
         how = self.targets.kind(wildcards.model).features
         name = {"check": "reference", "train": "floor"}.get(how)
         return [f"<results>/{wildcards.model}/{name}.json"] if name else []
@@ -190,8 +194,10 @@ class Products(Reports):
         ]
 
     def rival_patterns(self, names: Iterable[str], solver: str = "any") -> list[str]:
-        """Path patterns, with {model} open, of rival schedules: where tables ask for them only, as many
-        of their searches are bounded by the teacher's levels."""
+        """Path patterns, with {model} open, of rival schedules, where tables ask for them.
+
+        Only there, as many of their searches are bounded by the teacher's levels.
+        """
         return [
             schedule_path("{model}", name, solver, K)
             for name in names
@@ -253,8 +259,11 @@ class Products(Reports):
         return [schedule_path("{model}", job.writes, job.solver, K) for K in job.budgets]
 
     def learned_from(self, job: LearningJob) -> Callable[[Any], list[str]]:
-        """Input function: what a learner starts from.  Only the measured endpoint error needs the network
-        itself (and the closed forms' profile, whose densities are among its starts)."""
+        """Input function: what a learner starts from.
+
+        Only the measured endpoint error needs the network itself (and the closed forms' profile, whose
+        densities are among its starts).
+        """
 
         def files(wildcards: Any) -> list[str]:
             folder = f"<results>/{wildcards.model}"

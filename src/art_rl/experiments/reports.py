@@ -84,8 +84,10 @@ class Reports:
         return found
 
     def notebooks(self) -> list[str]:
-        """Executed notebooks, those on networks only where tables name one; the .ipynb of a pair is made
-        from its percent script."""
+        """Executed notebooks, those on networks only where tables name one.
+
+        The .ipynb of a pair is made from its percent script.
+        """
         kinds = {self.targets.kind(model).network for model in self.targets.used()}
         wanted = {"image": "train", "edm": "convert"}
         found = []

@@ -122,8 +122,10 @@ class Targets:
         return sorted({K for entry in tables for K in entry["budgets"]})
 
     def fits(self, name: str) -> list[tuple[dict[str, list[int]], list[str]]]:
-        """({solver: budgets}, models) of a method that is fitted to a model and solver: models whose tables
-        ask for the same share a rule."""
+        """({solver: budgets}, models) of a method that is fitted to a model and solver.
+
+        Models whose tables ask for the same share a rule.
+        """
         groups: list[tuple[dict[str, list[int]], list[str]]] = []
         for model in self.models:
             wanted = {
@@ -196,7 +198,7 @@ class Targets:
 
     def _learned(self, model: str, entry: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """solver or "any" -> budgets that a learner learns on a model."""
-        name = entry.get("method")
+        name: Any = entry.get("method")
         found: dict[str, set[int]] = {}
         for method_id, solver, K in self.schedules(model):
             if method_id == name:
@@ -229,8 +231,10 @@ class Targets:
         return [(job.run, job.seed) for job in jobs if job.kind in kinds and model in job.models]
 
     def fine_runs(self, model: str) -> list[tuple[str, int]]:
-        """(learner, seed) of the fine clocks of a model: all of an exact one, on a network those whose
-        schedules its tables ask for."""
+        """(learner, seed) of the fine clocks of a model.
+
+        All of an exact one, on a network those whose schedules its tables ask for.
+        """
         return self.runs(model)
 
     def all_runs(self) -> list[tuple[str, str, str, int]]:

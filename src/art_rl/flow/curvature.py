@@ -15,6 +15,7 @@ Gaussian data of standard deviation c has |Q| = c^2 (c^2 + sigma^2)^(-3/2) |x_T|
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ _ROLLOUT_POINTS = 7
 # (denoiser, x (B, *shape), sigma () or (B,), class_labels) -> (dx/dsigma, Q), both shaped like x and in
 # its dtype.
 QFunction = Callable[..., tuple[Tensor, Tensor]]
+
+Levels = TypeVar("Levels", Tensor, np.ndarray)
 
 
 @torch.no_grad()
@@ -58,7 +61,7 @@ def jvp(
 
     known = along(x, level) if denoised is None else denoised.to(x.dtype)
     slope = (x - known) / expand_sigma(level, x)
-    _, change = torch.func.jvp(along, (x, level), (slope, torch.ones_like(level)))
+    change = torch.func.jvp(along, (x, level), (slope, torch.ones_like(level)))[1]
     return slope, -change / expand_sigma(level, x)
 
 
@@ -132,9 +135,7 @@ class RolloutQ:
         return slope, q
 
 
-def difference_step(
-    sigma: Tensor | np.ndarray, dtype: torch.dtype, sigma_data: float
-) -> Tensor | np.ndarray:
+def difference_step(sigma: Levels, dtype: torch.dtype, sigma_data: float) -> Levels:
     """Relative step of the difference estimator, for a denoiser that answers in ``dtype``.
 
     0.02 below float64.  In float64 1e-4, more at levels far below the data's scale (up to 0.1), where the

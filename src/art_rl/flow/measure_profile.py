@@ -104,7 +104,7 @@ def measure_profile(
     # Two points more than the order needs: a power law sigma^-6 changes a lot from node to node.
     points = {p: min(p + 5 - p % 2, M) for p in ORDERS.values() if p > 1}
     higher = {p: derivative_matrix(lattice, p - 1, n) for p, n in points.items()}
-    size = 0.0
+    size: float | np.ndarray = 0.0
     rows: dict[int, list[Tensor]] = {p: [] for p in ORDERS.values()}
     for low in range(0, B, chunk):
         own = None if class_labels is None else class_labels[low : low + chunk]

@@ -144,7 +144,8 @@ class _Remembered:
     """A denoiser whose first call is answered from memory: a step's first stage costs nothing."""
 
     def __init__(self, denoiser: Denoiser, value: Tensor) -> None:
-        self.denoiser, self.value = denoiser, value
+        self.denoiser = denoiser
+        self.value: Tensor | None = value
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
         if self.value is not None:

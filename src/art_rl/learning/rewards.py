@@ -76,13 +76,19 @@ class Reward(Protocol):
 
     learning: int
     trace: float
-    solver: str | None
-    evaluations: int
     sigma_max: float
     sigma_min: float
     sigma_data: float
     model: str
     model_digest: str
+
+    @property
+    def solver(self) -> str | None:
+        """The solver the reward is made for; None: any."""
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations spent so far."""
 
     def run(self, levels: Tensor, index: Tensor, policy: Tensor, start: Tensor) -> Outcome:
         """Outcome of (N, K + 1) levels, of ``policy`` and ``start`` (K + 1,), on states ``index``."""

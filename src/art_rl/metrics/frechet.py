@@ -224,8 +224,7 @@ def frechet_between(a: Moments, b: Moments) -> float:
 
 
 def load_reference(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
-    """(mu, sigma) from an official EDM reference file (``.npz`` with ``mu`` and ``sigma``) or from
-    a file of Moments.
+    """(mu, sigma) of a reference file: an official one of EDM (``mu``, ``sigma``), or of Moments.
 
     Raises:
         ArtRLError: the file holds neither, or what it holds is not a mean and a covariance (see

@@ -7,6 +7,7 @@ Inception features of FID, so clipping and rounding to 8 bits are part of the me
 
 import os
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import save
@@ -56,6 +57,7 @@ class LeNet(nn.Module):
         return functional.relu(self.dense1(x))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of uint8 images (N, 1, size, size)."""
         return self.head(self.features(images))
 
     @property
@@ -117,14 +119,16 @@ def train_lenet(
         model = LeNet(images.shape[-1], int(labels.max()) + 1)
     model.to(device)
     generator = torch.Generator().manual_seed(settings.seed)
-    batches = (len(images) + settings.batch_size - 1) // settings.batch_size
+    # `resolved` has filled both in.
+    epochs, batch_size = cast(int, settings.epochs), cast(int, settings.batch_size)
+    batches = (len(images) + batch_size - 1) // batch_size
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.epochs * batches
+        optimizer, settings.learning_rate, total_steps=epochs * batches
     )
-    for _ in tqdm(range(settings.epochs), desc="LeNet", disable=not progress):
+    for _ in tqdm(range(epochs), desc="LeNet", disable=not progress):
         order = torch.randperm(len(images), generator=generator)
-        for pick in order.split(settings.batch_size):
+        for pick in order.split(batch_size):
             batch = _shifted(pixels[pick], settings.shift, generator)
             loss = functional.cross_entropy(model(batch.to(device)), labels[pick].to(device))
             optimizer.zero_grad()

@@ -46,7 +46,8 @@ class Yardstick:
         batch: int,
     ) -> "Yardstick":
         """From starting states ``x`` (n, *shape) at sigma_max; rk4 with ``steps`` steps."""
-        ends, error = [], 0.0
+        ends: list[Tensor] = []
+        error = 0.0
         for part in x.split(batch):
             check = 0 if ends else min(16, len(part))
             fine = reference_solution(

@@ -34,7 +34,7 @@ def library_defaults(
     library = getattr(denoiser, "library", "")
     if scheduler is not None:
         return _diffusers(scheduler, K)
-    time = getattr(denoiser, "time", None)
+    time: Any = getattr(denoiser, "time", None)
     made: dict[str, Any] = {}
     if library == "azula":
         made["azula linspace(1, 0)"] = _azula(time, K)

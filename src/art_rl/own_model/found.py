@@ -50,8 +50,9 @@ class Found(Mapping[int, Schedule]):
         return {K: self.lists[K][self.report["budgets"][str(K)]["recommended"]] for K in self}
 
     def save(self, folder: str | os.PathLike) -> list[Path]:
-        """Write the recommended K<K>.json, a learned list that is not recommended under a name that says
-        so, report.json and report.txt into ``folder``; the paths.
+        """Write the recommended K<K>.json, report.json and report.txt into ``folder``; the paths.
+
+        A learned list that is not recommended is written under a name that says so.
         """
         folder, written = Path(folder), []
         for K, best in self.recommended.items():

@@ -87,11 +87,12 @@ def learn(
     """
     budgets = check_budgets(budgets)
     _check_numbers(minutes, evaluations, seed)
+    wrapped: Any = denoiser  # one that does not know its shape or sigma_data is told
     own_low, own_high = (getattr(denoiser, name, None) for name in ("sigma_min", "sigma_max"))
     high = float(own_high or _UNTOLD_RANGE[1]) if sigma_max is None else float(sigma_max)
     low = float(own_low or _UNTOLD_RANGE[0]) if sigma_min is None else float(sigma_min)
     if isinstance(x, Tensor) and getattr(denoiser, "shape", 0) is None:
-        denoiser.shape = tuple(x.shape[1:])
+        wrapped.shape = tuple(x.shape[1:])
     check_denoiser(denoiser, high, low)
     began, counted = time.perf_counter(), _Counter(denoiser)
     if calls is None:
@@ -107,7 +108,7 @@ def learn(
                 evaluations = min(max(evaluations, _LEAST), _MOST)
         train, valid, test = _states(counted, x, high, evaluations, seed)
         if denoiser.sigma_data is None:
-            denoiser.sigma_data = _sigma_data(counted, valid[:32], high, low)
+            wrapped.sigma_data = _sigma_data(counted, valid[:32], high, low)
         spent_before = counted.calls
         references = _CALLS_PER_REFERENCE * (len(train) + len(valid) + len(test)) + _CHECKS
         problem = Problem(
@@ -119,7 +120,7 @@ def learn(
         learning = counted.calls - spent_before
         yardstick = Yardstick.of(counted, test, high, low, REFERENCE_STEPS, batch)
         closed = schedules if method == "quadrature" else _closed_form(problem)
-        report = {
+        report: dict[str, Any] = {
             "method": method,
             "solver": solver_id,
             "coordinates": coordinates,

@@ -76,6 +76,7 @@ class Problem:
         return "auto" if own and not is_exact(model) else None
 
     def some(self, count: int) -> Tensor:
+        """The first ``count`` states to learn on."""
         return self.x_train[:count]
 
 
@@ -136,13 +137,14 @@ def _convex(method: str, p: Problem) -> Schedules:
 
 
 def _rival(method: str, p: Problem) -> Schedules:
-    make = {
+    makers: dict[str, Callable[..., Schedule]] = {
         "gits": gits_schedule,
         "score_optimal": score_optimal_schedule,
         "entropic": entropic_schedule,
         "elbo": elbo_schedule,
         "ays": ays_schedule,
-    }[method]
+    }
+    make = makers[method]
     statistics = measure_rival_statistics(
         p.denoiser, p.some(64), p.sigma_max, p.sigma_min, levels=128,
         paths=64, seed=p.seed, batch_size=p.batch, progress=p.progress,
@@ -178,7 +180,7 @@ def _art_rl(method: str, p: Problem) -> Schedules:
     )
     trust = p.trust
     if trust is not None:
-        known = trained_range(*trained_noise(p.denoiser)) if trust == "auto" else trust
+        known = trained_range(*trained_noise(p.denoiser)) if isinstance(trust, str) else trust
         table = trusted_table(table, known)
     if method == "art_rl_paper":
         learned = learn_paper(table, p.budgets, PaperSettings(seed=p.seed), progress=p.progress)
@@ -232,7 +234,7 @@ def _first_levels(p: Problem) -> dict[int, float]:
     firsts = [p.sigma_max / d for d in (1, 2, 4, 8) if d == 1 or p.sigma_max / d > _FAR * c]
     chosen = {}
     for K in p.budgets:
-        errors = {}
+        errors: dict[float, float] = {}
         for first in firsts:
             for name in ("arctan", "gaussian", "edm_no_sigma_min"):
                 start = baseline_schedule(name, K, first, p.sigma_min, c)

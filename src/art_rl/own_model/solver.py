@@ -157,6 +157,7 @@ class Sampler:
         self.function = function
 
     def __call__(self, denoiser, x, sigma, sigma_next, class_labels=None, history=None) -> Tensor:
+        """Collect ``sigma_next``; the step that is the last one runs the sampler."""
         history = history or History(left=0, copies=len(x))
         if not history.values:
             history.values = [denoiser(x, sigma, class_labels).to(x.dtype)]

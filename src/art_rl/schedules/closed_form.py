@@ -105,6 +105,7 @@ def _interpolate(levels: np.ndarray, values: np.ndarray) -> Callable[[np.ndarray
 
 
 def check_trust(profile: Profile, trust: Trust) -> tuple[float, float] | None:
+    """(low, high) of the levels to trust, None for all; ArtRLError if they hold too few of the profile."""
     if trust is None:
         return None
     if isinstance(trust, str):
@@ -291,16 +292,23 @@ def art_objective(
             f"schedule starts at sigma = {sigmas[-1]}, the profile at {profile.sigma_max}"
         )
     c = profile.sigma_data
-    speeds = {"gaussian": lambda s: (s**2 + c**2) ** -0.75, "linear": np.ones_like}
+    speeds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "gaussian": lambda s: (s**2 + c**2) ** -0.75,
+        "linear": np.ones_like,
+    }
     if clock not in speeds:
         raise ArtRLError(f"clock must be one of {', '.join(speeds)}, got {clock!r}")
     rate = speeds[clock]
     q = _interpolate(profile.levels, profile.mean[1])
+
+    def cost(sigma: np.ndarray) -> np.ndarray:
+        return q(sigma) / rate(sigma)
+
     edges = np.union1d(_ascending(profile), sigmas)
     cell = np.clip(np.searchsorted(sigmas, edges[1:], side="left") - 1, 0, len(sigmas) - 2)
     K = len(sigmas) - 1
     steps = np.bincount(cell, _integral(rate, edges), minlength=K)
-    costs = np.bincount(cell, _integral(lambda s: q(s) / rate(s), edges), minlength=K)
+    costs = np.bincount(cell, _integral(cost, edges), minlength=K)
     return float(K / profile.sigma_max * np.sum(steps * costs))
 
 

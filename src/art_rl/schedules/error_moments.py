@@ -55,6 +55,7 @@ class ErrorMoments:
 
     @property
     def order(self) -> int:
+        """Order of the solver."""
         return ORDERS[self.solver]
 
     @property

@@ -68,10 +68,12 @@ class Profile:
 
     @property
     def sigma_max(self) -> float:
+        """Highest level."""
         return float(self.levels[0])
 
     @property
     def sigma_min(self) -> float:
+        """Lowest level above 0."""
         return float(self.levels[-1])
 
     def save(self, path: str | os.PathLike) -> None:
@@ -83,7 +85,7 @@ class Profile:
             "model_digest": self.model_digest,
             "settings": self.settings,
         }
-        arrays = {f"mean_{p}": self.mean[p] for p in self.mean}
+        arrays: dict[str, Any] = {f"mean_{p}": self.mean[p] for p in self.mean}
         arrays |= {f"standard_error_{p}": self.standard_error[p] for p in self.mean}
         write_npz(
             path,

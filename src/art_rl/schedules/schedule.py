@@ -38,7 +38,9 @@ PROVENANCE_FIELDS = frozenset(
 )
 
 
-def validate_sigmas(sigmas: Sequence[float], name: str = "sigmas") -> tuple[float, ...]:
+def validate_sigmas(
+    sigmas: Sequence[float] | np.ndarray, name: str = "sigmas"
+) -> tuple[float, ...]:
     """Return ``sigmas`` as a tuple of floats, or raise ArtRLError naming the index and the value.
 
     Rules: one-dimensional, at least two levels, all finite, strictly decreasing, last exactly 0.

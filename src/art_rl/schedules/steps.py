@@ -108,14 +108,14 @@ class StepCost:
         curve = CubicHermiteSpline(nodes, np.append(0.0, np.cumsum(cells)), rate)
         return cls(profile.sigma_max, curve, nodes[::_FINER])
 
-    def __call__(self, levels: Schedule | Sequence[float]) -> float:
+    def __call__(self, levels: Schedule | Sequence[float] | np.ndarray) -> float:
         """J_K of a schedule or a list of K + 1 levels, >= 0, in the units of `art_objective`.
 
         Raises:
             ArtRLError: levels that are no schedule, or that start at another sigma_max.
         """
         given = levels.sigmas if isinstance(levels, Schedule) else levels
-        sigmas = np.array(validate_sigmas(given))
+        sigmas = np.array(validate_sigmas(given), dtype=np.float64)
         if not np.isclose(sigmas[0], self.sigma_max, rtol=1e-9):
             raise ArtRLError(
                 f"the schedule starts at sigma = {sigmas[0]}, the profile at {self.sigma_max}"

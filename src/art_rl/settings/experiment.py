@@ -261,7 +261,9 @@ class Configuration(Closed):
             )
         if "rmse" in given and not isinstance(model, EDMModel):
             where = "evaluation" if exact else f"models.{table.model}.sampling"
-            steps = (self.evaluation if exact else model.sampling).reference_steps
+            steps = (
+                self.evaluation if isinstance(model, ExactModel) else model.sampling
+            ).reference_steps
             if max(table.budgets) >= steps:
                 raise ArtRLError(
                     f"tables.{name}.budgets must be below {where}.reference_steps ({steps}), got "

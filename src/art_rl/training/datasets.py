@@ -119,7 +119,7 @@ def load_mnist_data(folder: str | os.PathLike) -> ImageData:
             28x28, a label is above 9.
     """
     folder = Path(folder)
-    parts = {}
+    parts: dict[str, Tensor] = {}
     for split in ("train", "test"):
         images = read_idx(folder / MNIST_FILES[f"{split}_images"], 3)
         labels = read_idx(folder / MNIST_FILES[f"{split}_labels"], 1)
@@ -134,7 +134,9 @@ def load_mnist_data(folder: str | os.PathLike) -> ImageData:
         pixels = torch.from_numpy(images).float()[:, None] / 127.5 - 1
         parts[split] = torch.nn.functional.pad(pixels, (2, 2, 2, 2), value=-1.0)
         parts[f"{split}_labels"] = torch.from_numpy(labels.astype(np.int64))
-    return ImageData("mnist", **parts)
+    return ImageData(
+        "mnist", parts["train"], parts["train_labels"], parts["test"], parts["test_labels"]
+    )
 
 
 def load_data(name: str, folder: str | os.PathLike | None = None) -> ImageData:

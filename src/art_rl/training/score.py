@@ -54,11 +54,13 @@ class _Trainer:
             self.average = UNetDenoiser(config, data_sigma)
         self.average.load_state_dict(self.model.state_dict())
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.model.to(self.device, memory_format=layout)
-        self.average.to(self.device, memory_format=layout).requires_grad_(False)
+        for network in (self.model, self.average):
+            # torch's stubs know ``memory_format`` without a device only.
+            network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.average.requires_grad_(False)
         self.parameters = list(self.model.parameters())
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate, fused=True)
-        self.losses: list[float] = []
+        self.losses: list[float | Tensor] = []  # tensors until `flush`
 
     def step(self, images: Tensor, labels: Tensor | None) -> None:
         """One iteration on a batch drawn from ``images`` (N, C, H, W) on the training device."""
@@ -91,13 +93,15 @@ class _Trainer:
         self.optimizer.step()
         with torch.no_grad():
             decay = _ema_decay(settings, self.iteration)
-            torch._foreach_lerp_(list(self.average.parameters()), self.parameters, 1 - decay)
+            average: list[Tensor] = list(self.average.parameters())
+            current: list[Tensor] = list(self.parameters)
+            torch._foreach_lerp_(average, current, 1 - decay)
         self.losses.append(loss.detach())
         self.iteration += 1
 
     def tensors(self) -> dict[str, Tensor]:
         """All state as named tensors."""
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for prefix, module in (("model.", self.model), ("average.", self.average)):
             tensors |= {prefix + name: value for name, value in module.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
@@ -121,8 +125,9 @@ class _Trainer:
 
     def flush(self) -> list[float]:
         """Losses as numbers (they stay on the device until somebody asks)."""
-        self.losses = [float(value) for value in self.losses]
-        return self.losses
+        losses = [float(value) for value in self.losses]
+        self.losses = [*losses]
+        return losses
 
 
 def _save_state(folder: Path, trainer: _Trainer, run_digest: str) -> None:

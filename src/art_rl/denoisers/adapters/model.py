@@ -86,7 +86,9 @@ class WrappedDenoiser:
         unconditional: Mapping[str, Any] | None = None,
     ) -> None:
         self.function, self.formula, self.time = function, formula, time
-        self.shape, self.sigma_data = shape, sigma_data
+        # None until they are known; `check_denoiser` refuses a denoiser whose shape is None.
+        self.shape: Any = shape
+        self.sigma_data: Any = sigma_data
         self.library, self.scheduler = library, scheduler
         self.fixed = dict(fixed or {})
         self.guidance, self.unconditional = guidance, unconditional
@@ -99,24 +101,29 @@ class WrappedDenoiser:
 
     @cached_property
     def digest(self) -> str:
+        """SHA-256 of parameters, conventions and fixed arguments."""
         # Made when first asked for: without parameters it calls the model, which may be broken.
         return _digest(self, self._digest_of)
 
     @property
     def sigma_max(self) -> float | None:
+        """Highest level of the model's own range; None where it has none."""
         return None if self.time.range is None else self.time.range[1]
 
     @property
     def sigma_min(self) -> float | None:
+        """Lowest level of the model's own range; None where it has none."""
         return None if self.time.range is None else self.time.range[0]
 
     @property
     def trained(self) -> tuple[float, float] | None:
+        """(low, high) levels the model was trained on; None if unknown."""
         return self.time.trained
 
     def __call__(
         self, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None
     ) -> Tensor:
+        """D(x; sigma); see the class."""
         if class_labels is not None:
             raise ArtRLError(
                 "a wrapped model takes its labels when it is wrapped: wrap(..., class_labels=...)"
@@ -130,15 +137,14 @@ class WrappedDenoiser:
             check_below(levels, self.sigma_max, f"the model's range ({self.time.name})")
         alpha, time = self.time(levels)
         column = (-1, *[1] * (x.ndim - 1))
-        place = {"dtype": x.dtype, "device": x.device}
         rows = len(x)
-        scale = torch.as_tensor(alpha, **place).reshape(column)
+        scale = torch.as_tensor(alpha, dtype=x.dtype, device=x.device).reshape(column)
         inputs = (scale * x).to(device=self.device, dtype=self.input_dtype)
         times = torch.as_tensor(time, device=self.device, dtype=self.input_dtype)
         times = times.expand(rows) if len(times) == 1 else times
         with torch.no_grad():
             output = self._answer(inputs, times, self.fixed)
-            if self.unconditional is not None:
+            if self.unconditional is not None and self.guidance is not None:
                 without = self._answer(inputs, times, {**self.fixed, **self.unconditional})
                 output = without + self.guidance * (output - without)
         if tuple(output.shape) != tuple(x.shape):
@@ -146,8 +152,8 @@ class WrappedDenoiser:
                 f"the model answers with shape {tuple(output.shape)} to an input of shape "
                 f"{tuple(x.shape)}; the prediction must have the sample's shape"
             )
-        level = torch.as_tensor(levels, **place).reshape(column)
-        denoised = self.formula(x, level, output.to(**place))
+        level = torch.as_tensor(levels, dtype=x.dtype, device=x.device).reshape(column)
+        denoised = self.formula(x, level, output.to(x))
         return denoised.to(self.dtype)
 
     def _answer(self, inputs: Tensor, times: Tensor, fixed: Mapping[str, Any]) -> Tensor:

@@ -25,13 +25,14 @@ from art_rl.schedules.handover.conversions import flow_times, table_indices, tab
 class TableTime:
     """A variance-preserving table of alpha_bar, (N,) decreasing."""
 
-    def __init__(self, alphas_cumprod: Sequence[float]) -> None:
+    def __init__(self, alphas_cumprod: Sequence[float] | np.ndarray) -> None:
         self.table = table_sigmas(alphas_cumprod)
         self.range = (float(self.table[0]), float(self.table[-1]))
         self.trained: tuple[float, float] | None = self.range
         self.name = f"table of {len(self.table)} steps"
 
     def __call__(self, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(alpha, time), (n,) each, of levels sigma (n,)."""
         return 1 / np.sqrt(1 + sigma**2), table_indices(np.maximum(sigma, 1e-300), self.table)
 
 
@@ -46,6 +47,7 @@ class FlowTime:
         self.name = f"flow, times up to {scale:g}"
 
     def __call__(self, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(alpha, time), (n,) each, of levels sigma (n,)."""
         times = flow_times(sigma)
         return 1 - times, self.scale * times
 
@@ -59,6 +61,7 @@ class SigmaTime:
         self.range, self.trained, self.name = range, trained, "sigma"
 
     def __call__(self, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(alpha, time), (n,) each, of levels sigma (n,)."""
         return np.ones_like(sigma), sigma
 
 
@@ -72,6 +75,7 @@ class LogTime:
         self.name = "log(sigma) / 4"
 
     def __call__(self, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(alpha, time), (n,) each, of levels sigma (n,)."""
         return 1 / np.sqrt(sigma**2 + self.sigma_data**2), 0.25 * np.log(sigma)
 
 
@@ -99,6 +103,7 @@ class AzulaTime:
         return np.log(sigma) - np.log(alpha)
 
     def __call__(self, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(alpha, time), (n,) each, of levels sigma (n,)."""
         levels, inverse = np.unique(sigma, return_inverse=True)
         wanted = np.log(np.clip(levels, *self.range))
         zero = np.zeros_like(wanted)

@@ -87,7 +87,7 @@ def wrap(
         raise ArtRLError("unconditional arguments need guidance=, the scale of the difference")
     _check_range(sigma_min, sigma_max, sigma_data)
     _check_training(model)
-    common = {"fixed": fixed, "guidance": guidance, "unconditional": unconditional}
+    common: dict[str, Any] = {"fixed": fixed, "guidance": guidance, "unconditional": unconditional}
     given = {
         "prediction": prediction, "time": time, "table": table,
         "sigma_max": sigma_max, "sigma_min": sigma_min,
@@ -118,11 +118,12 @@ def wrap(
         raise ArtRLError(f"the range of time={time!r} is known; give it to learn, not to wrap")
     if not (math.isfinite(time_scale) and time_scale > 0):
         raise ArtRLError(f"time_scale must be positive and finite, got {time_scale}")
-    clock = {
+    clocks: dict[str, Callable[[], Any]] = {
         "vp": lambda: TableTime(_numbers(_DDPM if table is None else table)),
         "flow": lambda: FlowTime(time_scale),
         "sigma": lambda: SigmaTime(_range(sigma_min, sigma_max)),
-    }[time]()
+    }
+    clock = clocks[time]()
     return WrappedDenoiser(
         model, PREDICTIONS[prediction], clock, shape=shape, sigma_data=sigma_data,
         digest_of=(prediction, time, _numbers(table) if table is not None else None),
@@ -140,7 +141,7 @@ def _from_diffusers(model, scheduler, shape, sigma_data, common) -> WrappedDenoi
         formula = edm_formula(config["sigma_data"], 1.0 if kind == "epsilon" else -1.0)
         # The levels EDM-type models are trained on are the trainer's choice: trust nothing blindly.
         span = (float(config["sigma_min"]), float(config["sigma_max"]))
-        clock = LogTime(config["sigma_data"], span, None)
+        clock: TableTime | FlowTime | LogTime = LogTime(config["sigma_data"], span, None)
         sigma_data = float(config["sigma_data"]) if sigma_data is None else sigma_data
     elif name.startswith("FlowMatch") or config.get("use_flow_sigmas", False):
         steps = int(config["num_train_timesteps"])

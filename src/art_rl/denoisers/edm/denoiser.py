@@ -44,6 +44,7 @@ class EDMDenoiser:
     def __call__(
         self, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None
     ) -> Tensor:
+        """D(x; sigma), float32, shaped like x; see the class."""
         sigma = torch.as_tensor(sigma, device=x.device)
         check_call(x, sigma, class_labels, self.shape, self.label_dim)
         return self._forward(x, sigma, class_labels)
@@ -108,6 +109,7 @@ class GraphReplay:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None) -> Tensor:
+        """The function's answer; the first call of a shape records its graph."""
         sigma = sigma.to(torch.float32).expand(len(x))
         inputs = [x.to(torch.float32), sigma, class_labels]
         key = (x.shape, class_labels is None)

@@ -103,6 +103,7 @@ class PositionalEmbedding(nn.Module):
         self.channels, self.endpoint = channels, endpoint
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B,); (B, channels)."""
         half = self.channels // 2
         position = torch.arange(half, dtype=torch.float32, device=x.device)
         frequency = torch.pow(1 / 10000, position / (half - int(self.endpoint)))
@@ -118,6 +119,7 @@ class FourierEmbedding(nn.Module):
         self.register_buffer("freqs", torch.randn(channels // 2) * scale)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B,); (B, channels)."""
         angle = torch.outer(x, 2 * math.pi * self.freqs)
         return torch.cat([angle.cos(), angle.sin()], dim=1)
 

@@ -20,8 +20,9 @@ from art_rl.files import digest, fault_of_file, read_json, sha256_file
 
 
 def build_network(class_name: str, kwargs: Mapping[str, Any]) -> Preconditioned:
-    """An untrained network of an official class, ``EDMPrecond``, ``VPPrecond``, ``VEPrecond`` or
-    ``iDDPMPrecond``; arguments not in ``kwargs`` take the official defaults.
+    """An untrained network of an official class; arguments not in ``kwargs`` take the official defaults.
+
+    Classes: ``EDMPrecond``, ``VPPrecond``, ``VEPrecond``, ``iDDPMPrecond``.
 
     Raises:
         ArtRLError: unknown class, unknown or missing argument, or a value no network can have.

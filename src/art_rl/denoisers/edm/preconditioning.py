@@ -129,6 +129,7 @@ class EDMPrecond(Preconditioned):
         self.sigma_data = float(sigma_data)
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
+        """c_skip, c_out, c_in, c_noise at sigma (float32, any shape)."""
         variance = sigma**2 + self.sigma_data**2
         return Coefficients(
             self.sigma_data**2 / variance,
@@ -164,6 +165,7 @@ class VPPrecond(Preconditioned):
         return float((exponent.exp() - 1).sqrt())
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
+        """c_skip, c_out, c_in, c_noise at sigma (float32, any shape)."""
         log_term = (1 + sigma**2).log()
         root = (self.beta_min**2 + 2 * self.beta_d * log_term).sqrt()
         time = (root - self.beta_min) / self.beta_d
@@ -183,6 +185,7 @@ class VEPrecond(Preconditioned):
         self.sigma_min, self.sigma_max = float(sigma_min), float(sigma_max)
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
+        """c_skip, c_out, c_in, c_noise at sigma (float32, any shape)."""
         ones = torch.ones_like(sigma)
         return Coefficients(ones, sigma, ones, (0.5 * sigma).log())
 
@@ -211,10 +214,12 @@ class iDDPMPrecond(Preconditioned):  # the official name, which the files carry
 
     @property
     def sigma_min(self) -> float:
+        """Lowest level of the table above 0."""
         return self._limits[0] if self.u.is_meta else float(self.u[self.M - 1])
 
     @property
     def sigma_max(self) -> float:
+        """Highest level of the table."""
         return self._limits[1] if self.u.is_meta else float(self.u[0])
 
     def nearest(self, sigma: Tensor) -> Tensor:
@@ -223,10 +228,12 @@ class iDDPMPrecond(Preconditioned):  # the official name, which the files carry
         return distance.argmin(dim=-1)
 
     def round_sigma(self, sigma: Tensor) -> Tensor:
+        """The nearest level of the table."""
         sigma = torch.as_tensor(sigma, device=self.u.device)
         return self.u[self.nearest(sigma)].to(sigma.dtype)
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
+        """c_skip, c_out, c_in, c_noise at sigma (float32, any shape)."""
         ones = torch.ones_like(sigma)
         c_noise = self.M - 1 - self.nearest(sigma.detach()).to(torch.float32)
         return Coefficients(ones, -sigma, 1 / (sigma**2 + 1).sqrt(), c_noise)

@@ -14,7 +14,7 @@ import pickletools
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import IO, Any, NoReturn, Protocol, cast
 
 from art_rl.errors import ArtRLError
 
@@ -28,9 +28,14 @@ MAX_KEY_INTEGER = 1 << 16  # official files use no integers as keys at all
 class Stream(Protocol):
     """What ``pickletools`` reads from: a binary file, an mmap or a BytesIO."""
 
-    def read(self, n: int) -> bytes: ...
-    def readline(self) -> bytes: ...
-    def tell(self) -> int: ...
+    def read(self, n: int) -> bytes:
+        """At most ``n`` bytes."""
+
+    def readline(self) -> bytes:
+        """Bytes up to and with the next newline."""
+
+    def tell(self) -> int:
+        """Position in the stream."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Buildable:
     """A value that accepts the opcode BUILD; ``build`` checks the state instead of setting attributes."""
 
     def build(self, state: Any) -> None:
+        """Take the state of BUILD, or `refuse` it."""
         raise NotImplementedError
 
 
@@ -101,7 +107,7 @@ def checked(source: Any, read: Callable[[], Any]) -> Any:
 
 
 def _opcodes(stream: Stream, limit: int) -> Iterator[tuple[str, Any]]:
-    operations = pickletools.genops(stream)
+    operations = pickletools.genops(cast(IO[bytes], stream))
     for _ in range(limit):
         try:
             opcode, argument, _ = next(operations)

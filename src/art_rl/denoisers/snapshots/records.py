@@ -25,6 +25,7 @@ class Module(Buildable):
         self.state = state
 
     def build(self, state: Any) -> None:
+        """Take the module's ``__dict__``, once."""
         if self.state is not None or type(state) is not dict:
             refuse(f"it sets the attributes of a {self.class_name} by {describe(state)} (BUILD)")
         self.state = state
@@ -37,6 +38,7 @@ class NumberType(Buildable):
         self.code = code
 
     def build(self, state: Any) -> None:
+        """Accept the state of a plain little-endian number only."""
         fixed = (3, "<", None, None, None, -1, -1, 0)
         if type(state) is not tuple or len(state) != len(fixed):
             refuse(f"the state of a numpy.dtype is {describe(state)}")
@@ -49,6 +51,7 @@ class PlainDict(dict, Buildable):
     """EDM2's ``dnnlib.util.EasyDict``; older Pythons store an empty state for it."""
 
     def build(self, state: Any) -> None:
+        """Accept no state, or an empty one."""
         if not (state is None or state == {}):
             refuse("it sets the attributes of a dnnlib.util.EasyDict (BUILD)")
 
@@ -57,6 +60,7 @@ class DroppedArray(Buildable):
     """A numpy array outside the network (EDM2's image encoder holds two); never decoded."""
 
     def build(self, state: Any) -> None:
+        """Drop the state."""
         pass
 
 

@@ -138,6 +138,8 @@ def _read(content: mmap.mmap, sha256: str) -> Snapshot:
     if not isinstance(network, Module) or network.class_name == "ModuleDict":
         refuse(f"'ema' is {describe(network)}, not a network")
     state = network.state
+    if state is None:
+        refuse(f"{network.class_name} has no state")
     if state.get("_init_args", ()) != ():
         refuse(f"{network.class_name} was constructed with positional arguments")
     kwargs = state.get("_init_kwargs")

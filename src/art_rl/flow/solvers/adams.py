@@ -44,6 +44,7 @@ class Ipndm:
         class_labels: Tensor | None = None,
         history: History | None = None,
     ) -> Tensor:
+        """One step: x (B, *shape) at sigma to the state at sigma_next."""
         history = History() if history is None else history
         history.remember(sigma, drift(denoiser, x, sigma, class_labels), self.points)
         weights = EQUAL_STEPS[len(history.values)]
@@ -66,6 +67,7 @@ class AdamsBashforth:
         class_labels: Tensor | None = None,
         history: History | None = None,
     ) -> Tensor:
+        """One step: x (B, *shape) at sigma to the state at sigma_next."""
         history = History() if history is None else history
         history.remember(sigma, drift(denoiser, x, sigma, class_labels), self.points)
         levels = [sigma_next, *history.sigmas]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser
+from art_rl.errors import ArtRLError
 
 Step = Callable[..., Tensor]
 
@@ -76,12 +77,14 @@ def combine(
         copies: rows that share their levels, B = N copies.
     """
     levels = [sigma if sigma.ndim == 0 else sigma.reshape(-1)[::copies] for sigma in sigmas]
-    total = None
+    total: Tensor | None = None
     for weight, value in zip(weights(*(s.double() for s in levels)), values, strict=True):
         weight = weight.to(value.dtype)
         if weight.ndim:
             weight = weight.repeat_interleave(copies).reshape(-1, *[1] * (value.ndim - 1))
         total = weight * value if total is None else total + weight * value
+    if total is None:
+        raise ArtRLError("a formula needs at least one value, got none")
     return total
 
 

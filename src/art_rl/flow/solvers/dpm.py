@@ -47,6 +47,7 @@ class DpmSolverPP:
         class_labels: Tensor | None = None,
         history: History | None = None,
     ) -> Tensor:
+        """One step: x (B, *shape) at sigma to the state at sigma_next."""
         history = History() if history is None else history
         history.remember(sigma, evaluate(denoiser, x, sigma, class_labels), self.points)
         order = history.order(self.points, self.lower_final)

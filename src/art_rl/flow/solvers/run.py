@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, DenoiserCall
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers.adams import AdamsBashforth, Ipndm
 from art_rl.flow.solvers.base import History, Step
@@ -74,7 +74,7 @@ def solve(
 
 
 def run_levels(
-    denoiser: Denoiser,
+    denoiser: DenoiserCall,
     x: Tensor,
     levels: Tensor,
     solver: str,
@@ -135,7 +135,7 @@ def _check_precision(x: Tensor) -> None:
 
 
 def _steps(
-    denoiser: Denoiser,
+    denoiser: DenoiserCall,
     x: Tensor,
     levels: list[Tensor],
     solver: str,
@@ -148,16 +148,15 @@ def _steps(
     for k in range(K):
         history.left = K - 1 - k
         last = history.left == 0 and ends_at_zero and ENTRIES[solver].last_step == EULER
-        x = (euler_step if last else step)(
-            denoiser, x, levels[k], levels[k + 1], class_labels, history
-        )
+        formula: Step = euler_step if last else step
+        x = formula(denoiser, x, levels[k], levels[k + 1], class_labels, history)
         yield x
 
 
 class _OneLevelPerRow:
     """The denoiser for levels that are shaped to broadcast against the states."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: DenoiserCall) -> None:
         self.denoiser = denoiser
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:

@@ -38,6 +38,7 @@ class UniPC:
         class_labels: Tensor | None = None,
         history: History | None = None,
     ) -> Tensor:
+        """One step: x (B, *shape) at sigma to the state at sigma_next."""
         history = History() if history is None else history
         if not history.values:
             history.remember(sigma, evaluate(denoiser, x, sigma, class_labels), self.points)

@@ -40,7 +40,7 @@ def noise_schedule(sigmas: np.ndarray, *, sampler: Any = "EulerSampler", last: f
             "one this schedule was made for"
         )
     try:
-        noise = importlib.import_module("azula.noise")
+        noise: Any = importlib.import_module("azula.noise")
     except ImportError as error:
         raise ArtRLError(
             f"azula is needed for this and cannot be imported ({error}); "

@@ -1,5 +1,6 @@
 """Schedule.to: the levels as another library wants them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def convert(sigmas: np.ndarray, kind: str, **options: Any) -> Any:
     Raises:
         ArtRLError: unknown kind or option; a level that ``kind`` cannot hold.
     """
-    converters = {
+    converters: dict[str, Callable[..., Any]] = {
         "sigmas": _sigmas,
         "timesteps": _timesteps,
         "flow": _flow,

@@ -90,7 +90,8 @@ class RivalStatistics:
             head = json.loads(str(arrays.pop("head")))
             if head.pop("format") != FORMAT:
                 raise ArtRLError(f"its format is not {FORMAT!r}")
-            return cls(**{name: arrays[name] for name in _ARRAYS}, **head)
+            fields: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+            return cls(**fields, **head)
         except (KeyError, TypeError, ValueError) as error:
             raise ArtRLError(f"{path}: not rival statistics ({error})") from None
 
