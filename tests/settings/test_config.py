@@ -147,7 +147,7 @@ FAULTS = {
         "tables.toy_euler.model is 'tyo', which is not in models; known: toy",
     ),
     "learner missing": (
-        change(["learners", "feedback", "method"], "art_rl_paper"),
+        remove("learners", "feedback", "method"),
         "exactly one learner must have method: art_rl_",
     ),
     "number as text": (

@@ -13,7 +13,7 @@ from art_rl.flow.measure_profile import measure_profile
 from art_rl.schedules.closed_form import quadrature_schedule
 from art_rl.schedules.profile import Profile
 from art_rl.training.loss import edm_loss, loss_by_sigma, stratified_sigmas
-from art_rl.training.score import TrainSettings, train
+from art_rl.training.score import TrainSettings, shipped_network, train
 
 TINY = UNetConfig(shape=(1, 4, 4), channels=(8,), embedding=8, attention=False)
 
@@ -287,3 +287,25 @@ def test_trust_follows_the_noise_a_network_was_trained_on(tmp_path):
         assert np.log([low, high]) == pytest.approx(
             [centre - 2.25 * spread, centre + 2.25 * spread]
         )
+
+
+def test_a_network_that_ships_is_the_one_training_gives(tmp_path):
+    config, chosen = UNetConfig((1, 4, 4), (8, 8)), settings(iterations=4)
+    trained, record = train(images(), config, chosen, 0.5, progress=False)
+    path = tmp_path / "net.safetensors"
+    save_model(path, trained, {**record, "data": "digits"})
+    same = chosen.replace(checkpoint_every=7)
+    model, found = shipped_network(path, config, same, "digits", "cpu")
+    assert model.digest == trained.digest and found["loss"] == record["loss"]
+    for other, phrase in [
+        ((UNetConfig((1, 4, 4), (8, 16)), chosen, "digits"), "has network"),
+        ((config, chosen.replace(P_mean=0.5), "digits"), "training.P_mean -1.2, .* asks for 0.5"),
+        ((config, chosen, "mnist"), "has data digits"),
+    ]:
+        with pytest.raises(ArtRLError, match=phrase):
+            shipped_network(path, *other, "cpu")
+    header = read_json(path.with_suffix(".json"))
+    header["training"]["iterations_done"] = 3
+    write_json(path.with_suffix(".json"), header)
+    with pytest.raises(ArtRLError, match="3 of 4 iterations"):
+        shipped_network(path, config, chosen, "digits", "cpu")

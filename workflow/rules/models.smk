@@ -27,11 +27,13 @@ rule fetch_asset:
 
 
 rule train_network:
-    """The score network by denoising score matching, and its loss against sigma (Table 4).
+    """The score network by denoising score matching, or the one that ships, and its loss against sigma
+    (Table 4).
 
     A killed job continues from its last checkpoint when it is started again."""
     input:
         data=products.data,
+        shipped=products.shipped_network,
         code=modules("train_network.py"),
     output:
         weights="<results>/{model}/network.safetensors",

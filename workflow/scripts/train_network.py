@@ -1,4 +1,4 @@
-"""Train one score network and measure its loss against sigma; feeds every cell of its tables."""
+"""The score network, trained here or the one that ships, and its loss against sigma; feeds every cell."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from art_rl.flow.seeds import one_hot
 from art_rl.records import versions
 from art_rl.settings.networks import TrainSettings, UNetConfig
 from art_rl.training.datasets import load_data
-from art_rl.training.score import loss_by_sigma, train
+from art_rl.training.score import loss_by_sigma, shipped_network, train
 
 # Images of each split, and noise levels, of the loss against sigma.
 IMAGES, LEVELS = 300, 16
@@ -30,16 +30,21 @@ def main(snakemake):
     if settings["conditional"]:
         label_dim = data.classes
         labels, held_out = (one_hot(y, label_dim) for y in (data.train_labels, data.test_labels))
-    with resumable(snakemake) as state:
-        model, record = train(
-            data.train,
-            UNetConfig(shape=data.shape, label_dim=label_dim, **settings["network"]),
-            training,
-            data.sigma_data,
-            labels,
-            state_dir=state,
-            device=device,
-        )
+    config = UNetConfig(shape=data.shape, label_dim=label_dim, **settings["network"])
+    if snakemake.input.shipped:
+        weights = snakemake.input.shipped[0]
+        model, record = shipped_network(weights, config, training, settings["data"], device)
+    else:
+        with resumable(snakemake) as state:
+            model, record = train(
+                data.train,
+                config,
+                training,
+                data.sigma_data,
+                labels,
+                state_dir=state,
+                device=device,
+            )
     sigmas = np.geomspace(settings["sigma_min"], settings["sigma_max"], LEVELS)
     parts = {"train": (data.train, labels), "held_out": (data.test, held_out)}
     losses = {
@@ -53,6 +58,7 @@ def main(snakemake):
         snakemake.output.losses,
         {
             "training": curve,
+            "training_every": record.get("loss_every", 1),
             "batch_size": training.batch_size,
             "sigma": sigmas.tolist(),
             "by_sigma": {name: loss[:, 0].tolist() for name, loss in losses.items()},
@@ -64,7 +70,7 @@ def main(snakemake):
     save_model(
         snakemake.output.weights,
         model,
-        {**record, "data": settings["data"], "device": device, "versions": versions()},
+        {"device": device, "versions": versions(), **record, "data": settings["data"]},
     )
 
 

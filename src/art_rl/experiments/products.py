@@ -148,6 +148,13 @@ class Products(Reports):
         """Files of a model's data set; digits come with scikit-learn."""
         return [self.asset_path(name) for name in self._data_assets(wildcards.model)]
 
+    def shipped_network(self, wildcards: Any) -> list[str]:
+        """Weights and record of a network that ships with the repository; nothing if it is trained here."""
+        path = self.targets.models[wildcards.model].get("trained")
+        if not path:
+            return []
+        return [self.from_cwd(file) for file in (path, Path(path).with_suffix(".json"))]
+
     def network(self, wildcards: Any) -> str | list[str]:
         """Weights of a network; nothing for a model that has none."""
         has = self.targets.kind(wildcards.model).network

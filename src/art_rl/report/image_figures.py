@@ -270,24 +270,27 @@ def loss_figure(losses: Mapping[str, Any]) -> Figure:
     """Training loss against iterations, and the loss on training and held-out images against sigma.
 
     Args:
-        losses: network_losses.json {training, sigma, by_sigma, standard_error}.
+        losses: network_losses.json {training, training_every, sigma, by_sigma, standard_error}.
 
     Raises:
         ArtRLError: no iteration was recorded.
     """
     curve = np.array(losses["training"])
+    every = losses.get("training_every", 1)  # iterations behind each entry
     if not len(curve):
         raise ArtRLError("losses hold no training iteration; train the network first")
     window = max(1, len(curve) // 40)
     smooth = np.convolve(curve, np.ones(window) / window, mode="valid")
     with plt.rc_context(STYLE):
         figure, ((left, right),) = new_figure(1, 2, 3.1)
-        left.plot(np.arange(1, len(curve) + 1), curve, color="0.75", lw=0.4, label="one batch")
+        at = every * np.arange(1, len(curve) + 1)
+        one = "one batch" if every == 1 else f"mean of {every} batches"
+        left.plot(at, curve, color="0.75", lw=0.4, label=one)
         left.plot(
-            np.arange(len(smooth)) + window,
+            at[window - 1 :],
             smooth,
             color=_BLUE,
-            label=f"mean of the last {window} batches",
+            label=f"mean of the last {window * every} batches",
         )
         left.set_ylim(0.8 * np.min(smooth), 2.5 * np.median(smooth))
         left.set_xlabel("iteration")

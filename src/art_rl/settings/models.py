@@ -262,6 +262,9 @@ class ImageModel(_Model):
     """Size of the score network."""
     training: TrainSettings
     """How the score network is trained."""
+    trained: str | None = None
+    """A network that ships, already trained with these settings: its .safetensors file, from the repository's
+    root; null: trained by the workflow."""
     features: LeNetSettings = LeNetSettings()
     """How the classifier of LeNet-FID is trained."""
     sampling: Sampling

@@ -19,13 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from art_rl.denoisers.checks import check_images, check_labels, check_one_hot
-from art_rl.denoisers.unet import UNetDenoiser, parameter_count
+from art_rl.denoisers.unet import UNetDenoiser, load_model, parameter_count
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, digest, read_json, write_json
 from art_rl.settings.networks import TrainSettings, UNetConfig
 from art_rl.training.loss import edm_loss, loss_by_sigma, stratified_sigmas
 
-__all__ = ["TrainSettings", "loss_by_sigma", "train"]
+__all__ = ["TrainSettings", "loss_by_sigma", "shipped_network", "train"]
 
 # Data normalised in another way overshoots [-1, 1]; pixels in 0..255 are far above this.
 LARGEST = 8.0
@@ -264,3 +264,42 @@ def train(
         "final_loss": float(np.mean(losses[-max(len(losses) // 10, 1) :])),
     }
     return trainer.average.eval(), record
+
+
+def shipped_network(
+    path: str | os.PathLike, config: UNetConfig, settings: TrainSettings, data: str, device: str
+) -> tuple[UNetDenoiser, dict]:
+    """A network that was trained before, if it is the one that training with these settings would give.
+
+    Args:
+        path: its .safetensors, as `art_rl.denoisers.unet.save_model` wrote it, the record beside it.
+        config, settings: what the network must have, and must have been trained with.
+        data: name of the data set it must have been trained on.
+        device: "cpu", "cuda", ...
+
+    Returns:
+        (model in evaluation mode, record as `train` gives it).
+
+    Raises:
+        ArtRLError: a file is missing or damaged, or the record names another network, training or data.
+    """
+    model = load_model(path, device)
+    record = read_json(Path(path).with_suffix(".json"))["training"]
+    # How often the state was saved does not change a weight.
+    ours, theirs = (
+        {**values, "checkpoint_every": None} for values in (settings.to_dict(), record["settings"])
+    )
+    pairs = [("network", config.to_dict(), model.config.to_dict()), ("data", data, record["data"])]
+    pairs += [(f"training.{key}", value, theirs.get(key)) for key, value in ours.items()]
+    for key, asked, has in pairs:
+        if asked != has:
+            raise ArtRLError(
+                f"{path}: the network that ships has {key} {has}, the configuration asks for {asked}; "
+                "leave `trained` out to train one"
+            )
+    if record["iterations_done"] != settings.iterations:
+        raise ArtRLError(
+            f"{path}: the network that ships was trained for {record['iterations_done']} of "
+            f"{settings.iterations} iterations; leave `trained` out to train one"
+        )
+    return model, record
