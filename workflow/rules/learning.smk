@@ -60,3 +60,26 @@ for job in targets.learning_jobs():
             job=vars(job),
         script:
             "../scripts/learn.py"
+
+
+rule left_sum:
+    """Algorithm 1 on its literal left-end sum beside the held cost, three steps: why the sum cannot work."""
+    input:
+        table="<results>/{model}/control_table.safetensors",
+        code=modules("left_sum.py"),
+    output:
+        lists="<results>/{model}/left_sum/lists.csv",
+        learning="<results>/{model}/left_sum/learning.csv",
+        landscape="<results>/{model}/left_sum/landscape.csv",
+    log:
+        "<logs>/{model}/left_sum.log",
+    benchmark:
+        "<benchmarks>/{model}/left_sum.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        gpu=products.gpus,
+    params:
+        model=lookup("models/{model}", within=config),
+    script:
+        "../scripts/left_sum.py"

@@ -70,6 +70,30 @@ for model in targets.used():
             "../scripts/draw_figures.py"
 
 
+rule left_sum_figure:
+    """Three-step lists, both costs of all lists, both costs along the learning."""
+    input:
+        lists="<results>/{model}/left_sum/lists.csv",
+        landscape="<results>/{model}/left_sum/landscape.csv",
+        learning="<results>/{model}/left_sum/learning.csv",
+        code=modules("draw_left_sum.py"),
+    output:
+        pdf="<figures>/{name}/{model}_left_sum.pdf",
+        png=report(
+            "<figures>/{name}/{model}_left_sum.png",
+            caption="../report/left_sum.rst",
+            category="Figures",
+            labels={"model": "{model}", "figure": "left_sum"},
+        ),
+        md="<figures>/{name}/{model}_left_sum.md",
+    log:
+        "<logs>/{model}/{name}_left_sum_figure.log",
+    conda:
+        "../../envs/plots.yaml"
+    script:
+        "../scripts/draw_left_sum.py"
+
+
 rule objectives:
     """What every learner and seed reached, against the optimum it can be held to."""
     input:

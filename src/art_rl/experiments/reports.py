@@ -49,6 +49,12 @@ class Reports:
             return []
         return [f"{self.folder}/{model}_trust.{suffix}" for suffix in ("csv", "md")]
 
+    def left_sum_outputs(self, model: str) -> list[str]:
+        """Figure and table of the experiment on the left-end sum, if it is asked for."""
+        if not self.targets.models[model].get("left_sum"):
+            return []
+        return [f"{self.folder}/{model}_left_sum.{suffix}" for suffix in ("pdf", "png", "md")]
+
     def figure_kinds(self, model: str) -> list[str]:
         """Figures of a model, by what there is to draw."""
         targets, kind = self.targets, self.targets.kind(model)
@@ -103,7 +109,7 @@ class Reports:
         for model in targets.used():
             for suffix in FIGURE_SUFFIXES:
                 paths += self.figure_paths(model, suffix).values()
-            paths += self.trust_outputs(model)
+            paths += self.trust_outputs(model) + self.left_sum_outputs(model)
         if targets.all_runs():
             paths += [f"{self.folder}/objectives.{suffix}" for suffix in TABLE_SUFFIXES]
         paths += [f"{self.folder}/provenance.json", *self.rival_reports(), *self.notebooks()]

@@ -237,6 +237,8 @@ class ExactModel(_Model):
     """exact: x = x_0 + sigma_max z, the true p_T.  noise: x = sigma_max z."""
     samples: Annotated[Whole, Field(ge=2)] | None = None
     """Samples per cell of this model, instead of evaluation.samples."""
+    left_sum: bool = False
+    """A figure of the papers' left-end sum as cost at three steps: why it cannot work (docs/art_rl.md)."""
 
 
 class TrustAblation(Closed):
