@@ -1,11 +1,13 @@
 """Rules that settings share, and how their faults are said."""
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from art_rl.errors import ArtRLError
+
+T = TypeVar("T")
 
 
 def is_whole(value: Any, least: int) -> bool:
@@ -38,3 +40,14 @@ def check_budget(K: int) -> int:
     if isinstance(K, bool) or not isinstance(K, int | np.integer) or K < 1:
         raise ArtRLError(f"K (number of steps) must be a whole number of at least 1, got {K!r}")
     return int(K)
+
+
+def given(value: T | None, name: str) -> T:
+    """``value``, where the caller's settings promise that it is there.
+
+    Raises:
+        ArtRLError: it is None.
+    """
+    if value is None:
+        raise ArtRLError(f"{name} must be given here, got None")
+    return value

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from art_rl.checks import given
 from art_rl.schedules.hand_made import Density, grid_from_density
 
 CELLS = 1024
@@ -54,7 +55,7 @@ class _Landing(NamedTuple):
     """Where the mean of a step lands: the clock's cell and share before, cell and part after, level m."""
 
     keep: float | Tensor
-    index: Tensor
+    here: Tensor
     share: Tensor
     cell: Tensor
     part: Tensor
@@ -116,7 +117,7 @@ class ShareActor:
         slopes = _from_the_end(density[:, None] * self.hats)
         land = self._land(u, k, _from_the_end(density))
         keep = torch.as_tensor(land.keep, dtype=torch.float64)[..., None]
-        moved = _mix(slopes, land.cell, land.part) - keep * _mix(slopes, land.index, land.share)
+        moved = _mix(slopes, land.cell, land.part) - keep * _mix(slopes, land.here, land.share)
         dm = moved / (CELLS * land.drop)[..., None]
         return dm * (1 / (land.m - u) + 1 / (1 - land.m))[..., None]
 
@@ -152,14 +153,14 @@ class ShareActor:
             clock.append(u)
             actions.append(y)
             means.append(mu)
-        clock = torch.stack(clock, 1)
-        sigmas = torch.cat([self.sigma(clock), torch.zeros(len(u), 1, dtype=torch.float64)], 1)
+        states = torch.stack(clock, 1)
+        sigmas = torch.cat([self.sigma(states), torch.zeros(len(u), 1, dtype=torch.float64)], 1)
         sigmas[:, 0] = self.sigma_max
         slope = None
         if gradients:
             steps = torch.arange(self.K - 1, dtype=torch.float64)
-            slope = self.gradient(clock[:, :-1], steps, coefficients)
-        return Episode(clock, torch.stack(actions, 1), torch.stack(means, 1), slope, sigmas)
+            slope = self.gradient(states[:, :-1], steps, coefficients)
+        return Episode(states, torch.stack(actions, 1), torch.stack(means, 1), slope, sigmas)
 
     def levels(self, coefficients: Tensor | None) -> Tensor:
         """(K + 1,) levels of the mean policy; None: of the base density."""
@@ -178,7 +179,7 @@ def log_probability(episode: Episode, noise: float) -> Tensor:
 def score(episode: Episode, noise: float) -> Tensor:
     """(N, K - 1, J) d log pi / d coefficients: the eta of (29b)."""
     scaled = (episode.actions - episode.means) / noise**2
-    return scaled[:, :, None] * episode.gradients
+    return scaled[:, :, None] * given(episode.gradients, "gradients")
 
 
 def _cell(u: Tensor) -> tuple[Tensor, Tensor]:

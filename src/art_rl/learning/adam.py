@@ -37,7 +37,7 @@ class Adam:
         parameters, first, second, steps = ([column[i] for i in used] for column in columns)
         adam(
             parameters,
-            [p.grad for p in parameters],
+            [p.grad for p in parameters if p.grad is not None],
             first,
             second,
             [],

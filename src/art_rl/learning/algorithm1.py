@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from art_rl.checks import check_budget
+from art_rl.checks import check_budget, given
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.learning.adam import Adam
@@ -90,6 +90,7 @@ class ThetaLearner:
 
     @property
     def done(self) -> bool:
+        """Whether all iterations are made."""
         return self.iteration >= self.settings.iterations
 
     def levels(self) -> Tensor:
@@ -119,23 +120,27 @@ class ThetaLearner:
         noise = torch.cat([noise, -noise])
         with torch.no_grad():
             shares = self.shares()
-            sigma, spread, moved, cost = [], [], [], []
+            columns: tuple[list[Tensor], ...] = ([], [], [], [])
             seen = rollout.observe(False)
             for k in range(K):
-                mean_q = self.table.lattice.read(self.table.mean_q, seen.place.inside())
+                mean_q = self.table.lattice.read(
+                    self.table.mean_q, seen.locate(self.table.lattice).inside()
+                )
                 std = torch.sqrt(self.lambda_ / torch.maximum(seen.q, Q_FLOOR * mean_q)) * dt
                 distance = seen.sigma * shares[k] + std * noise[:, k]
-                sigma.append(seen.sigma)
-                spread.append(std)
-                moved.append(distance)
                 before = seen
                 rollout.advance(distance)
                 seen = rollout.observe(False)
                 if self.left_sum:
-                    cost.append(before.q * distance**2 / dt)
+                    spent = before.q * distance**2 / dt
                 else:
-                    cost.append(distance / dt * (before.integral - seen.integral))
-        sigma, spread, moved, cost = (torch.stack(x, 1) for x in (sigma, spread, moved, cost))
+                    left = given(before.integral, "integral")
+                    spent = distance / dt * (left - given(seen.integral, "integral"))
+                for column, value in zip(
+                    columns, (before.sigma, std, distance, spent), strict=True
+                ):
+                    column.append(value)
+        sigma, spread, moved, cost = (torch.stack(column, 1) for column in columns)
         to_go = rewards_to_go(-cost - gamma * moved)
         advantage = to_go - _regression(sigma, to_go)
         weight = advantage / advantage.std(0).clamp_min(1e-300)

@@ -163,7 +163,7 @@ class BudgetRun:
         levels = {name: self._actor(K, name).levels(None) for name in names}
         merits = dict(zip(names, self._merits(list(levels.values())), strict=True))
         chosen: list[str] = []
-        for name in sorted(names, key=merits.get):
+        for name in sorted(names, key=merits.__getitem__):
             inner = [levels[other][1:-1].log() for other in (*chosen, name)]
             gaps = [(inner[-1] - other).abs().max() for other in inner[:-1]]
             if len(chosen) < self.settings.trials and all(g > np.log(_SAME_START) for g in gaps):
@@ -242,7 +242,7 @@ class BudgetRun:
             levels = [learner.actor.levels(value) for value in candidates.values()]
             merits = self.reward.merits(torch.stack(levels), None)
             named = dict(zip(candidates, merits, strict=True))
-            chosen = min(named, key=named.get)
+            chosen = min(named, key=named.__getitem__)
             self.levels[K] = levels[list(candidates).index(chosen)]
             self.coefficients[K] = candidates[chosen]
             report = {
@@ -268,7 +268,7 @@ class BudgetRun:
         """Tensors and a JSON-like head that `restore` continues from."""
         tensors = {f"levels.{K}": value for K, value in self.levels.items()}
         tensors |= {f"coefficients.{K}": value for K, value in self.coefficients.items()}
-        head = {
+        head: dict[str, Any] = {
             "reports": {str(K): report for K, report in self.reports.items()},
             "current": self.current,
             "counters": self.reward.counters(),

@@ -15,7 +15,9 @@ in the distance T - psi left at T (ours, docs/art_rl.md).  J(T) = lambda T.
 import torch
 from torch import Tensor, nn
 
+from art_rl.checks import given
 from art_rl.learning.config import LearnerConfig
+from art_rl.learning.lattice import Lattice
 from art_rl.learning.networks import LogDensity, Modulation, TimeNet, base_density
 from art_rl.learning.table import Environment, Observation
 
@@ -24,6 +26,7 @@ class Critic(nn.Module):
     """Base of the critics.  ``gamma`` is set by the learner before every update."""
 
     gamma = 0.0
+    lattice: Lattice
 
     def total(
         self, step: Tensor | int, steps: int, observation: Observation, lambda_: float
@@ -46,7 +49,7 @@ class Critic(nn.Module):
             features = observation.features.detach().requires_grad_(True)
             value = self.value(step, steps, Observation(sigma, observation.q, features))
             by_sigma, by_features = torch.autograd.grad(value.sum(), (sigma, features))
-        return (by_features * observation.slope).sum(-1) - by_sigma
+        return (by_features * given(observation.slope, "slope")).sum(-1) - by_sigma
 
 
 class ShapedCritic(Critic):
@@ -77,6 +80,7 @@ class ShapedCritic(Critic):
             self.drift = TimeNet(features, *size)
 
     def value(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:
+        """V, shape of ``observation.sigma``; ``step`` may be a column (n, 1)."""
         sigma, features = observation.sigma, observation.features
         left = self.lattice.sigma_max * (1 - torch.as_tensor(step, dtype=torch.float64) / steps)
         place = observation.locate(self.lattice)
@@ -104,6 +108,7 @@ class NetworkCritic(Critic):
         self.net = TimeNet(features, config.hidden, config.layers, generator)
 
     def value(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:
+        """V, shape of ``observation.sigma``; ``step`` may be a column (n, 1)."""
         sigma = observation.sigma
         left = 1 - torch.as_tensor(step, dtype=torch.float64) / steps
         coordinate = observation.locate(self.lattice).coordinate
@@ -122,7 +127,7 @@ def least_squares_values(observation: Observation, returns: Tensor, use_features
     columns = [torch.ones_like(z), z, z**2]
     design = torch.stack(columns, -1)
     if use_features:
-        design = torch.cat([design, observation.features], -1)
+        design = torch.cat([design, given(observation.features, "features")], -1)
     gram = design.transpose(1, 2) @ design / design.shape[1]
     gram = gram + 1e-6 * torch.eye(design.shape[-1], dtype=design.dtype)
     moment = design.transpose(1, 2) @ returns[..., None] / design.shape[1]

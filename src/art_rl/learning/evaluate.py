@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from art_rl.checks import given
 from art_rl.errors import ArtRLError
 from art_rl.learning.lattice import Lattice
+from art_rl.learning.policy import Actor
 from art_rl.learning.table import Environment, TableEnvironment
 from art_rl.schedules.steps import StepCost, optimal_steps
 
@@ -99,7 +101,7 @@ class MeanRollout:
 
 
 def run_mean_policy(
-    actor: nn.Module, environment: Environment, steps: int, full: bool = True
+    actor: Actor, environment: Environment, steps: int, full: bool = True
 ) -> MeanRollout:
     """Roll the mean out on a clock of ``steps`` steps from the held-out starting points.
 
@@ -123,7 +125,8 @@ def run_mean_policy(
             before = seen
             if environment.can_integrate:
                 seen = rollout.observe(full, full)
-                cost = cost + theta * (before.integral - seen.integral)
+                left = given(before.integral, "integral")
+                cost = cost + theta * (left - given(seen.integral, "integral"))
             else:
                 cost = cost + before.q * theta**2 * dt
                 if k < steps - 1:

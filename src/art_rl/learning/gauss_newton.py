@@ -25,6 +25,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from tqdm import tqdm
 
+from art_rl.checks import given
 from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
@@ -212,7 +213,7 @@ def gauss_newton_schedules(
     for part, _, its in sets:
         checked = min(sizes.check, len(part))
         shared += len(part) * its.nfe + checked * nfe("rk4", 2 * sizes.reference_steps)
-    floor = max(reference.error, reference_v.error)
+    floor = max(given(its.error, "the reference's error") for _, _, its in sets)
 
     def squares(schedule: Schedule, x: Tensor, labels: Tensor | None, end: Tensor) -> Tensor:
         """Squared endpoint error of every sample, (B,), infinite where the solver broke down."""
@@ -224,7 +225,7 @@ def gauss_newton_schedules(
         if not named:
             raise ArtRLError(f"starts[{K}] must hold at least one schedule, got none")
         errors = {n: float(squares(s, x, labels, reference.end).mean()) for n, s in named.items()}
-        name = min(errors, key=errors.get)
+        name = min(errors, key=errors.__getitem__)
         refined = refine_schedule(
             denoiser,
             x,

@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from art_rl.checks import check_budget
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, DenoiserCall
 from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
 from art_rl.flow.solvers import nfe, run_levels
@@ -82,6 +82,7 @@ class Shifted:
         self.denoiser, self.levels, self.told, self.data = denoiser, levels, told, data
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """What a formula at ``sigma`` combines, in x's dtype; see the class."""
         level = sigma.reshape(-1)[0]
         index = int((self.levels.detach() - level.detach()).abs().argmin())
         told, column = self.told[index], (-1, *[1] * (x.ndim - 1))
@@ -98,7 +99,7 @@ def end_of(
     class_labels: Tensor | None = None,
 ) -> Tensor:
     """Where ``solver`` ends from ``x`` (B, *shape) on ``levels`` (K + 1,), differentiable in both."""
-    model = denoiser
+    model: DenoiserCall = denoiser
     if told is not None:
         model = Shifted(denoiser, levels, told, solver in DATA_PREDICTION)
     end = x
@@ -268,9 +269,10 @@ def _learn_one(
     denoiser, data, labels, sigma_range, solver, K, settings, spent, model, progress
 ) -> tuple[Schedule, Trace]:
     last = torch.cat([torch.ones(K), torch.zeros(1)]).double()
+    sigma_max, sigma_min = sigma_range
 
     def both(xi: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor | None]:
-        levels = levels_of(xi, *sigma_range, settings.mode)
+        levels = levels_of(xi, sigma_max, sigma_min, settings.mode)
         if not settings.shift_rounds:
             return levels * last, None
         return levels * last, network_levels(levels, shifts, xi, settings.mode, settings.window)
@@ -297,16 +299,13 @@ def _learn_one(
         for _ in range(settings.steps):
             before, after = descent.step(shifts_too)
             spent += per_step
-            for column, value in (
-                (trace.evaluations, spent),
-                (trace.loss, before),
-                (trace.valid, after),
-                (trace.best, descent.best),
-            ):
-                column.append(value)
+            trace.evaluations.append(spent)
+            trace.loss.append(before)
+            trace.valid.append(after)
+            trace.best.append(descent.best)
     levels, told = both(*descent.kept)
     sigmas = levels.tolist()
-    sigmas[0], sigmas[-1] = sigma_range[0], 0.0
+    sigmas[0], sigmas[-1] = sigma_max, 0.0
     provenance = {
         "method": "ld3",
         "model_digest": denoiser.digest,

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from art_rl.checks import given
 from art_rl.errors import ArtRLError
 from art_rl.learning.adam import Adam
 from art_rl.learning.config import LearnerConfig
 from art_rl.learning.critic import (
+    Critic,
     NetworkCritic,
     ShapedCritic,
     least_squares_values,
@@ -29,6 +31,7 @@ from art_rl.learning.critic import (
 from art_rl.learning.lattice import Place
 from art_rl.learning.networks import base_density
 from art_rl.learning.policy import (
+    Actor,
     FeedbackActor,
     OptimalActor,
     PaperActor,
@@ -95,17 +98,19 @@ class Learner:
         self.rate, self.noise_rate = base_cost_rates(environment, config, self.rule)
         feedback = config.form == "feedback"
         kind = config.critic
-        critics = {"shaped": ShapedCritic, "network": NetworkCritic}
-        self.critic = (
+        critics: dict[str, type[Critic]] = {"shaped": ShapedCritic, "network": NetworkCritic}
+        self.critic: Critic | None = (
             None
             if kind == "least_squares"
             else critics[kind](environment, config, self.rate, self.generator)
         )
         if config.mean == "optimal":
-            self.actor = OptimalActor(environment, config, self.critic)
+            critic = given(self.critic, "a critic of mean 'optimal'")
+            self.actor: Actor = OptimalActor(environment, config, critic)
+        elif config.form == "feedback":
+            self.actor = FeedbackActor(environment, config, self.generator)
         else:
-            actors = {"feedback": FeedbackActor, "paper": PaperActor}
-            self.actor = actors[config.form](environment, config, self.generator)
+            self.actor = PaperActor(environment, config, self.generator)
         # Speed at the data end on an equidistributed clock; sets the scales of gamma and its error.
         end_q = float(environment.mean_q[0])
         self.end_speed = math.sqrt(self.rate / end_q)
@@ -175,12 +180,13 @@ class Learner:
         theta = torch.stack(thetas)
         stacked = stack(seen)
         if self.rule == "step":
-            integral = torch.cat([stacked.integral, end.integral[None]])
+            last = given(given(end, "the end").integral, "integral")
+            integral = torch.cat([given(stacked.integral, "integral"), last[None]])
             cost = theta * (integral[:-1] - integral[1:])
         else:
             q = stacked.q
             if self.rule == "trapezoid":
-                q = (q + torch.cat([q[1:], end.q[None]])) / 2
+                q = (q + torch.cat([q[1:], given(end, "the end").q[None]])) / 2
             cost = q * theta**2 * self.dt
         return stacked, theta, cost, rollout.sigma
 
@@ -259,7 +265,7 @@ class Learner:
 
 def stack(observations: list[Observation]) -> Observation:
     """n observations of B trajectories as one of shape (n, B, ...)."""
-    columns = {}
+    columns: dict[str, Any] = {}
     for name in ("sigma", "q", "features", "slope", "integral"):
         values = [getattr(observation, name) for observation in observations]
         columns[name] = None if values[0] is None else torch.stack(values)

@@ -15,6 +15,7 @@ parametrised and measures it in exploration spreads, so annealing the noise anne
 import torch
 from torch import Tensor
 
+from art_rl.checks import given
 from art_rl.learning.actors import ShareActor, score
 from art_rl.learning.critics import RegressionCritic, credits, critic_features, rewards_to_go
 from art_rl.learning.rewards import Reward
@@ -71,6 +72,7 @@ class NaturalLearner:
 
     @property
     def done(self) -> bool:
+        """Whether all iterations are made."""
         return self.iteration >= self.iterations
 
     @property
@@ -111,7 +113,7 @@ class NaturalLearner:
         unexplained = (to_go[:, -1] - values[:, -1]).square().mean()
 
         gradient = torch.einsum("nk,nkj->j", credit, score(episode, noise)) / self.draws
-        slopes = episode.gradients.reshape(-1, len(gradient))
+        slopes = given(episode.gradients, "gradients").reshape(-1, len(gradient))
         fisher = slopes.T @ slopes / (self.draws * noise**2)
         damping = DAMPING * fisher.diagonal().max().clamp_min(1e-300)
         natural = torch.linalg.solve(

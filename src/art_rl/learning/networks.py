@@ -7,6 +7,7 @@ layer starts at zero, so an untrained actor is exactly its base clock.
 import torch
 from torch import Tensor, nn
 
+from art_rl.checks import given
 from art_rl.learning.lattice import Lattice
 
 _BUMPS = 16
@@ -45,6 +46,7 @@ class SmallNet(nn.Sequential):
         super().__init__(*modules, last)
 
     def forward(self, value: Tensor) -> Tensor:
+        """(...,) of inputs ``value`` (..., width)."""
         return super().forward(value)[..., 0]
 
 
@@ -84,7 +86,7 @@ class Modulation(nn.Module):
         """Shape of ``coordinate``, the lattice's u / u_max."""
         if not self.num_features:
             return torch.zeros_like(coordinate)
-        change = self.net(torch.cat([encode(coordinate), features], -1))
+        change = self.net(torch.cat([encode(coordinate), given(features, "features")], -1))
         return _LARGEST_MODULATION * torch.tanh(change / _LARGEST_MODULATION)
 
 
@@ -109,7 +111,7 @@ class TimeNet(nn.Module):
         time = torch.as_tensor(step / steps, dtype=coordinate.dtype).expand(coordinate.shape)
         parts = [time[..., None], encode(coordinate)]
         if self.num_features:
-            parts.append(features)
+            parts.append(given(features, "features"))
         return self.net(torch.cat(parts, -1))
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from art_rl.learning.config import LearnerConfig
+from art_rl.learning.critic import Critic
 from art_rl.learning.networks import LogDensity, Modulation, TimeNet, base_density
 from art_rl.learning.table import Environment, Observation
 
@@ -94,11 +95,13 @@ class PaperActor(nn.Module):
         self.net = TimeNet(features, config.hidden, config.layers, generator)
 
     def prepare(self) -> Tensor:
+        """Nothing to prepare: an empty tensor."""
         return torch.empty(0)
 
     def mean(
         self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
     ) -> Tensor:
+        """mu for clock step(s) ``step`` of ``steps``; shape of ``observation.sigma``."""
         sigma, lattice = observation.sigma, self.lattice
         place = observation.locate(lattice)
         target = lattice.read(self.integral, place) - self.integral[-1] / steps
@@ -113,7 +116,7 @@ class OptimalActor(nn.Module):
     With the feedback form gamma is 0 (the critic knows the hard end point) and the last step lands.
     """
 
-    def __init__(self, environment: Environment, config: LearnerConfig, critic: nn.Module) -> None:
+    def __init__(self, environment: Environment, config: LearnerConfig, critic: Critic) -> None:
         super().__init__()
         self.lattice, self.config, self.mean_q = environment.lattice, config, environment.mean_q
         self.lands = config.form == "feedback"
@@ -122,11 +125,13 @@ class OptimalActor(nn.Module):
         self.gamma = 0.0
 
     def prepare(self) -> Tensor:
+        """Nothing to prepare: an empty tensor."""
         return torch.empty(0)
 
     def mean(
         self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
     ) -> Tensor:
+        """mu for clock step(s) ``step`` of ``steps``; shape of ``observation.sigma``."""
         sigma = observation.sigma
         slope = self._critic[0].slope(step, steps, observation)
         mean_q = self.lattice.read(self.mean_q, observation.locate(self.lattice).inside())
@@ -138,3 +143,6 @@ class OptimalActor(nn.Module):
             return mean
         last = torch.as_tensor(step == steps - 1)
         return torch.where(last, sigma * (steps / self.lattice.sigma_max), mean)
+
+
+Actor = FeedbackActor | PaperActor | OptimalActor

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from art_rl.checks import given
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.flow.reference import Reference, reference_solution
@@ -132,6 +133,7 @@ class HeldCost:
         self.model, self.model_digest = table.model, table.model_digest
 
     def run(self, levels: Tensor, index: Tensor, policy: Tensor, start: Tensor) -> Outcome:
+        """Outcome of (N, K + 1) levels, of ``policy`` and ``start`` (K + 1,), on states ``index``."""
         q = self.table.q[: self.learning][index].mean(0)
         costs = step_costs(self.table.lattice, q, torch.cat([levels, policy[None], start[None]]))
         J = costs.sum(1)
@@ -141,22 +143,28 @@ class HeldCost:
         return Outcome(rewards, J[:-2], float(J[-2]), float(J[-1]))
 
     def merits(self, levels: Tensor, count: int | None) -> list[float]:
+        """J_K of (M, K + 1) levels on the mean |Q| of the learning trajectories."""
         q = self.table.mean_q
         return step_costs(self.table.lattice, q, levels).sum(1).tolist()
 
     def cost(self, K: int) -> int:
+        """Network evaluations of one draw on one state."""
         return 0
 
     def judge(self, K: int, levels: Tensor) -> dict[str, Any]:
+        """Against the exact K-step optimum, on the held-out trajectories."""
         return judge_steps(self.table, levels.numpy())
 
     def identity(self) -> dict[str, Any]:
+        """Whatever decides the numbers, JSON-like."""
         return {"reward": "held_cost", "table": self.table.digest}
 
     def counters(self) -> list[int]:
+        """Evaluations so far, for a state file."""
         return []
 
     def restore(self, counters: list[int]) -> None:
+        """Continue counting."""
         pass
 
 
@@ -212,30 +220,36 @@ class EndpointError:
 
     @property
     def evaluations(self) -> int:
+        """Network evaluations so far, one per state and call, the reference solutions included."""
         return self.train.calls + self.valid.calls
 
     def run(self, levels: Tensor, index: Tensor, policy: Tensor, start: Tensor) -> Outcome:
+        """Outcome of (N, K + 1) levels, of ``policy`` and ``start`` (K + 1,), on states ``index``."""
         known = self.train.run(torch.stack([policy, start]), index, keep_end=True)
-        along = known.end[0] if self.on_the_way and levels.shape[1] > 3 else None
+        along = given(known.end, "the ends")[0] if self.on_the_way and levels.shape[1] > 3 else None
         drawn = self.train.run(levels, index, along)
         rewards = torch.zeros(len(levels), levels.shape[1] - 2, dtype=torch.float64)
         rewards[:, -1] = -torch.log(drawn.errors)
         before, begun = known.errors.sqrt().tolist()
-        extras = () if drawn.deviation is None else (drawn.deviation, drawn.alignment)
+        extras = tuple(x for x in (drawn.deviation, drawn.alignment) if x is not None)
         return Outcome(rewards, drawn.errors.sqrt(), before, begun, extras)
 
     def merits(self, levels: Tensor, count: int | None) -> list[float]:
+        """Endpoint RMSE of (M, K + 1) levels: on the first ``count`` learning states; None: to choose by."""
         states = self.valid if count is None else self.train
         size = len(states.x) if count is None else min(count, len(states.x))
         return states.run(levels, torch.arange(size)).errors.sqrt().tolist()
 
     def cost(self, K: int) -> int:
+        """Network evaluations of one draw on one state."""
         return nfe(self.solver, K) - 1
 
     def judge(self, K: int, levels: Tensor) -> dict[str, Any]:
+        """The error of the solution it is measured against."""
         return {"reference_error": self.train.reference.error}
 
     def identity(self) -> dict[str, Any]:
+        """Whatever decides the numbers, JSON-like."""
         both = (self.train, self.valid)
         return {
             "reward": "endpoint_error",
@@ -246,9 +260,11 @@ class EndpointError:
         }
 
     def counters(self) -> list[int]:
+        """Evaluations so far, for a state file."""
         return [self.train.calls, self.valid.calls]
 
     def restore(self, counters: list[int]) -> None:
+        """Continue counting."""
         self.train.calls, self.valid.calls = counters
 
 
@@ -286,7 +302,7 @@ class Ensemble:
     ) -> None:
         self.denoiser, self.x, self.sigma_max = denoiser, x, sigma_max
         self.solver, self.labels, self.batch_rows = solver, labels, batch_rows
-        parts = []
+        parts: list[Reference] = []
         for rows in torch.arange(len(x)).split(batch_rows):
             part_labels = None if labels is None else labels[rows]
             check = 0 if parts else _CHECKED_STATES
@@ -333,8 +349,9 @@ class Ensemble:
             self._run(part, index, reference, along, keep_end)
             for part in sigmas.split(max(1, self.batch_rows // len(index)))
         ]
-        columns = zip(*((r.errors, r.deviation, r.alignment, r.end) for r in runs), strict=True)
-        return Run(*(None if column[0] is None else torch.cat(column) for column in columns))
+        columns = zip(*((r.deviation, r.alignment, r.end) for r in runs), strict=True)
+        rest = [None if column[0] is None else torch.cat(column) for column in columns]
+        return Run(torch.cat([r.errors for r in runs]), *rest)
 
     def _run(self, sigmas, index, reference, along, keep_end) -> Run:
         N, P = len(sigmas), len(index)
@@ -379,7 +396,8 @@ class _FirstKnown:
     """The denoiser, its first answer known, and a count of the states it was asked for."""
 
     def __init__(self, denoiser: Denoiser, known: Tensor) -> None:
-        self.denoiser, self.known = denoiser, known
+        self.denoiser = denoiser
+        self.known: Tensor | None = known
         self.rows = 0
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:

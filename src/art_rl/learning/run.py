@@ -33,13 +33,19 @@ class Job(Protocol):
 
     identity: str
     checkpoint_every: int
-    evaluations: int
 
-    def step(self) -> dict[str, Any] | None: ...
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations spent so far."""
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]: ...
+    def step(self) -> dict[str, Any] | None:
+        """One iteration; its metrics, or None when done."""
 
-    def restore(self, tensors: dict[str, Tensor], head: dict[str, Any]) -> None: ...
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and a JSON-like head that `restore` continues from."""
+
+    def restore(self, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
+        """Continue from `state`."""
 
 
 def run(

@@ -37,7 +37,7 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
     for name, value in sorted(tensors.items()):
         content.update(f"\n{name} {value.dtype} {list(value.shape)}\n".encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
-        content.update(flat.view(torch.uint8).numpy())
+        content.update(flat.view(torch.uint8).numpy().data)
     return content.hexdigest()
 
 
@@ -59,7 +59,7 @@ def read_tensors(
         fault = fault_of_file(path) or f"not a readable safetensors file, damaged? ({error})"
         raise ArtRLError(f"{path}: {fault}") from None
     found = head.get("format") if isinstance(head, dict) else None
-    if found != expected:
+    if not isinstance(head, dict) or found != expected:
         raise ArtRLError(f"{path}: format must be {expected!r}, got {found!r}")
     if stated != _digest(tensors, text):
         raise ArtRLError(

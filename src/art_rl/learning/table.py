@@ -61,9 +61,11 @@ class Rollout(Protocol):
 
     sigma: Tensor
 
-    def observe(self, features: bool = True, slope: bool = False) -> Observation: ...
+    def observe(self, features: bool = True, slope: bool = False) -> Observation:
+        """What is seen now; ``features`` and ``slope`` where they are asked for."""
 
-    def advance(self, distance: Tensor) -> None: ...
+    def advance(self, distance: Tensor) -> None:
+        """Move psi on by ``distance`` (B,), data units."""
 
 
 class Environment(Protocol):
@@ -79,9 +81,11 @@ class Environment(Protocol):
     cost: str
 
     @property
-    def table(self) -> "TableEnvironment": ...
+    def table(self) -> "TableEnvironment":
+        """The table of trajectories behind it, on which learners are judged."""
 
-    def start(self, count: int, generator: torch.Generator, held_out: bool = False) -> Rollout: ...
+    def start(self, count: int, generator: torch.Generator, held_out: bool = False) -> Rollout:
+        """``count`` trajectories at sigma_max; ``held_out``: all that are not learned on."""
 
 
 class FeatureScale:

@@ -56,6 +56,7 @@ class Count:
     lines: list[str] = field(default_factory=list)
 
     def add(self, verdict: str, *lines: str) -> None:
+        """Count one row, and keep its lines."""
         self.counts[verdict] += 1
         self.lines += lines
 

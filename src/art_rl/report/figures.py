@@ -38,7 +38,7 @@ Row = Mapping[str, Any]
 # Widths of a text column and of a page, inches.
 COLUMN, PAGE = 3.4, 7.0
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -96,6 +96,7 @@ def save(figure: Figure, paths: Iterable[str | os.PathLike]) -> None:
 
 
 def new_figure(rows: int, columns: int, height: float, width: float = PAGE, **kw: Any) -> Any:
+    """(figure, axes (rows, columns)) in STYLE; sizes in inches."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             rows, columns, figsize=(width, height), squeeze=False, layout="constrained", **kw

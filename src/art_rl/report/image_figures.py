@@ -5,6 +5,7 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -91,7 +92,8 @@ def nfe_figure(
     with plt.rc_context(STYLE):
         width = page_width(len(solvers)) if len(solvers) > 1 else COLUMN
         figure, axes = new_figure(lines, len(solvers), 1.0 + 2.1 * lines, width, sharex="col")
-        bands, hidden = [], {}
+        bands: list[Artist] = []
+        hidden: dict[str, float] = {}
         for column, solver in enumerate(solvers):
             own = [row for row in rows if row["solver"] == solver]
             curves = {
@@ -151,7 +153,7 @@ def nfe_figure(
         axes[0, 0].set_ylabel(label or METRIC_AXES[metric])
         if lines == 2:
             axes[1, 0].set_ylabel(ratio_label(versus))
-        notes = [
+        notes: list[Artist] = [
             Line2D([], [], ls="none", label=f"{text}: {value:.2g}, below")
             for text, value in hidden.items()
         ]

@@ -121,8 +121,10 @@ def reference_evaluations(result: Mapping[str, Any]) -> int:
 
 
 def evaluations(provenance: Mapping[str, Any]) -> int | None:
-    """Network evaluations behind one schedule, its reference's included where it is recorded; None if
-    its file does not say."""
+    """Network evaluations behind one schedule, its reference's included where it is recorded.
+
+    None if its file does not say.
+    """
     details = provenance.get("details", {})
     method = METHODS.get(provenance.get("method", ""))
     if method is not None and method.group == "Hand-made":
@@ -161,7 +163,7 @@ def price_rows(
         for part in provenances
         for entry in part["schedules"]
     }
-    means: dict[tuple[str, int], dict[str, float]] = {}
+    means: dict[tuple[str, int], dict[str, list[float]]] = {}
     for row in rows:
         means.setdefault((row["solver"], row["K"]), {}).setdefault(row["method"], []).append(
             row[metric]
@@ -213,8 +215,9 @@ def price_markdown(rows: Sequence[Row], model: str) -> str:
 
 
 def frontier_rows(rows: Sequence[Row], metric: str, most: int = 20) -> list[dict[str, Any]]:
-    """Best (solver, schedule) of each side by number of network calls, up to ``most``; numbers at which
-    no pair beats the best of fewer calls are left out.
+    """Best (solver, schedule) of each side by number of network calls, up to ``most``.
+
+    Numbers at which no pair beats the best of fewer calls are left out.
 
     Returns:
         rows {metric, nfe, side, solver, method, K, mean, sd}, by side and calls.

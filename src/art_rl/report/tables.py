@@ -349,7 +349,7 @@ def _tex(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """The table as a LaTeX tabular with booktabs rules (``\\usepackage{booktabs}``)."""
+    r"""The table as a LaTeX tabular with booktabs rules (``\usepackage{booktabs}``)."""
     width = len(table.budgets)
     lines = [
         f"% {caption(table)}",

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.checks import given
 from art_rl.denoisers.base import CountingDenoiser
 from art_rl.errors import ArtRLError
 from art_rl.files import digest, read_npz, write_npz
@@ -22,7 +23,7 @@ from art_rl.flow.reference import reference_solution
 from art_rl.flow.seeds import to_uint8
 from art_rl.flow.solvers import nfe
 from art_rl.sampling.experiment import Experiment
-from art_rl.sampling.measures import Measure
+from art_rl.sampling.measures import Collector, Measure
 from art_rl.sampling.shards import sample_batches
 from art_rl.schedules.hand_made import edm
 from art_rl.schedules.schedule import Schedule
@@ -52,7 +53,8 @@ class CellPart:
 
     def save(self, path: str | os.PathLike, **more: np.ndarray) -> None:
         """Write as ``.npz``, atomically, with ``more`` arrays beside."""
-        arrays = {"seeds": self.seeds, "nfe": np.int64(self.nfe), "preview": self.preview, **more}
+        nfe = np.array(self.nfe, np.int64)
+        arrays = {"seeds": self.seeds, "nfe": nfe, "preview": self.preview, **more}
         for metric, values in self.measured.items():
             arrays |= {f"{metric}.{name}": value for name, value in values.items()}
         # Compression pays for images, not for sums of features: seconds for a cell of Inception.
@@ -78,7 +80,7 @@ def measure_seeds(
     schedule: Schedule,
     solver: str,
     seeds: Sequence[int],
-    measures: Sequence[Measure],
+    measures: Sequence[Collector],
     batch_size: int,
     preview: int = 0,
     watch: Callable[[Sequence[int], Tensor], None] | None = None,
@@ -216,7 +218,7 @@ def reference_error(experiment: Experiment, seeds: Sequence[int], steps: int) ->
     """RMSE of the reference solution against one of half its steps' size, on the first seeds."""
     x, labels = experiment.start(seeds)
     x, labels = x[:CHECKED], None if labels is None else labels[:CHECKED]
-    return reference_solution(
+    solution = reference_solution(
         experiment.denoiser,
         x,
         experiment.sigma_max,
@@ -224,7 +226,8 @@ def reference_error(experiment: Experiment, seeds: Sequence[int], steps: int) ->
         steps=steps,
         sigma_min=experiment.sigma_min,
         check=len(x),
-    ).error
+    )
+    return given(solution.error, "the reference's error")
 
 
 def check_schedule(schedule: Schedule, experiment: Experiment) -> None:

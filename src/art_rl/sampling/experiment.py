@@ -8,13 +8,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from art_rl.checks import check_seed
 from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.exact import GaussianMixture
 from art_rl.errors import ArtRLError
 from art_rl.flow.seeds import SeedNoise, one_hot
 from art_rl.registry import kind_of
@@ -56,8 +57,11 @@ class Experiment:
             raise ArtRLError(f"start must be one of {', '.join(PRIORS)}, got {self.prior!r}")
 
     def start(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-        """Where the sampler starts: x float64 (N, *shape) at sigma_max and one-hot class labels float32
-        (N, label_dim), None if unconditional; the same for a seed in every split of the seeds.
+        """Where the sampler starts; the same for a seed in every split of the seeds.
+
+        Returns:
+            (x float64 (N, *shape) at sigma_max, one-hot class labels float32 (N, label_dim) or None if
+            unconditional).
 
         Raises:
             ArtRLError: seeds of different seed blocks, where a block is drawn as a whole.
@@ -81,12 +85,15 @@ class Experiment:
         noise = torch.randn(n, *self.denoiser.shape, dtype=torch.float64, generator=generator)
         x = self.sigma_max * noise
         if self.prior == "exact":
-            x = x + self.denoiser.sample(n, generator)
+            # Only exact models start so, and they can draw their data.
+            x = x + cast(GaussianMixture, self.denoiser).sample(n, generator)
         return x.to(self.device)
 
     def labels(self, n: int, seed: int) -> Tensor | None:
-        """Classes to go with ``draw(n, seed)``, uniform, one-hot float32 (n, label_dim); None if the
-        model is unconditional."""
+        """Classes to go with ``draw(n, seed)``, uniform, one-hot float32 (n, label_dim).
+
+        None if the model is unconditional.
+        """
         classes = self.denoiser.label_dim
         if not classes:
             return None

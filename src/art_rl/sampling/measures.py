@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.checks import given
 from art_rl.denoisers.exact import GaussianMixture
 from art_rl.errors import ArtRLError
 from art_rl.files import read_npz
@@ -46,8 +47,28 @@ class Files:
     target: str | os.PathLike | None = None
     reference: Sequence[str | os.PathLike] = ()
 
+    def known_target(self) -> str | os.PathLike:
+        """``target``; ArtRLError where there is none."""
+        if self.target is None:
+            raise ArtRLError("a distance needs the target statistics (Files.target), got None")
+        return self.target
 
-class Measure(Protocol):
+
+class Collector(Protocol):
+    """The part of a measure that a job which samples needs."""
+
+    @property
+    def metric(self) -> str:
+        """The column of cells files."""
+
+    def update(self, seeds: Sequence[int], x: Tensor) -> None:
+        """Take in the endpoints x (B, *shape), float64, of ``seeds``."""
+
+    def collect(self) -> dict[str, np.ndarray]:
+        """What was taken in since the last call, as arrays."""
+
+
+class Measure(Collector, Protocol):
     """One way to measure samples; see the module.
 
     Attributes:
@@ -57,16 +78,17 @@ class Measure(Protocol):
         digest: JSON-like; what the collected arrays depend on beside the samples.
     """
 
-    metric: str
-    label: str | None
-    note: str | None
-    digest: Any
+    @property
+    def label(self) -> str | None:
+        """What a reader sees for the metric, None for the usual one."""
 
-    def update(self, seeds: Sequence[int], x: Tensor) -> None:
-        """Take in the endpoints x (B, *shape), float64, of ``seeds``."""
+    @property
+    def note(self) -> str | None:
+        """What sets the paper's numbers apart from ours, None for the usual one."""
 
-    def collect(self) -> dict[str, np.ndarray]:
-        """What was taken in since the last call, as arrays."""
+    @property
+    def digest(self) -> Any:
+        """JSON-like; what the collected arrays depend on beside the samples."""
 
     def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
         """Arrays of the shards of one block, in seed order, as those of the block."""
@@ -122,17 +144,21 @@ class EndpointRMSE:
         self._errors: list[np.ndarray] = []
 
     def update(self, seeds: Sequence[int], x: Tensor) -> None:
+        """Take in the endpoints x (B, *shape), float64, of ``seeds``."""
         squared = (x - self._reference(seeds).to(x.device)) ** 2
         self._errors.append((squared.flatten(1).mean(1) if x.ndim > 2 else squared).cpu().numpy())
 
     def collect(self) -> dict[str, np.ndarray]:
+        """What was taken in since the last call, as arrays."""
         errors, self._errors = np.concatenate(self._errors), []
         return {"squared_error": errors}
 
     def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+        """Arrays of the shards of one block, in seed order, as those of the block."""
         return {"squared_error": np.concatenate([part["squared_error"] for part in parts])}
 
     def value(self, arrays: Arrays) -> float:
+        """The metric of a block."""
         errors = arrays["squared_error"]
         if errors.ndim == 2:  # the sum and the root of the committed numbers, to the last bit
             return float(torch.from_numpy(errors).mean().sqrt())
@@ -164,6 +190,7 @@ class FeatureMoments:
         self._moments: Moments | None = None
 
     def update(self, seeds: Sequence[int], x: Tensor) -> None:
+        """Take in the endpoints x (B, *shape), float64, of ``seeds``."""
         if self._features is None:
             raise ArtRLError("a job that samples needs the weights of the feature network")
         if self._moments is None:
@@ -171,18 +198,25 @@ class FeatureMoments:
         self._moments.update(self._features(to_uint8(x)).numpy())
 
     def collect(self) -> dict[str, np.ndarray]:
+        """What was taken in since the last call, as arrays."""
         moments, self._moments = self._moments, None
-        return self._arrays(moments)
+        return self._arrays(given(moments, "samples to collect"))
 
     def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+        """Arrays of the shards of one block, in seed order, as those of the block."""
         return self._arrays(merge_moments(map(self._read, parts)))
 
     def value(self, arrays: Arrays) -> float:
+        """The metric of a block."""
         return self._distance(self._read(arrays))
 
     @staticmethod
     def _arrays(moments: Moments) -> dict[str, np.ndarray]:
-        return {"n": np.int64(moments.n), "total": moments.total, "centred": moments.outer}
+        return {
+            "n": np.array(moments.n, np.int64),
+            "total": moments.total,
+            "centred": moments.outer,
+        }
 
     @staticmethod
     def _read(arrays: Arrays) -> Moments:
@@ -204,16 +238,20 @@ class ExactW2:
         self._samples: list[np.ndarray] = []
 
     def update(self, seeds: Sequence[int], x: Tensor) -> None:
+        """Take in the endpoints x (B, *shape), float64, of ``seeds``."""
         self._samples.append(x.flatten().cpu().numpy())
 
     def collect(self) -> dict[str, np.ndarray]:
+        """What was taken in since the last call, as arrays."""
         samples, self._samples = np.concatenate(self._samples), []
         return {"samples": samples}
 
     def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+        """Arrays of the shards of one block, in seed order, as those of the block."""
         return {"samples": np.concatenate([part["samples"] for part in parts])}
 
     def value(self, arrays: Arrays) -> float:
+        """The metric of a block."""
         samples = arrays["samples"]
         if len(samples) not in self._quantiles:
             self._quantiles[len(samples)] = MixtureQuantiles(self.denoiser, len(samples))

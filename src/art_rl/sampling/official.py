@@ -51,13 +51,16 @@ class VPTime:
         return cls(beta_d, high - beta_d / 2)
 
     def sigma(self, t: Tensor) -> Tensor:
+        """Level at time ``t``."""
         return (torch.exp(self.beta_d * t**2 / 2 + self.beta_min * t) - 1).sqrt()
 
     def slope(self, t: Tensor) -> Tensor:
+        """d sigma / dt at time ``t``."""
         sigma = self.sigma(t)
         return 0.5 * (self.beta_min + self.beta_d * t) * (sigma + 1 / sigma)
 
     def time(self, sigma: Tensor) -> Tensor:
+        """Time of level ``sigma``."""
         root = (self.beta_min**2 + 2 * self.beta_d * (sigma**2 + 1).log()).sqrt()
         return (root - self.beta_min) / self.beta_d
 
@@ -66,12 +69,15 @@ class VETime:
     """sigma(t) = sqrt(t)."""
 
     def sigma(self, t: Tensor) -> Tensor:
+        """Level at time ``t``."""
         return t.sqrt()
 
     def slope(self, t: Tensor) -> Tensor:
+        """d sigma / dt at time ``t``."""
         return 0.5 / t.sqrt()
 
     def time(self, sigma: Tensor) -> Tensor:
+        """Time of level ``sigma``."""
         return sigma**2
 
 
@@ -79,12 +85,15 @@ class LinearTime:
     """sigma(t) = t."""
 
     def sigma(self, t: Tensor) -> Tensor:
+        """Level at time ``t``."""
         return t
 
     def slope(self, t: Tensor) -> Tensor:
+        """d sigma / dt at time ``t``."""
         return torch.ones_like(t)
 
     def time(self, sigma: Tensor) -> Tensor:
+        """Time of level ``sigma``."""
         return sigma
 
 
@@ -257,11 +266,16 @@ def ablation_sample(
     if not 0 < alpha <= 1:
         raise ArtRLError(f"alpha must be in (0, 1], got {alpha}")
     low, high = sigma_range(discretisation, denoiser, sigma_min, sigma_max)
-    clock = {"vp": VPTime.between(low, high), "ve": VETime(), "linear": LinearTime()}[schedule]
-    levels = discretise(
+    clocks: dict[str, VPTime | VETime | LinearTime] = {
+        "vp": VPTime.between(low, high),
+        "ve": VETime(),
+        "linear": LinearTime(),
+    }
+    clock = clocks[schedule]
+    grid = discretise(
         discretisation, K, denoiser, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho
     )
-    levels = _round(denoiser, torch.from_numpy(levels).to(noise.device))
+    levels = _round(denoiser, torch.from_numpy(grid).to(noise.device))
     t = _append_zero(clock.time(levels))
     labels = _labels(denoiser, noise, class_labels)
 

@@ -69,7 +69,7 @@ def measures(settings: Mapping[str, Any], files: Files) -> list[Measure]:
 
     @cache
     def target() -> Target:
-        return Target.of(*load_reference(files.target))
+        return Target.of(*load_reference(files.known_target()))
 
     def distance(moments: Moments) -> float:
         return target().distance(moments)

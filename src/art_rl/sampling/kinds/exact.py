@@ -3,7 +3,7 @@
 The papers do not give the targets of their 1-D experiments; the ones in config/config.yaml are ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,11 @@ def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> Gau
     return GaussianMixture([1.0] * len(stds), means.tolist(), stds)
 
 
-TARGETS = {"gaussian": Gaussian, "mixture": GaussianMixture, "random_mixture": random_mixture}
+TARGETS: dict[str, Callable[..., GaussianMixture]] = {
+    "gaussian": Gaussian,
+    "mixture": GaussianMixture,
+    "random_mixture": random_mixture,
+}
 
 
 def build(
@@ -31,8 +35,11 @@ def build(
     sampling: Mapping[str, Any] | None = None,
     **_: Any,
 ) -> Experiment:
-    """``settings["target"]["kind"]`` is "gaussian" (std, dim, mean), "mixture" (weights, means, stds) or
-    "random_mixture" (dim, stds, spread, seed)."""
+    """The experiment of an exact model; ``settings["target"]["kind"]`` names it.
+
+    Kinds: "gaussian" (std, dim, mean), "mixture" (weights, means, stds), "random_mixture" (dim, stds,
+    spread, seed).
+    """
     target = dict(settings["target"])
     kind = target.pop("kind")
     if kind not in TARGETS:
@@ -56,5 +63,7 @@ def measures(
     settings: Mapping[str, Any], files: Files, denoiser: GaussianMixture | None = None
 ) -> list[Measure]:
     """RMSE, and W2 where the target has one dimension."""
-    one_dimensional = denoiser is not None and denoiser.dim == 1
-    return [EndpointRMSE(files.reference), *([ExactW2(denoiser)] if one_dimensional else [])]
+    found: list[Measure] = [EndpointRMSE(files.reference)]
+    if denoiser is not None and denoiser.dim == 1:
+        found.append(ExactW2(denoiser))
+    return found

@@ -41,7 +41,7 @@ def measures(settings: Mapping[str, Any], files: Files) -> list[Measure]:
     """RMSE, and LeNet-FID to the training set."""
 
     def distance(moments: Moments) -> float:
-        return frechet_between(moments, Moments.load(files.target))
+        return frechet_between(moments, Moments.load(files.known_target()))
 
     device = settings.get("sampling", {}).get("device", "cpu")
     features = lenet_features(files.features, device) if files.features else None
