@@ -13,7 +13,7 @@ from art_rl.report.tables import plain_markdown
 Row = Mapping[str, Any]
 
 # list: label and look
-LISTS = {
+LISTS: dict[str, tuple[str, dict[str, Any]]] = {
     "start": ("start: Gaussian", {"color": "#7a7a7a", "marker": "D", "linestyle": ":"}),
     "optimum": (
         r"optimum of $J_3$",
