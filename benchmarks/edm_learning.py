@@ -1,21 +1,20 @@
-"""What edm_throughput.py measures of learning: seconds per iteration of ART-RL in the paper's form.
+"""What edm_throughput.py measures of learning: the table of trajectories, and Algorithm 1 on it.
 
-An iteration is what `train_art_rl` of config/paper.yaml does 5,000 times: Euler rollouts of ``batch``
-trajectories on a clock of K steps (one network call per step, |Q| from successive calls), then the
-updates of actor and critic.  The paper's experiment takes 1 to 2 hours on a T4 (2601.18681).
+The table is what costs network calls: about three per cell for every trajectory, once for all budgets,
+seeds and learners of ART's cost.  An iteration of Algorithm 1 then calls no network.
 """
 
 import statistics
 import time
 from typing import Any
 
-import torch
 from edm_measurements import Benchmark, flags
 
-from art_rl.learning import EulerEnvironment, LearnerConfig, TableEnvironment
-from art_rl.learning.learner import Learner
+from art_rl.learning import TableEnvironment
+from art_rl.learning.algorithm1 import ThetaLearner
+from art_rl.settings.learners import PaperSettings
 
-ITERATIONS = 5000  # of the paper and of config/paper.yaml
+TRAJECTORIES, CELLS = 64, 96  # config/paper.yaml, networks of 64 x 64 pixels
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.002
 
 
@@ -25,46 +24,37 @@ def learning(benchmark: Benchmark, budget: int, batch: int, iterations: int) -> 
     Args:
         benchmark: holds network and device.
         budget: K, steps of the clock.
-        batch: trajectories per iteration.
+        batch: trajectories per iteration, even, at least 8.
         iterations: measured ones.
     """
     smoke = benchmark.arguments.smoke
-    denoiser = benchmark.fresh()
-    noise, labels = benchmark.inputs(4 * batch)
-    start = SIGMA_MAX * noise.double()
+    noise, labels = benchmark.inputs(4 if smoke else TRAJECTORIES)
     began = time.perf_counter()
     table = TableEnvironment.from_denoiser(
-        denoiser,
-        start[:4] if smoke else start,
+        benchmark.fresh(),
+        SIGMA_MAX * noise.double(),
         SIGMA_MAX,
         SIGMA_MIN,
-        cells=8 if smoke else 96,
-        class_labels=labels if labels is None or not smoke else labels[:4],
+        cells=8 if smoke else CELLS,
+        class_labels=labels,
     )
-    environment = EulerEnvironment(
-        denoiser, start, table, class_labels=labels, q_function=table.rollout_q()
-    )
-    config = LearnerConfig(
-        form="paper", mode="per_budget", state="time", budget=budget, batch=batch, seed=0
-    )
-    learner = Learner(environment, config)
     prepared = time.perf_counter() - began
+    settings = PaperSettings(batch=batch)
+    learner = ThetaLearner(table, budget, settings)
     took = []
     with flags(False):
         for _ in range(iterations + 2):
             began = time.perf_counter()
-            learner.update()
-            if benchmark.device.type == "cuda":
-                torch.cuda.synchronize()
+            learner.step()
             took.append(time.perf_counter() - began)
     median = statistics.median(took[2:])
     return {
-        "form": "paper, per budget",
+        "form": "Algorithm 1 on the table of trajectories",
         "budget": budget,
         "batch": batch,
         "measured_iterations": iterations,
         "seconds_per_iteration": median,
-        "iterations_of_a_run": ITERATIONS,
-        "hours_of_a_run": ITERATIONS * median / 3600,
+        "iterations_of_a_run": settings.iterations,
+        "hours_of_a_run": settings.iterations * median / 3600,
         "table_seconds": prepared,
     }

@@ -15,7 +15,7 @@ Heun at 18 steps (35 calls), noise and uint8 conversion included:
     all_*         all of them together; configured and these at every batch size
 
 FLOPs are counted by torch's counter on one call and compared with the measured rate of a large matrix
-product.  Learning: seconds per iteration of ART-RL in the paper's form (edm_learning.py).  Accuracy:
+product.  Learning: the table of trajectories, and Algorithm 1 on it (edm_learning.py).  Accuracy:
 error of one call, and of the final images, against float32 without TF32, beside the solver's own error
 (18 against 72 steps).  Real weights: --weights net.safetensors --description net.json.
 
@@ -125,7 +125,8 @@ def report(result: dict[str, Any]) -> str:
     lines.append(
         f"ART-RL, K = {learned['budget']}, {learned['batch']} trajectories: "
         f"{learned['seconds_per_iteration']:.3g} s per iteration, "
-        f"{learned['hours_of_a_run']:.2g} h for {learned['iterations_of_a_run']} iterations"
+        f"{learned['hours_of_a_run']:.2g} h for {learned['iterations_of_a_run']} iterations, "
+        f"after {learned['table_seconds']:.3g} s for the table"
     )
     lines.append(
         f"solver's own error: rms {accuracy['solver_rms_error']:.2e} (images {accuracy['images_rms']:.2e})"
@@ -154,7 +155,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--switch-batch", type=int, default=512, help="batch of the single switches"
     )
     parser.add_argument("--accuracy-batch", type=int, default=64)
-    parser.add_argument("--learning-batch", type=int, default=16, help="trajectories per iteration")
+    parser.add_argument(
+        "--learning-batch", type=int, default=256, help="trajectories per iteration"
+    )
     parser.add_argument("--learning-iterations", type=int, default=20, help="measured iterations")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--at-least", type=float, default=1.0, help="seconds per measurement")
@@ -166,7 +169,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     if arguments.smoke:
         arguments.steps, arguments.batch_sizes, arguments.switch_batch = 3, [2], 2
         arguments.accuracy_batch, arguments.repeats, arguments.at_least = 2, 1, 0.0
-        arguments.learning_batch, arguments.learning_iterations = 2, 3
+        arguments.learning_batch, arguments.learning_iterations = 8, 3
     if bool(arguments.weights) != bool(arguments.description):
         parser.error("--weights and --description go together")
     if arguments.out is None:

@@ -11,10 +11,10 @@ from art_rl.flow.measure_profile import measure_profile
 from art_rl.flow.solvers import SOLVERS, run_levels
 from art_rl.learning import (
     EndpointError,
-    EulerEnvironment,
     LearnerConfig,
     TableEnvironment,
     learn_budgets,
+    learn_paper,
     train,
 )
 from art_rl.learning.trust import trusted_table
@@ -24,7 +24,7 @@ from art_rl.sampling.cells import measure_seeds, reference_shard, values_of
 from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import EndpointRMSE, FeatureMoments
 from art_rl.schedules.hand_made import baseline_schedule
-from art_rl.settings.learners import NaturalSettings
+from art_rl.settings.learners import NaturalSettings, PaperSettings
 
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.002
 LABELS = 3
@@ -106,8 +106,7 @@ def test_solvers(experiment, solver):
             assert torch.isfinite(off(end)).all()
 
 
-@pytest.mark.parametrize(("form", "state"), [("paper", "time"), ("feedback", "full")])
-def test_rollouts_of_a_budget(experiment, form, state):
+def test_table_of_trajectories(experiment):
     with pretend_device():
         x, labels = states(experiment, 8)
         table = trusted_table(
@@ -115,20 +114,11 @@ def test_rollouts_of_a_budget(experiment, form, state):
                 experiment.denoiser, x, SIGMA_MAX, SIGMA_MIN, cells=12, class_labels=labels
             )
         )
-        environment = EulerEnvironment(
-            experiment.denoiser, x, table, class_labels=labels, q_function=table.rollout_q()
-        )
-        config = LearnerConfig(
-            form=form,
-            mode="per_budget",
-            state=state,
-            budget=3,
-            iterations=2,
-            batch=4,
-            evaluate_every=1,
-            seed=0,
-        )
-        assert len(train(environment, config).levels) > 2
+        # Learning reads the table alone, on the CPU.
+        config = LearnerConfig(state="full", iterations=2, batch=4, evaluate_every=1)
+        assert len(train(table, config).levels) > 2
+        settings = PaperSettings(iterations=2, batch=8)
+        assert learn_paper(table, [3], settings).schedule(3).K == 3
 
 
 def test_endpoint_reward(experiment, tmp_path):

@@ -1,4 +1,4 @@
-"""Lattice, tables of exact trajectories and Euler rollouts against closed forms."""
+"""Lattice and tables of exact trajectories against closed forms."""
 
 import math
 
@@ -8,8 +8,8 @@ import torch
 from art_rl.denoisers import Gaussian, GaussianMixture
 from art_rl.errors import ArtRLError
 from art_rl.flow.curvature import difference, jvp
-from art_rl.learning import EulerEnvironment, TableEnvironment
-from art_rl.learning.flow import default_features
+from art_rl.learning import TableEnvironment
+from art_rl.learning.features import default_features
 from art_rl.learning.lattice import Lattice
 from art_rl.learning.table import sensitivity
 
@@ -116,20 +116,6 @@ def test_features_of_small_and_large_states():
     torch.testing.assert_close(large, torch.full((3, 1), 1 / math.sqrt(STD**2 + 4)))
 
 
-def test_euler_rollout_takes_the_samplers_steps(table):
-    denoiser, x = Gaussian(STD), draw(12, seed=5)
-    environment = EulerEnvironment(denoiser, x, table, held_out=4)
-    rollout = environment.start(0, torch.Generator(), held_out=True)
-    seen = rollout.observe()
-    exact = gaussian_q(x[8:], torch.tensor([HIGH], dtype=torch.float64))[:, 0]
-    torch.testing.assert_close(seen.q, exact, rtol=1e-3, atol=0)
-    distance = torch.tensor([4.0, 5.0, 6.0, 7.0], dtype=torch.float64)
-    rollout.advance(distance)
-    shrink = HIGH / (STD**2 + HIGH**2)  # dx/dsigma = x sigma / (c^2 + sigma^2)
-    torch.testing.assert_close(rollout.x, x[8:] * (1 - distance[:, None] * shrink))
-    torch.testing.assert_close(rollout.sigma, HIGH - distance)
-
-
 def test_table_round_trip(table, tmp_path):
     table.save(tmp_path / "table.safetensors")
     again = TableEnvironment.load(tmp_path / "table.safetensors")
@@ -152,15 +138,6 @@ def test_refusals(table):
         TableEnvironment(lattice, q, features, 7)
     with pytest.raises(ArtRLError, match="cost"):
         TableEnvironment.from_denoiser(Gaussian(STD), draw(8), HIGH, LOW, cost="squared", cells=8)
-    with pytest.raises(ArtRLError, match="belongs to the model"):
-        EulerEnvironment(Gaussian(0.7), draw(8), table)
-    with pytest.raises(ArtRLError, match="at least 2"):
-        EulerEnvironment(Gaussian(STD), draw(8), table, held_out=7)
-    weighted = TableEnvironment.from_denoiser(
-        Gaussian(STD), draw(8), HIGH, LOW, cost="propagated", cells=16
-    )
-    with pytest.raises(ArtRLError, match="cost"):
-        EulerEnvironment(Gaussian(STD), draw(8), weighted)
 
 
 def test_broken_denoiser_is_named():

@@ -10,20 +10,21 @@ import torch
 from art_rl.denoisers import Gaussian
 from art_rl.errors import ArtRLError
 from art_rl.learning import (
-    EulerEnvironment,
     LearnerConfig,
     TableEnvironment,
     distill,
     load_result,
     train,
 )
+from art_rl.learning.clock.mean_policy import levels_from_speed
+from art_rl.learning.clock.training import ClockRun
 from art_rl.learning.evaluate import (
     clock_objective,
     closed_form_levels,
     closed_form_objective,
-    levels_from_speed,
     per_trajectory_bound,
 )
+from art_rl.learning.run import run
 from art_rl.schedules.clock import read_clock
 from art_rl.schedules.hand_made import gaussian
 
@@ -102,6 +103,7 @@ def test_metrics_are_complete(converged):
         "td_error",
         "critic_gradient",
         "actor_gradient",
+        "evaluations",
         "seconds",
     }
     assert set(lines[0]) == expected
@@ -138,22 +140,27 @@ def test_optimal_mean_parametrisation(table):
         {"critic": "least_squares", "trace": 1.0},
         {"critic": "network", "trace": 0.0},
         {"mean": "optimal", "form": "paper", "state": "full"},
-        {"mode": "per_budget", "budget": 5, "form": "paper", "quadrature": "trapezoid"},
     ],
 )
 def test_killed_and_resumed_is_the_same(table, tmp_path, settings):
     config = LearnerConfig.from_dict({**SMALL, **settings})
-    environment = table
-    if config.mode == "per_budget":
-        environment = EulerEnvironment(Gaussian(STD), draw(24, 3), table)
-    whole = train(environment, config, metrics_path=tmp_path / "whole.jsonl")
+    whole = train(table, config, metrics_path=tmp_path / "whole.jsonl")
     paths = {
         "metrics_path": tmp_path / "parts.jsonl",
-        "checkpoint_path": tmp_path / "checkpoint.safetensors",
+        "state_path": tmp_path / "state.safetensors",
     }
+    job = ClockRun(table, config)
+    step = job.step
+
+    def killed():
+        if job.learner.iteration == 3:  # last state file: 2
+            raise KeyboardInterrupt
+        return step()
+
+    job.step = killed
     with pytest.raises(KeyboardInterrupt):
-        train(environment, config, stop_after=3, **paths)  # last checkpoint: 2
-    parts = train(environment, config, **paths)
+        run(job, **paths)
+    parts = train(table, config, **paths)
     whole.save(tmp_path / "whole")
     parts.save(tmp_path / "parts")
     assert (tmp_path / "whole.safetensors").read_bytes() == (
@@ -175,14 +182,14 @@ def test_another_seed_is_another_run(table):
 
 
 def test_checkpoint_of_other_settings_is_not_used(table, tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
-    train(table, LearnerConfig(seed=1, **SMALL), checkpoint_path=path)
-    fresh = train(table, LearnerConfig(seed=2, **SMALL), checkpoint_path=path)
+    path = tmp_path / "state.safetensors"
+    train(table, LearnerConfig(seed=1, **SMALL), state_path=path)
+    fresh = train(table, LearnerConfig(seed=2, **SMALL), state_path=path)
     alone = train(table, LearnerConfig(seed=2, **SMALL))
     assert torch.equal(fresh.theta, alone.theta)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ArtRLError, match="damaged"):
-        train(table, LearnerConfig(seed=2, **SMALL), checkpoint_path=path)
+        train(table, LearnerConfig(seed=2, **SMALL), state_path=path)
 
 
 def test_unconverged_run_says_so(table):
@@ -205,26 +212,9 @@ def test_result_round_trip(table, tmp_path):
         load_result(tmp_path / "nothing")
 
 
-def test_per_budget_gives_its_own_levels(table):
-    config = LearnerConfig(
-        form="paper", mode="per_budget", budget=4, iterations=5, batch=16, hidden=8
-    )
-    environment = EulerEnvironment(Gaussian(STD), draw(24, 3), table)
-    result = train(environment, config)
-    np.testing.assert_array_equal(distill(result, 4).numpy(), result.levels)
-    assert result.report["policy_left_sum"] > 0 and result.report["policy_objective"] is None
-    assert distill(result, 9).K == 9
-
-
-def test_settings_and_environment_must_fit(table):
-    environment = EulerEnvironment(Gaussian(STD), draw(24, 3), table)
-    with pytest.raises(ArtRLError, match="TableEnvironment"):
-        train(environment, LearnerConfig())
+def test_settings_and_table_must_fit(table):
     with pytest.raises(ArtRLError, match="propagated"):
         train(table, LearnerConfig(cost="propagated"))
-    config = LearnerConfig(mode="per_budget", budget=3, quadrature="step")
-    with pytest.raises(ArtRLError, match="step"):
-        train(environment, config)
 
 
 def test_divergence_is_one_clear_line(table):
@@ -251,36 +241,21 @@ def test_clock_from_speeds():
 WRONG = {
     "seed": -1,
     "form": "open",
-    "mode": "both",
-    "budget": 0,
     "clock_steps": 20,
     "state": "x",
     "cost": "fid",
     "mean": "median",
     "critic": "none",
-    "quadrature": "simpson",
     "base": "dpm",
-    "rho": 0,
     "iterations": 0,
     "batch": 1.5,
     "noise": 0.0,
     "noise_final": -1,
     "lambda_": 0,
-    "q_floor": 0,
-    "q_floor_relative": 1.5,
     "trace": 2,
-    "actor_rate": 0,
-    "critic_rate": float("nan"),
-    "gamma_rate": 0,
-    "gamma_proportional": -1,
-    "gamma_start": float("inf"),
     "hidden": 0,
-    "layers": True,
-    "normalise": 1,
-    "clip": 0,
     "evaluate_every": 0,
     "checkpoint_every": "often",
-    "tolerance": 0,
 }
 
 
@@ -300,10 +275,8 @@ def test_wrong_settings_are_refused(name):
 def test_settings_that_contradict():
     with pytest.raises(ArtRLError, match="unknown key 'sead'; did you mean 'seed'"):
         LearnerConfig.from_dict({"sead": 1})
-    with pytest.raises(ArtRLError, match="needs a budget"):
-        LearnerConfig(mode="per_budget")
-    with pytest.raises(ArtRLError, match="must be None"):
-        LearnerConfig(budget=5)
+    with pytest.raises(ArtRLError, match="unknown key 'mode'"):
+        LearnerConfig.from_dict({"mode": "per_budget"})
     with pytest.raises(ArtRLError, match="optimal"):
         LearnerConfig(mean="optimal", critic="least_squares")
 
@@ -312,7 +285,7 @@ def test_settings_that_contradict():
 def test_a_checkpoint_whose_metrics_are_shorter_is_learned_anew(table, tmp_path, kept):
     # Before: the run went on from the checkpoint and counted as complete with an empty metrics file.
     config, metrics = LearnerConfig(**SMALL), tmp_path / "metrics.jsonl"
-    paths = {"metrics_path": metrics, "checkpoint_path": tmp_path / "checkpoint.safetensors"}
+    paths = {"metrics_path": metrics, "state_path": tmp_path / "state.safetensors"}
     whole = train(table, config, **paths)
     lines = metrics.read_text().splitlines(keepends=True)
     if kept is None:

@@ -8,10 +8,10 @@ import torch
 
 from art_rl.denoisers import Gaussian
 from art_rl.learning import LearnerConfig, TableEnvironment
-from art_rl.learning.critic import ShapedCritic, least_squares_values, td_errors, traced
-from art_rl.learning.exact import TimeOnlySolution, exploratory_value, hamiltonian
-from art_rl.learning.learner import Learner
-from art_rl.learning.policy import FeedbackActor, PaperActor, log_prob, policy_std
+from art_rl.learning.clock.actor import FeedbackActor, PaperActor, log_prob, policy_std
+from art_rl.learning.clock.critic import ShapedCritic, least_squares_values, td_errors, traced
+from art_rl.learning.clock.exact import TimeOnlySolution, exploratory_value, hamiltonian
+from art_rl.learning.clock.learner import Learner
 from art_rl.learning.table import Observation
 from art_rl.schedules.hand_made import grid_from_density
 
@@ -47,9 +47,8 @@ def test_log_prob_and_its_gradient():
 
 
 def test_variance_has_both_floors():
-    seen = Observation(levels(1.0, 1.0, 1.0), levels(4.0, 0.1, 0.0))
-    std = policy_std(seen, levels(1.0, 1.0, 1e-6), 0.09, eps=1e-3, eps_relative=0.25)
-    torch.testing.assert_close(std, torch.sqrt(0.09 / levels(4.0, 0.25, 1e-3)))
+    std = policy_std(levels(4.0, 0.01, 0.0), levels(1.0, 1.0, 1e-14), 0.09)
+    torch.testing.assert_close(std, torch.sqrt(0.09 / levels(4.0, 0.1, 1e-12)))
 
 
 @pytest.mark.parametrize("form", ["feedback", "paper"])
@@ -97,7 +96,7 @@ def test_sampled_actions_are_never_clamped(table):
         mean = learner.actor.mean(learner.actor.prepare(), index, learner.steps, seen)
     drawn = (theta - mean) / learner.std(seen)
     again = Learner(table, config)
-    again.environment.start(64, again.generator)
+    again.table.start(64, again.generator)
     for row in drawn:
         noise = torch.randn(64, dtype=torch.float64, generator=again.generator)
         torch.testing.assert_close(row, noise, rtol=1e-6, atol=1e-8)

@@ -232,8 +232,8 @@ FAULTS = {
         "tables.toy_euler.paper must be one of table_1, table_2",
     ),
     "negative rate": (
-        change(["learners", "feedback", "settings", "actor_rate"], -0.01),
-        "learners.feedback.settings.actor_rate must be greater than 0, got -0.01; leave it out for 0.01",
+        change(["learners", "feedback", "settings", "noise"], -0.01),
+        "learners.feedback.settings.noise must be greater than 0, got -0.01; leave it out for 0.15",
     ),
     "odd draws": (
         change(["learners", "endpoint", "settings", "draws"], 5),
@@ -251,9 +251,9 @@ FAULTS = {
         change(["models", "toy", "learners"], {"endpoint": {"batch_rows": 2}}),
         "models.toy.learners.endpoint.batch_rows must be at least points = ",
     ),
-    "a model's own mode": (
-        change(["models", "toy", "learners"], {"feedback": {"mode": "per_budget"}}),
-        "models.toy.learners.feedback.mode must be left out, got 'per_budget': it is the same for every "
+    "a model's own form": (
+        change(["models", "toy", "learners"], {"feedback": {"form": "paper"}}),
+        "models.toy.learners.feedback.form must be left out, got 'paper': it is the same for every "
         "model",
     ),
     "row of the other kind": (

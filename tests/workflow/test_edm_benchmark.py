@@ -42,7 +42,7 @@ def test_smoke(tmp_path, capsys):
     ratio = best["configured"] / best["official"]
     assert result["speed_up"] == {"configured": pytest.approx(ratio), "all": None}
     learned = result["learning"]
-    assert learned["seconds_per_iteration"] > 0 and learned["budget"] == 3 and learned["batch"] == 2
+    assert learned["seconds_per_iteration"] > 0 and learned["budget"] == 3 and learned["batch"] == 8
     hours = learned["seconds_per_iteration"] * learned["iterations_of_a_run"] / 3600
     assert learned["hours_of_a_run"] == pytest.approx(hours)
     assert {row["variant"] for row in result["skipped"]} >= {*skip, "cuda_graphs"}

@@ -16,7 +16,7 @@ def main(snakemake):
             TableEnvironment.load(snakemake.input.learned_from[0]),
             config,
             metrics_path=state / "metrics.jsonl",
-            checkpoint_path=state / "checkpoint.safetensors",
+            state_path=state / "state.safetensors",
         )
         shutil.copyfile(state / "metrics.jsonl", snakemake.output.metrics)
         result.save(snakemake.output.tensors)

@@ -111,7 +111,7 @@ class ThetaLearner:
         return torch.cat([1 - kept, self.logs[-1:].exp()])
 
     def step(self) -> dict[str, float]:
-        """One iteration; returns its metrics (docs/learning_metrics.md)."""
+        """One iteration; returns its metrics."""
         settings, K, dt = self.settings, self.K, self.dt
         gamma = self.gamma + GAMMA_PROPORTIONAL * self.gamma_scale * self.budget_error
         # Noise in +/- pairs on the same trajectory, which takes its own cost out of the estimate.

@@ -1,4 +1,4 @@
-"""Objectives on one fine grid: closed form, per-trajectory bound, clocks, and the mean policy.
+"""Objectives on one fine grid: closed form, per-trajectory bound, clocks, and lists of K steps.
 
 All are the ART objective int |Q| theta^2 dt without its multiplier, averaged over the *held-out*
 trajectories of a table, with |Q| integrated exactly on the table's lattice:
@@ -8,24 +8,18 @@ trajectories of a table, with |Q| integrated exactly on the table's lattice:
     clock                  sum_k theta_k int_k |Q| dsigma          theta constant between its levels
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from art_rl.checks import given
-from art_rl.errors import ArtRLError
 from art_rl.learning.lattice import Lattice
-from art_rl.learning.policy import Actor
-from art_rl.learning.table import Environment, TableEnvironment
+from art_rl.learning.table import TableEnvironment
 from art_rl.schedules.steps import StepCost, optimal_steps
 
 # Steps on which a learned or closed-form clock is evaluated.
 GRID_STEPS = 1024
-# A mean speed below this share of the average is raised to it, so that levels strictly decrease.
-_LEAST_SPEED = 1e-4
 
 
 def held_out_q(table: TableEnvironment) -> Tensor:
@@ -67,71 +61,6 @@ def clock_objective(table: TableEnvironment, levels: np.ndarray) -> float:
     distance = -sigma.diff()
     spent = -table.lattice.evaluate(integral, sigma).diff()
     return float((distance * spent).sum() * (len(levels) - 1) / table.lattice.sigma_max)
-
-
-def levels_from_speed(theta: np.ndarray, sigma_max: float) -> tuple[np.ndarray, bool]:
-    """Mean speeds (n,) as n + 1 levels: increments normalised to sum to T (2607.02137, distillation).
-
-    Returns the levels and whether a speed had to be raised because it was not positive.
-
-    Raises:
-        ArtRLError: speeds not finite or not positive in sum.
-    """
-    theta = np.asarray(theta, dtype=np.float64)
-    if not np.isfinite(theta).all() or not theta.sum() > 0:
-        raise ArtRLError("mean speeds must be finite with a positive sum; the learner diverged")
-    raised = np.maximum(theta, _LEAST_SPEED * theta.mean())
-    to_go = np.cumsum(raised[::-1])[::-1]
-    levels = np.append(to_go / to_go[0] * sigma_max, 0.0)
-    levels[0] = sigma_max
-    return levels, bool((raised != theta).any())
-
-
-@dataclass(frozen=True)
-class MeanRollout:
-    """The mean policy on the held-out trajectories.
-
-    theta (n, B); sigma_end (B,); objective: the policy's own, mean over the trajectories (the left-end
-    sum if the environment cannot integrate |Q|).
-    """
-
-    theta: Tensor
-    sigma_end: Tensor
-    objective: float
-
-
-def run_mean_policy(
-    actor: Actor, environment: Environment, steps: int, full: bool = True
-) -> MeanRollout:
-    """Roll the mean out on a clock of ``steps`` steps from the held-out starting points.
-
-    ``full`` False spares the features of x, which an actor of (t, psi) does not read.
-    """
-    generator = torch.Generator().manual_seed(0)
-    rollout = environment.start(0, generator, held_out=True)
-    dt = environment.lattice.sigma_max / steps
-    thetas, cost = [], torch.zeros_like(rollout.sigma)
-    with torch.no_grad():
-        prepared = actor.prepare()
-        seen = rollout.observe(full, full)
-        for k in range(steps):
-            theta = actor.mean(prepared, k, steps, seen)
-            thetas.append(theta)
-            rollout.advance(theta * dt)
-            if not torch.isfinite(rollout.sigma).all():
-                raise ArtRLError(
-                    "the learner diverged: its mean policy gives a level that is not finite"
-                )
-            before = seen
-            if environment.can_integrate:
-                seen = rollout.observe(full, full)
-                left = given(before.integral, "integral")
-                cost = cost + theta * (left - given(seen.integral, "integral"))
-            else:
-                cost = cost + before.q * theta**2 * dt
-                if k < steps - 1:
-                    seen = rollout.observe(full, full)
-    return MeanRollout(torch.stack(thetas), rollout.sigma, float(cost.mean()))
 
 
 def step_costs(lattice: Lattice, q: Tensor, levels: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class NaturalLearner:
         return NOISE_START * (NOISE_END / NOISE_START) ** self.annealed
 
     def step(self) -> dict[str, float]:
-        """One iteration; returns its metrics (docs/learning_metrics.md)."""
+        """One iteration; returns its metrics."""
         actor, noise = self.actor, self.noise()
         index = torch.randperm(self.reward.learning, generator=self.generator)[: self.points]
         half = torch.randn(

@@ -1,19 +1,15 @@
-"""What the learner needs of a model, and the table of exact trajectories that supplies it at no cost.
+"""The table of exact trajectories: the environment of every learner whose cost needs no network.
 
-Environment protocol
-    lattice, mean_q (nodes,), num_features, can_integrate, digest, model, model_digest
-    start(count, generator, held_out) -> Rollout
-
+    table.start(count, generator, held_out) -> rollout
     rollout.observe(features, slope) -> Observation at the current level; what is not asked for is None
     rollout.advance(distance)      moves psi by theta dt, i.e. sigma by minus that
 
 Along the exact flow the state is a function of its starting point and sigma, so a table of
-trajectories on a lattice is the whole environment in mode "fine": only psi is rolled out.
+trajectories on a lattice is the whole environment: only psi is rolled out.
 """
 
 import os
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,7 +20,7 @@ from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.flow.curvature import QFunction, RolloutQ, difference, second_derivatives
 from art_rl.flow.trajectory import norms, propagate, steps, walk
-from art_rl.learning.flow import Features, default_features, norm
+from art_rl.learning.features import Features, default_features, norm
 from art_rl.learning.lattice import Lattice, Place
 
 # |Q| below this share of its mean at the level is not told apart in the feature log(|Q| / mean).
@@ -40,8 +36,8 @@ class Observation:
         q: (B,) |Q|, or the weighted |Q| of the propagated cost.
         features: (B, F) standardised summary of x; its last entry is log(|Q| / mean |Q|); or None.
         slope: (B, F) derivative of the features along the flow per unit psi; or None.
-        integral: (B,) int_0^sigma |Q| dsigma along the trajectory, or None (tables only).
-        place: of ``sigma`` on the environment's lattice, if it is known already.
+        integral: (B,) int_0^sigma |Q| dsigma along the trajectory, or None.
+        place: of ``sigma`` on the table's lattice, if it is known already.
     """
 
     sigma: Tensor
@@ -54,38 +50,6 @@ class Observation:
     def locate(self, lattice: Lattice) -> Place:
         """Place of ``sigma``: the one that is known, or computed (then ``sigma`` may carry a gradient)."""
         return lattice.locate(self.sigma) if self.place is None else self.place
-
-
-class Rollout(Protocol):
-    """B trajectories under way."""
-
-    sigma: Tensor
-
-    def observe(self, features: bool = True, slope: bool = False) -> Observation:
-        """What is seen now; ``features`` and ``slope`` where they are asked for."""
-
-    def advance(self, distance: Tensor) -> None:
-        """Move psi on by ``distance`` (B,), data units."""
-
-
-class Environment(Protocol):
-    """See the module's docstring."""
-
-    lattice: Lattice
-    mean_q: Tensor
-    num_features: int
-    can_integrate: bool
-    model: str
-    model_digest: str
-    digest: str
-    cost: str
-
-    @property
-    def table(self) -> "TableEnvironment":
-        """The table of trajectories behind it, on which learners are judged."""
-
-    def start(self, count: int, generator: torch.Generator, held_out: bool = False) -> Rollout:
-        """``count`` trajectories at sigma_max; ``held_out``: all that are not learned on."""
 
 
 class FeatureScale:
@@ -125,8 +89,6 @@ class TableEnvironment:
     Raises:
         ArtRLError: shapes disagree, q negative or not finite, fewer than 2 trajectories in a part.
     """
-
-    can_integrate = True
 
     def __init__(
         self,
@@ -176,11 +138,6 @@ class TableEnvironment:
             }
         )
 
-    @property
-    def table(self) -> "TableEnvironment":
-        """Itself: the common evaluation grid."""
-        return self
-
     @classmethod
     def from_denoiser(
         cls,
@@ -202,7 +159,7 @@ class TableEnvironment:
 
         Args:
             held_out: trajectories kept for evaluation, from the end; half of them if None.
-            cost: "q" or "propagated" (see config.LearnerConfig.cost).
+            cost: "q" or "propagated" (see settings.learners.ClockSettings.cost).
             features: hook (x, sigma) -> (B, F).
             q_function: `curvature.difference`, or `curvature.jvp` for the paper's exact product.
 

@@ -10,7 +10,6 @@ from art_rl.settings.base import (
     UNIQUE,
     Closed,
     Count,
-    NotNegative,
     OneOf,
     Positive,
     Seed,
@@ -23,22 +22,19 @@ TOLERANCES = {"feedback": 0.02, "paper": 0.10, "full": 0.03}
 
 
 class ClockSettings(Closed):
-    """A clock learned on ART's objective (2607.02137, Algorithm 1)."""
+    """One fine clock learned on ART's objective (2607.02137, Algorithm 1) for every budget."""
 
     written = "changed"
     # Rules and labels read these, so no model may change them either.
-    always = ("form", "mode", "state")
+    always = ("form", "state")
     # Rows of the tables this kind feeds.
     feeds: ClassVar[tuple[str, ...]] = ("art_rl_feedback",)
 
     form: Literal["feedback", "paper"] = "feedback"
     """Actor form.  feedback: spends a share of the remaining integral, meets the budget by construction.
     paper: open theta(t, psi) with the multiplier gamma (2607.02137, eq. 9, 30)."""
-    mode: Literal["fine", "per_budget"] = "fine"
-    """fine: one clock of ``clock_steps`` steps, distilled to every budget.  per_budget: the clock has K
-    steps, one run per budget (the paper's)."""
     clock_steps: Annotated[Whole, Field(ge=48)] = 64
-    """Steps of the fine clock (fewer can be gamed, see docs/art_rl.md)."""
+    """Steps of the clock (fewer can be gamed, see docs/art_rl.md)."""
     state: Literal["time", "full"] = "time"
     """time: actor and critic see (t, psi).  full: also the environment's features of x."""
     cost: Literal["q", "propagated"] = "q"
@@ -48,14 +44,8 @@ class ClockSettings(Closed):
     critic: Literal["shaped", "network", "least_squares"] = "shaped"
     """network: plain network.  shaped: the exact value function's shape with a learned integral I(psi).
     least_squares: a regression per clock step."""
-    quadrature: Literal["auto", "left", "trapezoid", "step"] = "auto"
-    """How |Q| theta^2 is summed over a clock step.  left: Algorithm 1.  trapezoid: both ends.  step:
-    int |Q| dpsi over the step (tables only).  auto: step for a table, else trapezoid (left rewards leaping
-    over the stiff region when K is small)."""
     base: Literal["edm", "gaussian", "uniform"] = "edm"
     """Node density the actor starts from."""
-    rho: Positive = 7.0
-    """Exponent of the edm base."""
     iterations: Count = 200
     """Updates."""
     batch: Annotated[Whole, Field(ge=2)] = 256
@@ -68,37 +58,15 @@ class ClockSettings(Closed):
     ``noise`` (constant lambda) in the paper's."""
     lambda_: Positive | None = None
     """Temperature of eq. 11 in cost units, constant; null: from ``noise``."""
-    q_floor: Positive = 1e-12
-    """eps, absolute floor of |Q| in the policy's variance."""
-    q_floor_relative: Share = 0.1
-    """The same relative to the mean |Q| at that level (ours)."""
     trace: Share | None = None
     """0: TD errors (29a, 29b); 1: Monte-Carlo returns; between: weighted multi-step returns.  null: 0.8 for
     a feedback actor of (t, psi), 0.95 with the full state, 0.9 in the paper's form."""
-    actor_rate: Positive = 0.01
-    """First Adam step size of the actor (cosine decay to 1 %)."""
-    critic_rate: Positive = 0.02
-    """First Adam step size of the critic (cosine decay to 1 %)."""
-    gamma_rate: Positive = 0.1
-    """Step size a_n of (30) in units of |gamma_0| per relative budget error."""
-    gamma_proportional: NotNegative = 1.0
-    """Extra proportional term on the same error (ours)."""
-    gamma_start: float | None = None
-    """First gamma; null: from |Q| at the data end (see docs/art_rl.md)."""
     hidden: Count = 32
-    """Width of the networks' hidden layers."""
-    layers: Count = 1
-    """Number of hidden layers."""
-    normalise: bool = True
-    """Divide advantages by their spread, per clock step."""
-    clip: Positive = 10.0
-    """Largest gradient norm."""
+    """Width of the networks' hidden layer."""
     evaluate_every: Count = 10
     """Iterations between evaluations of the mean policy's objective."""
     checkpoint_every: Count = 50
     """Iterations between checkpoints."""
-    tolerance: Positive | None = None
-    """Criterion of `converged`; null: 0.02 feedback, 0.10 paper, 0.03 full."""
 
     @model_validator(mode="after")
     def _optimal_mean_needs_a_slope(self) -> Self:
@@ -121,8 +89,6 @@ class ClockSettings(Closed):
     @property
     def criterion(self) -> float:
         """Tolerance of the `converged` flag."""
-        if self.tolerance is not None:
-            return self.tolerance
         return TOLERANCES["full" if self.state == "full" and self.form == "feedback" else self.form]
 
 
@@ -132,25 +98,7 @@ class _Run(Closed):
 
 
 class LearnerConfig(ClockSettings, _Run):
-    """One run of a clock learner: its settings, seed and budget."""
-
-    budget: Count | None = None
-    """K of mode per_budget; must be None in mode fine."""
-
-    @model_validator(mode="after")
-    def _budget_goes_with_the_mode(self) -> Self:
-        if self.mode == "per_budget" and self.budget is None:
-            raise ArtRLError("mode 'per_budget' needs a budget (number of steps K), got None")
-        if self.mode == "fine" and self.budget is not None:
-            raise ArtRLError(
-                f"budget must be None in mode 'fine' (give K to distill), got {self.budget}"
-            )
-        return self
-
-    @property
-    def steps(self) -> int:
-        """Steps n of the learner's clock."""
-        return self.clock_steps if self.mode == "fine" else int(self.budget or 0)
+    """One run of a clock learner: settings and seed."""
 
 
 class _Natural(Closed):

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from art_rl.checks import given
-from art_rl.learning.config import LearnerConfig
+from art_rl.learning.clock.networks import LogDensity, Modulation, TimeNet, base_density
 from art_rl.learning.lattice import Lattice
-from art_rl.learning.networks import LogDensity, Modulation, TimeNet, base_density
-from art_rl.learning.table import Environment, Observation
+from art_rl.learning.table import Observation, TableEnvironment
+from art_rl.settings.learners import LearnerConfig
 
 
 class Critic(nn.Module):
@@ -60,21 +60,21 @@ class ShapedCritic(Critic):
 
     def __init__(
         self,
-        environment: Environment,
+        table: TableEnvironment,
         config: LearnerConfig,
         rate: float,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        lattice = environment.lattice
+        lattice = table.lattice
         self.lattice, self.rate, self.hard_end = lattice, rate, config.form == "feedback"
         # Not the actor's base: the edm density, far too large near 0, would start V far too steep there.
-        base = base_density("gaussian", lattice.middles, lattice.sigma_min, config.rho)
+        base = base_density("gaussian", lattice.middles, lattice.sigma_min)
         first = (rate**0.5 if self.hard_end else 2 * rate) * lattice.sigma_max
         base = base / (base * lattice.widths).sum() * first
-        size = (config.hidden, config.layers, generator)
+        size = (config.hidden, generator)
         self.density = LogDensity(lattice, base, *size)
-        features = environment.num_features if config.state == "full" else 0
+        features = table.num_features if config.state == "full" else 0
         self.modulation = Modulation(features, *size)
         if not self.hard_end:
             self.drift = TimeNet(features, *size)
@@ -97,15 +97,15 @@ class NetworkCritic(Critic):
 
     def __init__(
         self,
-        environment: Environment,
+        table: TableEnvironment,
         config: LearnerConfig,
         rate: float,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.lattice, self.scale = environment.lattice, rate * environment.lattice.sigma_max
-        features = environment.num_features if config.state == "full" else 0
-        self.net = TimeNet(features, config.hidden, config.layers, generator)
+        self.lattice, self.scale = table.lattice, rate * table.lattice.sigma_max
+        features = table.num_features if config.state == "full" else 0
+        self.net = TimeNet(features, config.hidden, generator)
 
     def value(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:
         """V, shape of ``observation.sigma``; ``step`` may be a column (n, 1)."""

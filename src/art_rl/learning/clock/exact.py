@@ -10,7 +10,7 @@ mean is theta*, whatever lambda.
 import torch
 from torch import Tensor
 
-from art_rl.learning.critic import Critic
+from art_rl.learning.clock.critic import Critic
 from art_rl.learning.evaluate import sqrt_integral
 from art_rl.learning.table import Observation, TableEnvironment
 
@@ -82,7 +82,7 @@ def exploratory_value(
     for k in range(steps):
         t = k * dt
         wave = 1 + tilt * torch.cos(torch.tensor(2 * torch.pi * t / T, dtype=torch.float64))
-        # The share form of theta* for a finite step, as in policy.FeedbackActor.
+        # The share form of theta* for a finite step, as in actor.FeedbackActor.
         target = lattice.evaluate(solution.integral, sigma) * (1 - wave / (steps - k))
         landing = lattice.invert(solution.integral, target)
         if k == steps - 1:

@@ -25,25 +25,20 @@ def encode(position: Tensor) -> Tensor:
 
 
 class SmallNet(nn.Sequential):
-    """Multilayer perceptron with SiLU units and one output, (..., inputs) -> (...), float64.
+    """One hidden layer of SiLU units and one output, (..., inputs) -> (...), float64.
 
     First weights come from ``generator``; the output layer is zero.
     """
 
-    def __init__(self, inputs: int, hidden: int, layers: int, generator: torch.Generator) -> None:
-        modules: list[nn.Module] = []
-        width = inputs
-        for _ in range(layers):
-            linear = nn.Linear(width, hidden, dtype=torch.float64)
-            with torch.no_grad():
-                linear.weight.normal_(0, width**-0.5, generator=generator)
-                linear.bias.normal_(0, 0.1, generator=generator)
-            modules += [linear, nn.SiLU()]
-            width = hidden
-        last = nn.Linear(width, 1, dtype=torch.float64)
+    def __init__(self, inputs: int, hidden: int, generator: torch.Generator) -> None:
+        first = nn.Linear(inputs, hidden, dtype=torch.float64)
+        with torch.no_grad():
+            first.weight.normal_(0, inputs**-0.5, generator=generator)
+            first.bias.normal_(0, 0.1, generator=generator)
+        last = nn.Linear(hidden, 1, dtype=torch.float64)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        super().__init__(*modules, last)
+        super().__init__(first, nn.SiLU(), last)
 
     def forward(self, value: Tensor) -> Tensor:
         """(...,) of inputs ``value`` (..., width)."""
@@ -54,12 +49,12 @@ class LogDensity(nn.Module):
     """A positive node density on the lattice's cells: base density times exp(net(u))."""
 
     def __init__(
-        self, lattice: Lattice, base: Tensor, hidden: int, layers: int, generator: torch.Generator
+        self, lattice: Lattice, base: Tensor, hidden: int, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.lattice, self.base = lattice, base
         self.inputs = encode(lattice.coordinate(lattice.middles))
-        self.net = SmallNet(self.inputs.shape[-1], hidden, layers, generator)
+        self.net = SmallNet(self.inputs.shape[-1], hidden, generator)
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Density on the cells and its integral from 0 at the nodes."""
@@ -74,13 +69,12 @@ class Modulation(nn.Module):
         self,
         num_features: int,
         hidden: int,
-        layers: int,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.num_features = num_features
         if num_features:
-            self.net = SmallNet(_BUMPS + 1 + num_features, hidden, layers, generator)
+            self.net = SmallNet(_BUMPS + 1 + num_features, hidden, generator)
 
     def forward(self, coordinate: Tensor, features: Tensor | None) -> Tensor:
         """Shape of ``coordinate``, the lattice's u / u_max."""
@@ -97,12 +91,11 @@ class TimeNet(nn.Module):
         self,
         num_features: int,
         hidden: int,
-        layers: int,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.num_features = num_features
-        self.net = SmallNet(_BUMPS + 2 + num_features, hidden, layers, generator)
+        self.net = SmallNet(_BUMPS + 2 + num_features, hidden, generator)
 
     def forward(
         self, step: Tensor | int, steps: int, coordinate: Tensor, features: Tensor | None
@@ -115,15 +108,15 @@ class TimeNet(nn.Module):
         return self.net(torch.cat(parts, -1))
 
 
-def base_density(name: str, sigma: Tensor, sigma_min: float, rho: float) -> Tensor:
+def base_density(name: str, sigma: Tensor, sigma_min: float) -> Tensor:
     """Node density of the clock the actor starts from, at levels ``sigma``; any scale.
 
-    "edm": sigma^(1/rho - 1) (Karras et al. 2022, eq. 5), held constant below sigma_min;
+    "edm": sigma^(1/7 - 1) (Karras et al. 2022, eq. 5, rho = 7), held constant below sigma_min;
     "gaussian": (sigma^2 + 1/4)^(-3/4), the ART optimum for Gaussian data of EDM's sigma_data = 0.5;
     "uniform": 1.
     """
     if name == "edm":
-        return sigma.clamp_min(sigma_min) ** (1 / rho - 1)
+        return sigma.clamp_min(sigma_min) ** (1 / 7 - 1)
     if name == "gaussian":
         return (sigma**2 + 0.25) ** -0.75
     return torch.ones_like(sigma)

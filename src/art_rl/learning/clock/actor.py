@@ -20,22 +20,23 @@ import math
 import torch
 from torch import Tensor, nn
 
-from art_rl.learning.config import LearnerConfig
-from art_rl.learning.critic import Critic
-from art_rl.learning.networks import LogDensity, Modulation, TimeNet, base_density
-from art_rl.learning.table import Environment, Observation
+from art_rl.learning.clock.critic import Critic
+from art_rl.learning.clock.networks import LogDensity, Modulation, TimeNet, base_density
+from art_rl.learning.table import Observation, TableEnvironment
+from art_rl.settings.learners import LearnerConfig
 
 # The open actor may change the base clock's log-speed by at most this: far more than any optimum needs,
 # and a run whose gamma was once wrong can come back.
 _LARGEST_CHANGE = 5.0
+# Floors of |Q| in the policy's variance: absolute (eps of eq. 11), and relative to the mean |Q| at the
+# level (ours: |Q| passes through zero along trajectories in one dimension).
+Q_FLOOR, Q_FLOOR_RELATIVE = 1e-12, 0.1
 
 
-def policy_std(
-    observation: Observation, mean_q: Tensor, lambda_: float, eps: float, eps_relative: float
-) -> Tensor:
-    """Standard deviation of eq. 11 with both floors on |Q|; shape of ``observation.q``."""
-    floor = (eps_relative * mean_q).clamp_min(eps)
-    return torch.sqrt(lambda_ / torch.maximum(observation.q, floor))
+def policy_std(q: Tensor, mean_q: Tensor, lambda_: float) -> Tensor:
+    """Standard deviation of eq. 11 with both floors on |Q|; shape of ``q``."""
+    floor = (Q_FLOOR_RELATIVE * mean_q).clamp_min(Q_FLOOR)
+    return torch.sqrt(lambda_ / torch.maximum(q, floor))
 
 
 def log_prob(theta: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -49,16 +50,16 @@ class FeedbackActor(nn.Module):
     lands = True
 
     def __init__(
-        self, environment: Environment, config: LearnerConfig, generator: torch.Generator
+        self, table: TableEnvironment, config: LearnerConfig, generator: torch.Generator
     ) -> None:
         super().__init__()
-        lattice = environment.lattice
-        base = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
+        lattice = table.lattice
+        base = base_density(config.base, lattice.middles, lattice.sigma_min)
         base = base / (base * lattice.widths).sum()
-        size = (config.hidden, config.layers, generator)
+        size = (config.hidden, generator)
         self.lattice = lattice
         self.density = LogDensity(lattice, base, *size)
-        features = environment.num_features if config.state == "full" else 0
+        features = table.num_features if config.state == "full" else 0
         self.modulation = Modulation(features, *size)
 
     def prepare(self) -> Tensor:
@@ -85,14 +86,14 @@ class PaperActor(nn.Module):
     lands = False
 
     def __init__(
-        self, environment: Environment, config: LearnerConfig, generator: torch.Generator
+        self, table: TableEnvironment, config: LearnerConfig, generator: torch.Generator
     ) -> None:
         super().__init__()
-        lattice = self.lattice = environment.lattice
-        base = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
+        lattice = self.lattice = table.lattice
+        base = base_density(config.base, lattice.middles, lattice.sigma_min)
         self.integral = lattice.integral(base)
-        features = environment.num_features if config.state == "full" else 0
-        self.net = TimeNet(features, config.hidden, config.layers, generator)
+        features = table.num_features if config.state == "full" else 0
+        self.net = TimeNet(features, config.hidden, generator)
 
     def prepare(self) -> Tensor:
         """Nothing to prepare: an empty tensor."""
@@ -116,9 +117,9 @@ class OptimalActor(nn.Module):
     With the feedback form gamma is 0 (the critic knows the hard end point) and the last step lands.
     """
 
-    def __init__(self, environment: Environment, config: LearnerConfig, critic: Critic) -> None:
+    def __init__(self, table: TableEnvironment, config: LearnerConfig, critic: Critic) -> None:
         super().__init__()
-        self.lattice, self.config, self.mean_q = environment.lattice, config, environment.mean_q
+        self.lattice, self.config, self.mean_q = table.lattice, config, table.mean_q
         self.lands = config.form == "feedback"
         # In a tuple: the critic's parameters belong to the critic, not to this module.
         self._critic = (critic,)
@@ -137,8 +138,8 @@ class OptimalActor(nn.Module):
         mean_q = self.lattice.read(self.mean_q, observation.locate(self.lattice).inside())
         q = mean_q
         if self.config.state == "full":
-            q = torch.maximum(observation.q, self.config.q_floor_relative * mean_q)
-        mean = (slope - self.gamma) / (2 * q.clamp_min(self.config.q_floor))
+            q = torch.maximum(observation.q, Q_FLOOR_RELATIVE * mean_q)
+        mean = (slope - self.gamma) / (2 * q.clamp_min(Q_FLOOR))
         if not self.lands:
             return mean
         last = torch.as_tensor(step == steps - 1)

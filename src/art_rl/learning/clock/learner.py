@@ -19,18 +19,7 @@ from torch import Tensor
 from art_rl.checks import given
 from art_rl.errors import ArtRLError
 from art_rl.learning.adam import Adam
-from art_rl.learning.config import LearnerConfig
-from art_rl.learning.critic import (
-    Critic,
-    NetworkCritic,
-    ShapedCritic,
-    least_squares_values,
-    td_errors,
-    traced,
-)
-from art_rl.learning.lattice import Place
-from art_rl.learning.networks import base_density
-from art_rl.learning.policy import (
+from art_rl.learning.clock.actor import (
     Actor,
     FeedbackActor,
     OptimalActor,
@@ -38,92 +27,84 @@ from art_rl.learning.policy import (
     log_prob,
     policy_std,
 )
-from art_rl.learning.table import Environment, Observation
+from art_rl.learning.clock.critic import (
+    Critic,
+    NetworkCritic,
+    ShapedCritic,
+    least_squares_values,
+    td_errors,
+    traced,
+)
+from art_rl.learning.clock.networks import base_density
+from art_rl.learning.lattice import Place
+from art_rl.learning.table import Observation, TableEnvironment
+from art_rl.settings.learners import LearnerConfig
+
+# Adam's first steps; cosine decay to 1 %.
+ACTOR_RATE, CRITIC_RATE = 0.01, 0.02
+# a_n of (30) in units of |gamma_0| per relative budget error, and a proportional term on it (ours).
+GAMMA_RATE, GAMMA_PROPORTIONAL = 0.1, 1.0
+_LARGEST_GRADIENT = 10.0
 
 
-def base_cost_rates(
-    environment: Environment, config: LearnerConfig, rule: str
-) -> tuple[float, float]:
-    """Cost rates |Q| theta^2 of the base clock, the scales of J and gamma, and of lambda.
-
-    Fine clock: both are int mean|Q| theta dsigma / T.  K steps: the first is the mean over the steps by
-    ``rule``; the second the smallest left-end value, so that noise of variance lambda / |Q|
-    is at most its nominal share of any step (a share of the long first step would span the range).
-    """
-    lattice = environment.lattice
-    density = base_density(config.base, lattice.middles, lattice.sigma_min, config.rho)
-    if config.mode == "fine":
-        q = (environment.mean_q[1:] + environment.mean_q[:-1]) / 2
-        total = (density * lattice.widths).sum()
-        rate = float((q / density * lattice.widths).sum() * total) / lattice.sigma_max**2
-        return rate, rate
-    integral = lattice.integral(density)
-    shares = integral[-1] * torch.linspace(1, 0, config.steps + 1, dtype=torch.float64)
-    levels = lattice.invert(integral, shares)
-    q = lattice.evaluate(environment.mean_q, levels.clamp(0.0, lattice.sigma_max))
-    speed = -levels.diff() * config.steps / lattice.sigma_max
-    left = q[:-1] * speed**2
-    seen = left if rule == "left" else (q[:-1] + q[1:]) / 2 * speed**2
-    return float(seen.mean()), float(left.min())
+def base_cost_rate(table: TableEnvironment, base: str) -> float:
+    """int mean|Q| theta dsigma / T of the base clock: scale of J, gamma and lambda."""
+    lattice = table.lattice
+    density = base_density(base, lattice.middles, lattice.sigma_min)
+    q = (table.mean_q[1:] + table.mean_q[:-1]) / 2
+    total = (density * lattice.widths).sum()
+    return float((q / density * lattice.widths).sum() * total) / lattice.sigma_max**2
 
 
 class Learner:
     """State of a run and one update of it.
 
     Args:
-        environment: see environment.Environment.
+        table: trajectories of the flow.
         config: settings.
 
     Raises:
-        ArtRLError: settings that do not fit the environment.
+        ArtRLError: the table holds another cost than the settings ask for.
     """
 
-    def __init__(self, environment: Environment, config: LearnerConfig) -> None:
-        if environment.cost != config.cost:
+    def __init__(self, table: TableEnvironment, config: LearnerConfig) -> None:
+        if table.cost != config.cost:
             raise ArtRLError(
-                f"cost is {config.cost!r} but the environment was made with "
-                f"cost={environment.cost!r}; make it anew"
+                f"cost is {config.cost!r} but the table was made with cost={table.cost!r}; "
+                "make it anew"
             )
-        self.rule = config.quadrature
-        if self.rule == "auto":
-            self.rule = "step" if environment.can_integrate else "trapezoid"
-        if self.rule == "step" and not environment.can_integrate:
-            raise ArtRLError(
-                "quadrature 'step' needs a table of trajectories; use 'left' or 'trapezoid'"
-            )
-        self.environment, self.config = environment, config
+        self.table, self.config = table, config
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.T = environment.lattice.sigma_max
-        self.steps, self.dt = config.steps, environment.lattice.sigma_max / config.steps
-        self.rate, self.noise_rate = base_cost_rates(environment, config, self.rule)
+        self.T = table.lattice.sigma_max
+        self.steps, self.dt = config.clock_steps, table.lattice.sigma_max / config.clock_steps
+        self.rate = base_cost_rate(table, config.base)
         feedback = config.form == "feedback"
         kind = config.critic
         critics: dict[str, type[Critic]] = {"shaped": ShapedCritic, "network": NetworkCritic}
         self.critic: Critic | None = (
             None
             if kind == "least_squares"
-            else critics[kind](environment, config, self.rate, self.generator)
+            else critics[kind](table, config, self.rate, self.generator)
         )
         if config.mean == "optimal":
             critic = given(self.critic, "a critic of mean 'optimal'")
-            self.actor: Actor = OptimalActor(environment, config, critic)
+            self.actor: Actor = OptimalActor(table, config, critic)
         elif config.form == "feedback":
-            self.actor = FeedbackActor(environment, config, self.generator)
+            self.actor = FeedbackActor(table, config, self.generator)
         else:
-            self.actor = PaperActor(environment, config, self.generator)
+            self.actor = PaperActor(table, config, self.generator)
         # Speed at the data end on an equidistributed clock; sets the scales of gamma and its error.
-        end_q = float(environment.mean_q[0])
+        end_q = float(table.mean_q[0])
         self.end_speed = math.sqrt(self.rate / end_q)
-        self.gamma = 0.0
-        if not feedback:
-            start = config.gamma_start
-            self.gamma = -2 * end_q * self.end_speed if start is None else start
+        self.gamma = 0.0 if feedback else -2 * end_q * self.end_speed
         self.gamma_scale = 2 * end_q * self.end_speed
         self.budget_error = 0.0
+        modules = {"actor": self.actor, "critic": self.critic}
+        self.modules = {name: module for name, module in modules.items() if module is not None}
         self.optimizers = {
             name: Adam(module.parameters())
-            for name, module in (("actor", self.actor), ("critic", self.critic))
-            if module is not None and any(True for _ in module.parameters())
+            for name, module in self.modules.items()
+            if any(True for _ in module.parameters())
         }
         self.iteration = 0
 
@@ -136,22 +117,19 @@ class Learner:
         first, last = self.config.noise, self.config.noise_final
         if last is None:
             last = first / 3 if self.config.form == "feedback" else first
-        return (first * (last / first) ** done) ** 2 * self.noise_rate
+        return (first * (last / first) ** done) ** 2 * self.rate
 
     @property
     def effective_gamma(self) -> float:
         """gamma with the proportional term (ours)."""
-        extra = self.config.gamma_proportional * self.gamma_scale * self.budget_error
+        extra = GAMMA_PROPORTIONAL * self.gamma_scale * self.budget_error
         return self.gamma + extra
 
     def std(self, observation: Observation) -> Tensor:
         """Standard deviation of the policy."""
-        lattice = self.environment.lattice
-        mean_q = lattice.read(self.environment.mean_q, observation.locate(lattice).inside())
-        config = self.config
-        return policy_std(
-            observation, mean_q, self.lambda_, config.q_floor, config.q_floor_relative
-        )
+        lattice = self.table.lattice
+        mean_q = lattice.read(self.table.mean_q, observation.locate(lattice).inside())
+        return policy_std(observation.q, mean_q, self.lambda_)
 
     def roll_out(self) -> tuple[Observation, Tensor, Tensor, Tensor]:
         """One batch under the sampled policy.
@@ -160,7 +138,7 @@ class Learner:
             observations stacked to (n, B, ...), theta (n, B), cost (n, B), sigma at T (B,).
         """
         config, steps, full = self.config, self.steps, self.config.state == "full"
-        rollout = self.environment.start(config.batch, self.generator)
+        rollout = self.table.start(config.batch, self.generator)
         seen: list[Observation] = []
         thetas: list[Tensor] = []
         with torch.no_grad():
@@ -176,27 +154,20 @@ class Learner:
                     raise self._diverged("a level")
                 seen.append(now)
                 thetas.append(theta)
-            end = rollout.observe(False) if self.rule != "left" else None
+            end = rollout.observe(False)
         theta = torch.stack(thetas)
         stacked = stack(seen)
-        if self.rule == "step":
-            last = given(given(end, "the end").integral, "integral")
-            integral = torch.cat([given(stacked.integral, "integral"), last[None]])
-            cost = theta * (integral[:-1] - integral[1:])
-        else:
-            q = stacked.q
-            if self.rule == "trapezoid":
-                q = (q + torch.cat([q[1:], given(end, "the end").q[None]])) / 2
-            cost = q * theta**2 * self.dt
+        last = given(end.integral, "integral")
+        integral = torch.cat([given(stacked.integral, "integral"), last[None]])
+        cost = theta * (integral[:-1] - integral[1:])
         return stacked, theta, cost, rollout.sigma
 
     def update(self) -> dict[str, Any]:
         """One iteration of Algorithm 1; returns its metrics (docs/art_rl_metrics.md)."""
         config, steps = self.config, self.steps
         lambda_, gamma = self.lambda_, self.effective_gamma
-        for module in (self.actor, self.critic):
-            if module is not None:
-                module.gamma = gamma
+        for module in self.modules.values():
+            module.gamma = gamma
         seen, theta, cost, sigma_end = self.roll_out()
         rewards = -cost - gamma * theta * self.dt
         index = torch.arange(steps, dtype=torch.float64)[:, None]
@@ -221,21 +192,20 @@ class Learner:
         }
         if self.critic is not None:
             loss = -(values * advantages).sum(0).mean() / scale**2
-            metrics["critic_gradient"] = self._descend("critic", loss)
+            metrics["critic_gradient"] = self._descend("critic", loss, CRITIC_RATE)
         if "actor" in self.optimizers:
-            if config.normalise:
-                centred = advantages - advantages.mean(1, keepdim=True)
-                weight = centred / (advantages.std(1, keepdim=True) + 1e-12 * scale)
-            else:
-                weight = advantages / scale
+            centred = advantages - advantages.mean(1, keepdim=True)
+            weight = centred / (advantages.std(1, keepdim=True) + 1e-12 * scale)
             mean = self.actor.mean(self.actor.prepare(), index, steps, seen)
             scores = log_prob(theta, mean, self.std(seen))
             if self.actor.lands:
                 scores, weight = scores[:-1], weight[:-1]
-            metrics["actor_gradient"] = self._descend("actor", -(weight * scores).mean())
+            metrics["actor_gradient"] = self._descend(
+                "actor", -(weight * scores).mean(), ACTOR_RATE
+            )
         if config.form == "paper":
             self.budget_error = float(-sigma_end.mean()) / (self.end_speed * self.T)
-            rate = config.gamma_rate * self._decay()
+            rate = GAMMA_RATE * self._decay()
             self.gamma += rate * self.gamma_scale * self.budget_error
         if not all(math.isfinite(v) for v in metrics.values()):
             raise self._diverged("a metric")
@@ -245,7 +215,7 @@ class Learner:
     def _diverged(self, what: str) -> ArtRLError:
         return ArtRLError(
             f"the learner diverged at iteration {self.iteration} ({what} is not finite); "
-            f"lower actor_rate, critic_rate, noise or lambda_"
+            "lower noise or lambda_"
         )
 
     def _decay(self) -> float:
@@ -253,13 +223,13 @@ class Learner:
         done = self.iteration / self.config.iterations
         return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
 
-    def _descend(self, name: str, loss: Tensor) -> float:
+    def _descend(self, name: str, loss: Tensor, rate: float) -> float:
         """One Adam step on a module; returns the gradient norm before clipping."""
         optimizer = self.optimizers[name]
         optimizer.zero_grad()
         loss.backward()
-        size = torch.nn.utils.clip_grad_norm_(optimizer.parameters, self.config.clip)
-        optimizer.step(self._decay() * getattr(self.config, f"{name}_rate"))
+        size = torch.nn.utils.clip_grad_norm_(optimizer.parameters, _LARGEST_GRADIENT)
+        optimizer.step(self._decay() * rate)
         return float(size)
 
 
