@@ -22,7 +22,7 @@ from art_rl.learning import (
 )
 from art_rl.learning.actors import ShareActor, log_probability, score
 from art_rl.learning.critics import RegressionCritic, credits, critic_features, rewards_to_go
-from art_rl.learning.rewards import LARGEST_ERROR, Ensemble
+from art_rl.learning.ensemble import LARGEST_ERROR, Ensemble
 from art_rl.schedules.hand_made import BASELINES, gaussian, grid_from_density
 from art_rl.schedules.schedule import Schedule
 from art_rl.schedules.steps import StepCost, optimal_steps
