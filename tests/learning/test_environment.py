@@ -147,3 +147,17 @@ def test_broken_denoiser_is_named():
 
     with pytest.raises(ArtRLError, match="NaN or infinity at sigma"):
         TableEnvironment.from_denoiser(Broken(STD), draw(8), HIGH, LOW, cells=16)
+
+
+@pytest.mark.parametrize("cells", [8, 33])
+def test_evaluations_are_the_calls_it_took(cells):
+    class Counted(Gaussian):
+        calls = 0
+
+        def __call__(self, x, sigma, class_labels=None):
+            Counted.calls += len(x)
+            return super().__call__(x, sigma, class_labels)
+
+    x = 80 * torch.ones(6, 1, dtype=torch.float64)
+    table = TableEnvironment.from_denoiser(Counted(0.5), x, 80.0, 0.002, cells=cells)
+    assert table.evaluations == Counted.calls > 0

@@ -1,20 +1,15 @@
-"""Wins, ties and losses with the 1 % rule, prices and the frontier, on cells made by hand."""
+"""Wins, ties and losses with the 1 % rule and the frontier, on cells made by hand."""
 
 import numpy as np
-import pytest
 
 from art_rl.registry import METHODS, RIVAL
 from art_rl.report.figures import save
-from art_rl.report.rival_figures import frontier_figure, price_figure, statistics_figure
+from art_rl.report.rival_figures import frontier_figure, statistics_figure
 from art_rl.report.rivals import (
-    evaluations,
     frontier_markdown,
     frontier_rows,
     outcomes,
     outcomes_markdown,
-    price_markdown,
-    price_rows,
-    reference_evaluations,
 )
 from art_rl.schedules.rivals.statistics import RivalStatistics
 
@@ -45,22 +40,6 @@ def cells():
     ]
 
 
-def provenances():
-    spent = {"art_rl_endpoint": {"nfe_spent": 900}, "ld3": {"evaluations": 400}, "edm": {}}
-    spent["gits"] = {"evaluations": 70}
-    return [
-        {
-            "solver": solver,
-            "schedules": [
-                {"method": name, "K": k, "provenance": {"details": spent[name]}}
-                for s, k, name in VALUES
-                if s == solver
-            ],
-        }
-        for solver in ("euler", "heun")
-    ]
-
-
 def test_outcomes():
     found = {
         (r["solver"], r["baseline"]): r["outcome"]
@@ -81,35 +60,6 @@ def test_outcomes_as_markdown():
     assert "| EDM (rho = 7) | 1 / 0 / 0 | 1 / 0 / 0 | 2 / 0 / 0 |" in text
     assert "| **the best of all others** | 0 / 0 / 1 | 0 / 1 / 0 | **0 / 1 / 1** |" in text
     assert "| Euler | 5 | GITS | 1.00 | 1.10 | 1.100 ±" in text
-
-
-def test_prices():
-    rows = price_rows(cells(), provenances(), "rmse")
-    found = {(r["solver"], r["method"]): (r["evaluations"], round(r["ratio"], 6)) for r in rows}
-    assert found["euler", "gits"] == (70, 1.0)
-    assert found["euler", "art_rl_endpoint"] == (900, 1.1)
-    assert found["euler", "edm"] == (0, 2.1)
-    assert found["heun", "gits"][1] == pytest.approx(1.55 / 1.5, abs=1e-6)
-    assert "| GITS | 70 | 1.00 | 1.03 |" in price_markdown(rows, "m")
-
-
-def test_evaluations_of_all_kinds_of_schedules():
-    assert evaluations({"method": "edm"}) == 0
-    assert evaluations({"method": "x", "details": {}}) is None
-    assert evaluations({"method": "endpoint", "details": {"moments": {"evaluations": 7}}}) == 7
-    assert evaluations({"method": "quadrature", "details": {"profile": {"evaluations": 5}}}) == 5
-    own = {"evaluations": 10, "reference_evaluations": 3}
-    assert evaluations({"method": "gauss_newton", "details": own}) == 13
-
-
-@pytest.mark.parametrize("key", ["evaluations", "nfe_spent"])
-def test_the_reference_of_an_endpoint_run_counts(key):
-    report = {key: 100, "budgets": {"2": {key: 30}, "5": {key: 50}}}
-    assert reference_evaluations({"report": report}) == 20
-    rows = price_rows(cells(), provenances(), "rmse", {"euler": 20})
-    found = {(r["solver"], r["method"]): r["evaluations"] for r in rows}
-    assert found["euler", "art_rl_endpoint"] == 920 and found["heun", "art_rl_endpoint"] == 900
-    assert found["euler", "ld3"] == 400
 
 
 def test_the_frontier_takes_the_best_pair_of_each_side():
@@ -152,7 +102,6 @@ def test_figures_repeat_byte_for_byte(tmp_path):
         "digest",
     )
     for draw in (
-        lambda: price_figure(price_rows(cells(), provenances(), "rmse")),
         lambda: frontier_figure(frontier_rows(cells(), "rmse")),
         lambda: statistics_figure(statistics),
     ):

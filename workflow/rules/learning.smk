@@ -8,6 +8,7 @@ rule control_table:
         code=modules("control_table.py"),
     output:
         table="<results>/{model}/control_table.safetensors",
+        costs="<results>/{model}/control_table.csv",
     log:
         "<logs>/{model}/control_table.log",
     benchmark:

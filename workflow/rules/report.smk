@@ -120,6 +120,40 @@ rule objectives:
         "../scripts/objectives.py"
 
 
+rule costs:
+    """What learning costs: network evaluations behind every fitted and learned row, and its endpoint RMSE."""
+    input:
+        cells=products.counted("cells"),
+        provenance=products.counted("provenance"),
+        profile=products.counted("profile"),
+        endpoint=products.counted("endpoint"),
+        table=products.table_costs(),
+        code=modules("costs.py"),
+    output:
+        csv=report(
+            "<figures>/{name}/costs.csv",
+            caption="../report/costs.rst",
+            category="Tables",
+            labels={"model": "all", "table": "costs", "metric": "network evaluations"},
+        ),
+        md="<figures>/{name}/costs.md",
+        tex="<figures>/{name}/costs.tex",
+        timings="<figures>/{name}/costs_timings.csv",
+        pdf="<figures>/{name}/costs.pdf",
+        png=report(
+            "<figures>/{name}/costs.png",
+            caption="../report/costs.rst",
+            category="Figures",
+            labels={"model": "all", "figure": "costs"},
+        ),
+    log:
+        "<logs>/tables/{name}_costs.log",
+    conda:
+        "../../envs/plots.yaml"
+    script:
+        "../scripts/costs.py"
+
+
 rule export_schedules:
     """Closed-form and learned schedules of networks beside the figures, for use elsewhere and for Table 6."""
     input:

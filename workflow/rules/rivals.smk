@@ -119,35 +119,29 @@ rule adaptive_points:
 
 
 rule compare_rivals:
-    """ART-RL beside its rivals on one model: outcomes, prices of learning, best pairs per NFE."""
+    """ART-RL beside its rivals on one model: outcomes, best pairs per NFE."""
     input:
         cells=products.model_cells(),
-        provenance=products.model_cells(".provenance.json"),
-        learned=products.endpoint_files("result.json"),
         statistics="<results>/{model}/rivals.npz",
         adaptive="<results>/{model}/adaptive.csv",
         code=modules("compare_rivals.py"),
     output:
         outcomes="<figures>/{name}/{model}_rivals.csv",
-        prices="<figures>/{name}/{model}_prices.csv",
         frontier="<figures>/{name}/{model}_frontier.csv",
         outcomes_md="<figures>/{name}/{model}_rivals.md",
-        prices_md="<figures>/{name}/{model}_prices.md",
         frontier_md="<figures>/{name}/{model}_frontier.md",
         pdf=[
-            "<figures>/{name}/{model}_prices.pdf",
             "<figures>/{name}/{model}_frontier.pdf",
             "<figures>/{name}/{model}_rival_statistics.pdf",
         ],
         png=report(
             [
-                "<figures>/{name}/{model}_prices.png",
                 "<figures>/{name}/{model}_frontier.png",
                 "<figures>/{name}/{model}_rival_statistics.png",
             ],
             caption="../report/rivals.rst",
             category="Rivals",
-            labels={"model": "{model}", "figure": "prices, frontier, statistics"},
+            labels={"model": "{model}", "figure": "frontier, statistics"},
         ),
     log:
         "<logs>/{model}/{name}_compare_rivals.log",

@@ -5,6 +5,7 @@ from rule_job import run
 from art_rl.denoisers.base import trained_noise
 from art_rl.learning import TableEnvironment
 from art_rl.learning.trust import trusted_table
+from art_rl.report.tables import write_rows
 from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.closed_form import trained_range
 
@@ -28,6 +29,7 @@ def main(snakemake):
     if snakemake.params.model["kind"] != "exact":
         table = trusted_table(table, trained_range(*trained_noise(experiment.denoiser)))
     table.save(snakemake.output.table)
+    write_rows(snakemake.output.costs, [{"trajectories": n, "evaluations": table.evaluations}])
 
 
 run(main, snakemake)  # noqa: F821

@@ -302,6 +302,26 @@ class Products(Reports):
             path.replace("metrics.jsonl", name) for path in metrics(wildcards.model)
         ]
 
+    def table_costs(self) -> list[str]:
+        """What the tables of trajectories took, of the counted models that learn from them."""
+        kinds = ("clock", "steps", "paper")
+        models = [m for m in self.counted_models() if self.targets.runs(m, kinds)]
+        return [f"<results>/{model}/control_table.csv" for model in models]
+
+    def counted(self, kind: str) -> list[str]:
+        """Files of the counted models: "cells", "provenance", "profile" or "endpoint" (its reports)."""
+        found: list[str] = []
+        for model in self.counted_models():
+            if kind == "profile":
+                has = self.targets.has_profile(model) or self.endpoint_metrics(model)
+                found += [f"<results>/{model}/profile.npz"] * bool(has)
+            elif kind == "endpoint":
+                paths = self.endpoint_metrics(model)
+                found += [path.replace("metrics.jsonl", "result.json") for path in paths]
+            else:
+                found += self.cell_files(model, ".csv" if kind == "cells" else ".provenance.json")
+        return found
+
     def all_reports(self, name: str = "result.json") -> list[str]:
         """Reports of every run of every learner, or what lies beside them."""
         runs = self.targets.all_runs()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from art_rl.experiments.targets import Targets
-from art_rl.registry import RIVAL, method
+from art_rl.registry import CLOSED_FORM, LEARNED, RIVAL, method
 
 TABLE_SUFFIXES = ("csv", "md", "tex")
 FIGURE_SUFFIXES = ("pdf", "png")
@@ -86,8 +86,24 @@ class Reports:
             groups = {method(name).group for name in targets.methods(model)}
             if "art_rl_endpoint" in targets.methods(model) and RIVAL in groups:
                 stem = f"{self.folder}/{model}"
-                found += [f"{stem}_rivals.md", f"{stem}_prices.png", f"{stem}_frontier.png"]
+                found += [f"{stem}_rivals.md", f"{stem}_frontier.png"]
         return found
+
+    def counted_models(self) -> list[str]:
+        """Models in the table of costs: with fitted or learned rows, EDM beside them, and a measured RMSE."""
+        targets = self.targets
+        return [
+            model
+            for model in targets.used()
+            if targets.kind(model).reference
+            and "edm" in targets.methods(model)
+            and {CLOSED_FORM, RIVAL, LEARNED} & {method(m).group for m in targets.methods(model)}
+        ]
+
+    def cost_reports(self) -> list[str]:
+        """What learning costs, all models in one table and one figure."""
+        suffixes = (*TABLE_SUFFIXES, *FIGURE_SUFFIXES) if self.counted_models() else ()
+        return [f"{self.folder}/costs.{suffix}" for suffix in suffixes]
 
     def notebooks(self) -> list[str]:
         """Executed notebooks, those on networks only where tables name one.
@@ -112,5 +128,6 @@ class Reports:
             paths += self.trust_outputs(model) + self.left_sum_outputs(model)
         if targets.all_runs():
             paths += [f"{self.folder}/objectives.{suffix}" for suffix in TABLE_SUFFIXES]
-        paths += [f"{self.folder}/provenance.json", *self.rival_reports(), *self.notebooks()]
+        paths += [f"{self.folder}/provenance.json", *self.rival_reports()]
+        paths += [*self.cost_reports(), *self.notebooks()]
         return [*paths, *self.exported()]

@@ -138,6 +138,16 @@ class TableEnvironment:
             }
         )
 
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations `from_denoiser` took by difference, one per state and call.
+
+        Per trajectory one at each of M levels, one more for |Q| there, one for each of Heun's M - 1 second
+        stages; displacements of the propagated cost are not counted.
+        """
+        levels, _ = _levels(self.lattice)
+        return len(self.q) * (3 * len(levels) - 1)
+
     @classmethod
     def from_denoiser(
         cls,

@@ -210,7 +210,9 @@ def compare_folders(committed: Path, fresh: Path) -> dict[str, Count]:
     Raises:
         ArtRLError: the committed folder holds no CSV or no provenance.json.
     """
-    files = sorted(path for path in committed.glob("*.csv") if path.name != "timings.csv")
+    files = sorted(
+        path for path in committed.glob("*.csv") if not path.name.endswith("timings.csv")
+    )
     if not files:
         raise ArtRLError(f"{committed}: no CSV tables to compare with")
     networks = network_models(committed)

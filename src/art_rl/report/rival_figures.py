@@ -1,13 +1,11 @@
-"""Figures of ART-RL and its rivals: price against quality, the frontier, what the rivals measure."""
+"""Figures of ART-RL and its rivals: the frontier, what the rivals measure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator
 
-from art_rl.registry import METHODS, SOLVERS
 from art_rl.report.figures import (
     METRIC_AXES,
     STYLE,
@@ -15,7 +13,6 @@ from art_rl.report.figures import (
     legend_below,
     look,
     new_figure,
-    plain_numbers,
     plt,
 )
 from art_rl.report.rivals import SIDES
@@ -28,42 +25,6 @@ SIDE_LOOKS = {
     "Rivals": {"color": "#6a3d9a", "marker": "s", "markersize": 3.5},
     "Without learning": {"color": "#7a7a7a", "marker": "o", "markersize": 3.5},
 }
-
-
-def price_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Quality relative to the best of the same solver and K (log) against evaluations; a panel a solver.
-
-    Args:
-        rows: of `rivals.price_rows`; every K is a point.
-    """
-    solvers = list(dict.fromkeys(row["solver"] for row in rows))
-    columns = min(4, len(solvers))
-    lines = -(-len(solvers) // columns)
-    with plt.rc_context(STYLE):
-        figure, axes = new_figure(lines, columns, 2.1 * lines + 0.9, sharex=True, sharey=True)
-        for axis, solver in zip(axes.flat, solvers, strict=False):
-            for name in METHODS:
-                mine = [r for r in rows if r["solver"] == solver and r["method"] == name]
-                if mine:
-                    style = {**look(name), "linestyle": "none"}
-                    axis.plot(
-                        [max(r["evaluations"], 1) for r in mine],
-                        [r["ratio"] for r in mine],
-                        **style,
-                    )
-            axis.set_title(SOLVERS[solver].label)
-            axis.set_xscale("symlog", linthresh=1e4)
-            axis.set_yscale("log")
-            axis.set_ylim(0.95, 10)
-            plain_numbers(axis.yaxis, FixedLocator([1, 1.2, 1.5, 2, 3, 5, 10]))
-        for axis in axes[-1]:
-            axis.set_xlabel("network evaluations")
-        for row in axes:
-            row[0].set_ylabel("error / lowest error")
-        for axis in axes.flat[len(solvers) :]:
-            axis.set_visible(False)
-        legend_below(figure, axes.flat, 4)
-    return figure
 
 
 # Points of the adaptive solver further right leave the figure, whose pairs end at 20 calls.

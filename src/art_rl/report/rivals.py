@@ -1,9 +1,7 @@
-"""ART-RL beside the other schedules: wins and losses, the price of learning, the best pair per NFE.
+"""ART-RL beside the other schedules: wins and losses, the best pair per NFE.
 
 outcome    per solver, K and other schedule: win, tie or loss of ART-RL; a tie is a paired difference
            over seed blocks within its standard deviation, or within 1 %
-price      network evaluations (one per sample and call; a backward pass counts two) that went into a
-           schedule, beside its quality relative to the best schedule of the same solver and K
 frontier   the best (solver, schedule) of ART-RL, of its rivals and of the schedules made without
            learning, at every number of network calls at which it beats all pairs of fewer calls
 """
@@ -107,111 +105,6 @@ def _worst(results: Sequence[Row]) -> list[Row]:
         if result["baseline_mean"] < known["baseline_mean"]:
             best[result["solver"], result["K"]] = result
     return list(best.values())
-
-
-def reference_evaluations(result: Mapping[str, Any]) -> int:
-    """Evaluations of the reference solution of an endpoint-reward run: its total less its budgets'.
-
-    Args:
-        result: content of the run's result.json.
-    """
-    report = result["report"]
-    key = "evaluations" if "evaluations" in report else "nfe_spent"
-    return int(report[key] - sum(own[key] for own in report["budgets"].values()))
-
-
-def evaluations(provenance: Mapping[str, Any]) -> int | None:
-    """Network evaluations behind one schedule, its reference's included where it is recorded.
-
-    None if its file does not say.
-    """
-    details = provenance.get("details", {})
-    method = METHODS.get(provenance.get("method", ""))
-    if method is not None and method.group == "Hand-made":
-        return 0
-    for block in (details, details.get("profile", {}), details.get("moments", {})):
-        for key in ("evaluations", "nfe_spent"):
-            if key in block:
-                return int(block[key]) + int(block.get("reference_evaluations", 0))
-    return None
-
-
-def price_rows(
-    rows: Sequence[Row],
-    provenances: Iterable[Mapping[str, Any]],
-    metric: str,
-    references: Mapping[str, int] | None = None,
-) -> list[dict[str, Any]]:
-    """Price and quality of every cell whose schedule says what it took.
-
-    Args:
-        rows: of cells files.
-        provenances: of the same cells files: {"schedules": [{"method", "K", "provenance"}]}, one per
-            solver, each with the key "solver".
-        metric: quality.
-        references: solver -> `reference_evaluations` of ART-RL's run on the endpoint error, added to
-            each of its schedules.
-
-    Returns:
-        rows {solver, K, method, evaluations, metric, mean, ratio}; ratio is to the lowest mean of the
-        same solver and K.
-    """
-    spent = {
-        (part["solver"], entry["method"], entry["K"]): evaluations(
-            {"method": entry["method"], **entry["provenance"]}
-        )
-        for part in provenances
-        for entry in part["schedules"]
-    }
-    means: dict[tuple[str, int], dict[str, list[float]]] = {}
-    for row in rows:
-        means.setdefault((row["solver"], row["K"]), {}).setdefault(row["method"], []).append(
-            row[metric]
-        )
-    found = []
-    for (solver, K), methods in means.items():
-        average = {name: float(np.mean(values)) for name, values in methods.items()}
-        lowest = min(average.values())
-        for name in [name for name in METHODS if name in average]:
-            price = spent.get((solver, name, K))
-            if price is not None:
-                if name == "art_rl_endpoint":
-                    price += (references or {}).get(solver, 0)
-                found.append(
-                    {
-                        "solver": solver,
-                        "K": K,
-                        "method": name,
-                        "evaluations": price,
-                        "metric": metric,
-                        "mean": average[name],
-                        "ratio": average[name] / lowest,
-                    }
-                )
-    return found
-
-
-def price_markdown(rows: Sequence[Row], model: str) -> str:
-    """Per method: evaluations over its budgets, and quality relative to the best per solver and K."""
-    solvers = list(dict.fromkeys(row["solver"] for row in rows))
-    metric = rows[0]["metric"] if rows else "rmse"
-    table = [["Schedule", "Evaluations", *(f"{SOLVERS[s].label}" for s in solvers)]]
-    for name in [name for name in METHODS if any(row["method"] == name for row in rows)]:
-        mine = [row for row in rows if row["method"] == name]
-        low, high = (f(row["evaluations"] for row in mine) for f in (min, max))
-        price = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-        cells = []
-        for solver in solvers:
-            ratios = [row["ratio"] for row in mine if row["solver"] == solver]
-            cells.append(f"{np.exp(np.mean(np.log(ratios))):.2f}" if ratios else "-")
-        table.append([METHODS[name].label, price, *cells])
-    return (
-        f"**Network evaluations spent on a schedule, and {METRIC_LABELS[metric]} on {model} relative to "
-        "the best of the same solver and K (geometric mean over K)**\n\n"
-        + _table(table)
-        + "\n\nOne evaluation is one sample in one network call; a backward pass counts two. Statistics, "
-        "teachers, profiles and reference solutions serve all budgets at once and are counted in full.\n"
-    )
 
 
 def frontier_rows(rows: Sequence[Row], metric: str, most: int = 20) -> list[dict[str, Any]]:
