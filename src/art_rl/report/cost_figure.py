@@ -18,11 +18,21 @@ from art_rl.report.figures import (
     plain_numbers,
     plt,
 )
+from art_rl.report.looks import LOOKS
 
 # Below this many evaluations the axis is linear, so that 0 is on it.
 _LINEAR = 1e4
-# Ratios above this leave their panel.
+# Points above this leave their panel.
 _LARGEST = 6
+_FINE = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 3, 5)
+_COARSE = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
+
+
+def _range(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Limits that hold every point of a solver (EDM's line too); bars may leave them."""
+    pairs = {(row["model"], row["method"]) for row in rows}
+    means = [mean_ratio(r for r in rows if (r["model"], r["method"]) == pair) for pair in pairs]
+    return 0.6 * min(means), min(max(1.2, 1.3 * max(means)), _LARGEST)
 
 
 def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -36,8 +46,7 @@ def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
     solvers = [name for name in SOLVERS if any(row["solver"] == name for row in rows)]
-    low = min(row["ratio"] for row in rows)
-    ticks = [0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5]
+    most = max(row["evaluations"] for row in rows)
     with plt.rc_context(STYLE):
         figure, axes = new_figure(
             len(models),
@@ -45,7 +54,7 @@ def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             1.7 * len(models) + 1.3,
             page_width(len(solvers)),
             sharex=True,
-            sharey=True,
+            sharey="col",
         )
         for line, model in enumerate(models):
             for column, solver in enumerate(solvers):
@@ -60,16 +69,19 @@ def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                         ratios = [row["ratio"] for row in mine]
                         spent = float(np.mean([row["evaluations"] for row in mine]))
                         style = {**look(name), "linestyle": "none"}
+                        if LOOKS[name][1] != "-":  # as its line is broken, its marker is open
+                            style["markerfacecolor"] = "white"
                         axis.plot(spent, mean_ratio(mine), **style)
                         bar = {"color": style["color"], "lw": 0.6, "alpha": 0.6}
                         axis.plot([spent] * 2, [min(ratios), max(ratios)], **bar)
                 axis.axhline(1, color="0.4", lw=0.8, zorder=1)
                 axis.set_title(f"{model}, {SOLVERS[solver].label}")
                 axis.set_xscale("symlog", linthresh=_LINEAR, linscale=0.5)
-                axis.set_xlim(-0.15 * _LINEAR, None)
+                axis.set_xlim(-0.15 * _LINEAR, max(1.6 * most, 2 * _LINEAR))
                 axis.set_yscale("log")
-                axis.set_ylim(max(0.9 * low, 1e-3), _LARGEST)
-                plain_numbers(axis.yaxis, FixedLocator(ticks))
+                low, high = _range([row for row in rows if row["solver"] == solver])
+                axis.set_ylim(low, high)
+                plain_numbers(axis.yaxis, FixedLocator(_FINE if low > 0.1 else _COARSE))
                 axis.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=_LINEAR))
                 axis.xaxis.set_minor_locator(NullLocator())
                 below = axes[line + 1 :, column]
