@@ -15,8 +15,8 @@ can be held to on another processor, where sums are added in another order:
                       committed blocks tell apart may not be told apart the other way round
     off               anything else
 
-Timings (*timings.csv) and marks derived from the numbers (best, tied) are not compared.  The exit status is 0 only if no
-row is off.
+Timings (*timings.csv) and marks derived from the numbers (best, tied) are not compared.  The exit status
+is 0 only if no row is off.
 """
 
 import math
