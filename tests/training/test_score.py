@@ -309,3 +309,14 @@ def test_a_network_that_ships_is_the_one_training_gives(tmp_path):
     write_json(path.with_suffix(".json"), header)
     with pytest.raises(ArtRLError, match="3 of 4 iterations"):
         shipped_network(path, config, chosen, "digits", "cpu")
+
+
+def test_a_longer_decay_is_a_longer_run_ended_early():
+    config = UNetConfig((1, 4, 4), (8, 8))
+    long = settings(iterations=8)
+    early, _ = train(images(), config, long, 0.5, progress=False, stop_after=4)
+    same, _ = train(
+        images(), config, long.replace(iterations=4, decay_iterations=8), 0.5, progress=False
+    )
+    other, _ = train(images(), config, long.replace(iterations=4), 0.5, progress=False)
+    assert same.digest == early.digest != other.digest

@@ -33,7 +33,8 @@ LARGEST = 8.0
 
 def _learning_rate(settings: TrainSettings, iteration: int) -> float:
     rise = min(1.0, (iteration + 1) / max(settings.warmup, 1))
-    fall = 0.5 * (1 + math.cos(math.pi * iteration / settings.iterations))
+    length = settings.decay_iterations or settings.iterations
+    fall = 0.5 * (1 + math.cos(math.pi * iteration / length))
     return settings.learning_rate * rise * fall
 
 
