@@ -10,9 +10,8 @@ GPU in question; without one there is no estimate:
                another `speed` has no estimate.  For another network scaled by FLOPs per call.
     features   11.4 GFLOP per image through Inception in float32 without TF32, here at half the measured
                float32 matrix rate; a guess, and said so.
-    learning   of the paper's form: iterations x measured seconds per iteration, summed over the budgets,
-               a budget taking K / (measured K) as long; another batch than the measured one has no
-               estimate.  The other measurements on the network are short beside these and are left out.
+    learning   not in the hours.  Learners of the measured endpoint error: network evaluations at most.
+               The others read one table of trajectories, short beside sampling as every measurement is.
 """
 
 import argparse
