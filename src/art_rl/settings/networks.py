@@ -70,7 +70,7 @@ class TrainSettings(Closed):
     warmup: Annotated[Whole, Field(ge=0)] = 100
     """Iterations of warm-up."""
     decay_iterations: Count | None = None
-    """Iterations over which the rate falls to 0; more than iterations: training ends before it has; null: all."""
+    """Iterations over which the rate falls to 0 (null: all); if more than iterations, training ends first."""
     ema_halflife: Positive = 150.0
     """Half-life of the moving average of the weights, in iterations (shorter at the start, as in EDM2:
     never more than a tenth of the iterations done)."""
