@@ -56,7 +56,7 @@ def test_variance_has_both_floors():
 def test_log_pi_gradient_against_differences(table, form, state):
     learner = Learner(table, LearnerConfig(form=form, state=state, batch=8, hidden=6))
     randomise(learner.actor)
-    seen, theta, _, _ = learner.roll_out()
+    seen, theta, *_ = learner.roll_out()
     index = torch.arange(learner.steps, dtype=torch.float64)[:, None]
     last = -1 if learner.actor.lands else None
     std = learner.std(seen)[:last]
@@ -85,7 +85,7 @@ def test_sampled_actions_are_never_clamped(table):
     """Huge noise: actions go negative and overshoot T; each is the mean plus what was drawn."""
     config = LearnerConfig(form="paper", noise=3.0, noise_final=3.0, batch=64)
     learner = Learner(table, config)
-    seen, theta, cost, sigma_end = learner.roll_out()
+    seen, theta, _, cost, sigma_end = learner.roll_out()
     assert (theta < 0).any() and (seen.sigma < 0).any() and (seen.sigma > HIGH).any()
     # psi moved by exactly theta dt: nothing was cut.
     path = torch.cat([seen.sigma, sigma_end[None]])
@@ -107,7 +107,7 @@ def test_sampled_actions_are_never_clamped(table):
 def test_feedback_lands_exactly_whatever_happened(table):
     learner = Learner(table, LearnerConfig(noise=2.0, batch=64))
     randomise(learner.actor)
-    seen, _, _, sigma_end = learner.roll_out()
+    seen, *_, sigma_end = learner.roll_out()
     assert (seen.sigma < 0).any()
     assert float(sigma_end.abs().max()) < 1e-12
 

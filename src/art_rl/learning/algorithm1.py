@@ -123,9 +123,7 @@ class ThetaLearner:
             columns: tuple[list[Tensor], ...] = ([], [], [], [])
             seen = rollout.observe(False)
             for k in range(K):
-                mean_q = self.table.lattice.read(
-                    self.table.mean_q, seen.locate(self.table.lattice).inside()
-                )
+                mean_q = given(seen.mean_q, "mean_q")
                 std = torch.sqrt(self.lambda_ / torch.maximum(seen.q, Q_FLOOR * mean_q)) * dt
                 distance = seen.sigma * shares[k] + std * noise[:, k]
                 before = seen

@@ -36,6 +36,7 @@ class Observation:
         q: (B,) |Q|, or the weighted |Q| of the propagated cost.
         features: (B, F) standardised summary of x; its last entry is log(|Q| / mean |Q|); or None.
         slope: (B, F) derivative of the features along the flow per unit psi; or None.
+        mean_q: (B,) mean |Q| at the level (the nearest end's outside [0, T]), or None.
         integral: (B,) int_0^sigma |Q| dsigma along the trajectory, or None.
         place: of ``sigma`` on the table's lattice, if it is known already.
     """
@@ -45,6 +46,7 @@ class Observation:
     features: Tensor | None = None
     slope: Tensor | None = None
     integral: Tensor | None = None
+    mean_q: Tensor | None = None
     place: Place | None = None
 
     def locate(self, lattice: Lattice) -> Place:
@@ -124,9 +126,10 @@ class TableEnvironment:
         scaled = torch.cat([scaled, log_ratio(self.q, self.mean_q)[..., None]], 2)
         cells = (self.q[:, 1:] + self.q[:, :-1]) / 2
         integral = lattice.integral(cells)
-        # Integral extended linearly, |Q| and features by their last value: see TableRollout.
-        self.flat = torch.cat([integral[..., None], self.q[..., None], scaled], 2).flatten(0, 1)
-        self.short = self.flat[:, :2].contiguous()
+        # Integral extended linearly, |Q|, its mean and features by their last value: see TableRollout.
+        columns = [integral, self.q, self.mean_q.expand_as(self.q)]
+        self.flat = torch.cat([torch.stack(columns, 2), scaled], 2).flatten(0, 1)
+        self.short = self.flat[:, :3].contiguous()
         self.digest = digest(
             {
                 "q": [float(self.q.sum()), float((self.q**2).sum())],
@@ -251,18 +254,24 @@ class TableRollout:
         """Piecewise-linear reading of the table."""
         lattice = self.table.lattice
         place = lattice.locate(self.sigma)
-        cell = place.cell
-        rows = self.flat if features else self.table.short
-        row = self.offset + cell
-        left = rows.index_select(0, row)
-        change = rows.index_select(0, row + 1) - left
-        values = left + change * place.inside().share[:, None]
+        cell, share = place.cell.numpy(), place.share.numpy()
+        rows = (self.flat if features else self.table.short).numpy()
+        row = self.offset.numpy() + cell
+        left = rows.take(row, 0)
+        change = rows.take(row + 1, 0)
+        change -= left
+        integral = left[:, 0] + change[:, 0] * share
+        values = change * place.inside().share.numpy()[:, None]
+        values += left
         return Observation(
             self.sigma,
-            values[:, 1],
-            values[:, 2:] if features else None,
-            -change[:, 2:] / lattice.widths[cell][:, None] if slope else None,
-            left[:, 0] + change[:, 0] * place.share,
+            torch.from_numpy(values[:, 1]),
+            torch.from_numpy(values[:, 3:]) if features else None,
+            torch.from_numpy(-change[:, 3:] / lattice.widths.numpy().take(cell)[:, None])
+            if slope
+            else None,
+            torch.from_numpy(integral),
+            torch.from_numpy(values[:, 2]),
             place,
         )
 

@@ -17,6 +17,7 @@ last value there, and log pi is that of the action which was taken.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,8 +36,11 @@ Q_FLOOR, Q_FLOOR_RELATIVE = 1e-12, 0.1
 
 def policy_std(q: Tensor, mean_q: Tensor, lambda_: float) -> Tensor:
     """Standard deviation of eq. 11 with both floors on |Q|; shape of ``q``."""
-    floor = (Q_FLOOR_RELATIVE * mean_q).clamp_min(Q_FLOOR)
-    return torch.sqrt(lambda_ / torch.maximum(q, floor))
+    floor = np.maximum(Q_FLOOR_RELATIVE * mean_q.numpy(), Q_FLOOR)
+    np.maximum(q.numpy(), floor, out=floor)
+    np.reciprocal(floor, out=floor)
+    floor *= lambda_
+    return torch.from_numpy(floor).sqrt_()
 
 
 def log_prob(theta: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -71,12 +75,21 @@ class FeedbackActor(nn.Module):
     ) -> Tensor:
         """mu for clock step(s) ``step`` of ``steps``; shape of ``observation.sigma``."""
         sigma = observation.sigma
-        left = torch.as_tensor(steps - step, dtype=sigma.dtype)
         place = observation.locate(self.lattice)
-        power = torch.exp(self.modulation(place.coordinate, observation.features))
-        target = self.lattice.read(prepared, place) * (1 - 1 / left) ** power
-        landing = self.lattice.invert(prepared, target)
-        landing = torch.where(left > 1, landing, torch.zeros_like(landing))
+        if isinstance(step, int):
+            # One clock step of a rollout.
+            if step == steps - 1:
+                return sigma * (steps / self.lattice.sigma_max)
+            kept: Tensor | float = 1 - 1 / (steps - step)
+            left = None
+        else:
+            left = torch.as_tensor(steps - step, dtype=sigma.dtype)
+            kept = 1 - 1 / left
+        if self.modulation.num_features:
+            kept = kept ** torch.exp(self.modulation(place.coordinate, observation.features))
+        landing = self.lattice.invert(prepared, self.lattice.read(prepared, place) * kept)
+        if left is not None:
+            landing = torch.where(left > 1, landing, torch.zeros_like(landing))
         return (sigma - landing) * (steps / self.lattice.sigma_max)
 
 

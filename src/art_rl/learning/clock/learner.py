@@ -13,6 +13,7 @@ steps, advantages divided by their spread per step, lambda decaying during the r
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -127,30 +128,34 @@ class Learner:
 
     def std(self, observation: Observation) -> Tensor:
         """Standard deviation of the policy."""
-        lattice = self.table.lattice
-        mean_q = lattice.read(self.table.mean_q, observation.locate(lattice).inside())
-        return policy_std(observation.q, mean_q, self.lambda_)
+        return policy_std(observation.q, given(observation.mean_q, "mean_q"), self.lambda_)
 
-    def roll_out(self) -> tuple[Observation, Tensor, Tensor, Tensor]:
+    def roll_out(self) -> tuple[Observation, Tensor, Tensor, Tensor, Tensor]:
         """One batch under the sampled policy.
 
         Returns:
-            observations stacked to (n, B, ...), theta (n, B), cost (n, B), sigma at T (B,).
+            observations stacked to (n, B, ...), theta (n, B), standard deviation of the steps that are
+            drawn (n or n - 1, B), cost (n, B), sigma at T (B,).
         """
         config, steps, full = self.config, self.steps, self.config.state == "full"
         rollout = self.table.start(config.batch, self.generator)
         seen: list[Observation] = []
         thetas: list[Tensor] = []
-        with torch.no_grad():
+        stds: list[Tensor] = []
+        drawn = steps - 1 if self.actor.lands else steps
+        shape = (drawn, config.batch)
+        noise = torch.randn(shape, dtype=torch.float64, generator=self.generator)
+        # What is not finite is found below, in one line.
+        with torch.no_grad(), np.errstate(all="ignore"):
             prepared = self.actor.prepare()
             for k in range(steps):
                 now = rollout.observe(full, full and config.mean == "optimal")
                 theta = self.actor.mean(prepared, k, steps, now)
-                if not (self.actor.lands and k == steps - 1):
-                    noise = torch.randn(theta.shape, dtype=torch.float64, generator=self.generator)
-                    theta = theta + self.std(now) * noise
+                if k < drawn:
+                    stds.append(self.std(now))
+                    theta = theta + stds[k] * noise[k]
                 rollout.advance(theta * self.dt)
-                if not torch.isfinite(rollout.sigma).all():
+                if not np.isfinite(rollout.sigma.numpy()).all():
                     raise self._diverged("a level")
                 seen.append(now)
                 thetas.append(theta)
@@ -160,7 +165,7 @@ class Learner:
         last = given(end.integral, "integral")
         integral = torch.cat([given(stacked.integral, "integral"), last[None]])
         cost = theta * (integral[:-1] - integral[1:])
-        return stacked, theta, cost, rollout.sigma
+        return stacked, theta, torch.stack(stds), cost, rollout.sigma
 
     def update(self) -> dict[str, Any]:
         """One iteration of Algorithm 1; returns its metrics (docs/art_rl_metrics.md)."""
@@ -168,7 +173,7 @@ class Learner:
         lambda_, gamma = self.lambda_, self.effective_gamma
         for module in self.modules.values():
             module.gamma = gamma
-        seen, theta, cost, sigma_end = self.roll_out()
+        seen, theta, std, cost, sigma_end = self.roll_out()
         rewards = -cost - gamma * theta * self.dt
         index = torch.arange(steps, dtype=torch.float64)[:, None]
         terminal = torch.full_like(sigma_end, lambda_ * self.T)
@@ -197,9 +202,8 @@ class Learner:
             centred = advantages - advantages.mean(1, keepdim=True)
             weight = centred / (advantages.std(1, keepdim=True) + 1e-12 * scale)
             mean = self.actor.mean(self.actor.prepare(), index, steps, seen)
-            scores = log_prob(theta, mean, self.std(seen))
-            if self.actor.lands:
-                scores, weight = scores[:-1], weight[:-1]
+            drawn = len(std)
+            scores, weight = log_prob(theta[:drawn], mean[:drawn], std), weight[:drawn]
             metrics["actor_gradient"] = self._descend(
                 "actor", -(weight * scores).mean(), ACTOR_RATE
             )
@@ -236,7 +240,7 @@ class Learner:
 def stack(observations: list[Observation]) -> Observation:
     """n observations of B trajectories as one of shape (n, B, ...)."""
     columns: dict[str, Any] = {}
-    for name in ("sigma", "q", "features", "slope", "integral"):
+    for name in ("sigma", "q", "features", "slope", "integral", "mean_q"):
         values = [getattr(observation, name) for observation in observations]
         columns[name] = None if values[0] is None else torch.stack(values)
     places = [observation.place for observation in observations]

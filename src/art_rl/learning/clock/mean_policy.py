@@ -58,14 +58,14 @@ def run_mean_policy(
     rollout = table.start(0, torch.Generator(), held_out=True)
     dt = table.lattice.sigma_max / steps
     thetas, cost = [], torch.zeros_like(rollout.sigma)
-    with torch.no_grad():
+    with torch.no_grad(), np.errstate(all="ignore"):
         prepared = actor.prepare()
         seen = rollout.observe(full, full)
         for k in range(steps):
             theta = actor.mean(prepared, k, steps, seen)
             thetas.append(theta)
             rollout.advance(theta * dt)
-            if not torch.isfinite(rollout.sigma).all():
+            if not np.isfinite(rollout.sigma.numpy()).all():
                 raise ArtRLError(
                     "the learner diverged: its mean policy gives a level that is not finite"
                 )

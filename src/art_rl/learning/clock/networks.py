@@ -6,6 +6,7 @@ layer starts at zero, so an untrained actor is exactly its base clock.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from art_rl.checks import given
 from art_rl.learning.lattice import Lattice
@@ -20,7 +21,11 @@ _LARGEST_MODULATION = 1.5
 def encode(position: Tensor) -> Tensor:
     """A coordinate in [0, 1], any shape, float64, as (..., 17) smooth bumps and itself."""
     column = position[..., None]
-    bumps = torch.exp(-0.5 * ((column - _CENTRES) * (_BUMPS - 1) / 1.5) ** 2)
+    bumps = column - _CENTRES
+    if bumps.requires_grad:
+        bumps = torch.exp(-0.5 * (bumps * (_BUMPS - 1) / 1.5) ** 2)
+    else:
+        bumps.mul_(_BUMPS - 1).div_(1.5).square_().mul_(-0.5).exp_()
     return torch.cat([bumps, column], -1)
 
 
@@ -39,10 +44,13 @@ class SmallNet(nn.Sequential):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         super().__init__(first, nn.SiLU(), last)
+        self._linear = (first, last)
 
     def forward(self, value: Tensor) -> Tensor:
         """(...,) of inputs ``value`` (..., width)."""
-        return super().forward(value)[..., 0]
+        first, last = self._linear
+        hidden = functional.silu(functional.linear(value, first.weight, first.bias))
+        return functional.linear(hidden, last.weight, last.bias)[..., 0]
 
 
 class LogDensity(nn.Module):
