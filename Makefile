@@ -83,8 +83,8 @@ settings: $(READY)  # the editors' schema and the tables of config/README.md, fr
 LOCK := build/lock
 lock:  # versions stay as they are where pyproject.toml allows; UPGRADE=1 takes the newest
 	rm -rf $(LOCK) && $(PYTHON) -m venv $(LOCK)
-	$(LOCK)/bin/python -m pip install --quiet $(if $(UPGRADE),'torch==2.13.0',-c constraints.txt) '.[workflow,notebooks,metrics,interop,docs,dev]'
-	{ sed -n '/^#/p' constraints.txt; $(LOCK)/bin/python -m pip freeze --exclude art_rl | sed 's/+cpu$$//'; } > build/constraints.txt
+	$(LOCK)/bin/python -m pip install --quiet $(if $(UPGRADE),'torch==2.13.0',-c constraints.txt) '.[workflow,slurm,notebooks,metrics,interop,docs,dev]'
+	{ sed -n '/^#/p' constraints.txt; $(LOCK)/bin/python -m pip freeze --all --exclude art_rl --exclude pip | sed 's/+cpu$$//'; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt && rm -rf $(LOCK)
 
 unlock: $(READY)  # after a kill -9 or a power cut

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
             "3",
             "-q",
             "--evaluations",
-            "40000",
+            "120000",
             "-o",
             str(out),
         ]
@@ -48,7 +48,7 @@ def test_learn_writes_schedules_and_a_report(folder):
 
 def test_learn_says_when_another_list_is_recommended(tmp_path, capsys):
     arguments = ["learn", "gaussian:0.5", "--budgets", "4", "--method", "dpm", "-q"]
-    assert main([*arguments, "--evaluations", "20000", "-o", str(tmp_path)]) == 3
+    assert main([*arguments, "--evaluations", "100000", "-o", str(tmp_path)]) == 3
     assert "at K = 4 another list is recommended" in capsys.readouterr().err
     assert (tmp_path / "K4_not_recommended.json").exists()
 
@@ -106,7 +106,7 @@ def test_a_model_by_its_import_path(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    short = ["--budgets", "3", "--method", "gaussian", "-q", "--evaluations", "20000"]
+    short = ["--budgets", "3", "--method", "gaussian", "-q", "--evaluations", "100000"]
     for name in ("ready", "make"):
         assert main(["learn", f"my_models:{name}", *short, "-o", name]) in (0, 3)
     for name, message in (
@@ -181,7 +181,10 @@ def test_a_diffusers_folder(tmp_path):
     unet.save_pretrained(tmp_path / "model" / "unet")
     library.EulerDiscreteScheduler().save_pretrained(tmp_path / "model" / "scheduler")
     arguments = ["learn", str(tmp_path / "model"), "--budgets", "3", "--method", "gaussian"]
-    assert main([*arguments, "-q", "--evaluations", "1000", "-o", str(tmp_path / "out")]) in (0, 3)
+    assert main([*arguments, "-q", "--evaluations", "100000", "-o", str(tmp_path / "out")]) in (
+        0,
+        3,
+    )
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     names = {row["name"] for row in report["budgets"]["3"]["rows"]}
     assert {"yours", "linspace (as configured)", "trailing", "karras"} <= names

@@ -118,7 +118,7 @@ def test_a_sampler_that_returns_something_else_is_named():
 @pytest.fixture(scope="module")
 def found():
     return art_rl.learn(
-        MIXTURE, [6, 4], solver="heun", sigma_max=80.0, evaluations=150_000, progress=False
+        MIXTURE, [6, 4], solver="heun", sigma_max=80.0, evaluations=300_000, progress=False
     )
 
 
@@ -140,9 +140,56 @@ def test_learn_returns_schedules_that_beat_the_others(found):
         found[5]
 
 
+def heun_sampler(D, x, levels):
+    """Heun on every step, the last one too: as many calls there as elsewhere."""
+    for sigma, sigma_next in pairwise(levels.clamp_min(1e-3)):
+        slope = (x - D(x, sigma)) / sigma
+        ahead = x + (sigma_next - sigma) * slope
+        x = x + (sigma_next - sigma) * (slope + (ahead - D(ahead, sigma_next)) / sigma_next) / 2
+    return x
+
+
+NETWORK = art_rl.wrap(
+    lambda x, sigma: MIXTURE(x, sigma), prediction="x0", time="sigma", shape=(2,),
+    sigma_max=80.0, sigma_min=0.002,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("denoiser", "budgets", "solver", "slack"),
+    [
+        (MIXTURE, [4, 6], "heun", 0),
+        (MIXTURE, [4, 6], "heun", 90_000),
+        (NETWORK, [3, 5], "euler", 0),
+        (NETWORK, [3, 5], "euler", 150_000),
+        (NETWORK, [3], heun_sampler, 0),
+    ],
+)
+def test_evaluations_are_a_bound_and_too_few_are_refused(denoiser, budgets, solver, slack):
+    options = {"solver": solver, "progress": False}
+    with pytest.raises(ArtRLError, match="evaluations must be at least") as refused:
+        art_rl.learn(denoiser, budgets, evaluations=20_000, **options)
+    least = int(str(refused.value).split("at least ")[1].split()[0])
+    before = getattr(denoiser, "calls", 0)
+    found = art_rl.learn(denoiser, budgets, evaluations=least + slack, **options)
+    spent = found.report["evaluations"]
+    assert 0.6 * (least + slack) < spent <= least + slack
+    if denoiser is NETWORK:  # its own count: only the check and a sampler's trial come on top
+        assert spent <= denoiser.calls - before <= spent + 150
+    with pytest.raises(ArtRLError, match="evaluations must be at least"):
+        art_rl.learn(denoiser, budgets, evaluations=least - 4000, **options)
+
+
+def test_too_few_minutes_are_refused_and_a_rival_stops_at_the_bound():
+    with pytest.raises(ArtRLError, match=r"minutes must be at least .* evaluations a second"):
+        art_rl.learn(NETWORK, [4], minutes=1e-6, progress=False)
+    with pytest.raises(ArtRLError, match="80000 evaluations do not suffice"):
+        art_rl.learn(MIXTURE, [4], method="gauss_newton", evaluations=80_000, progress=False)
+
+
 def test_learn_repeats_itself(found):
     again = art_rl.learn(
-        MIXTURE, [4, 6], solver="heun", sigma_max=80.0, evaluations=150_000, progress=False
+        MIXTURE, [4, 6], solver="heun", sigma_max=80.0, evaluations=300_000, progress=False
     )
     assert {K: again[K].sigmas for K in again} == {K: found[K].sigmas for K in found}
 
@@ -152,7 +199,7 @@ def test_found_writes_what_it_recommends(found, tmp_path):
     assert [p.name for p in paths] == ["K4.json", "K6.json", "report.json", "report.txt"]
     assert art_rl.Schedule.load(tmp_path / "K4.json") == found[4]
     bad = art_rl.learn(
-        MIXTURE, [4], method="dpm", sigma_max=80.0, evaluations=20_000, progress=False
+        MIXTURE, [4], method="dpm", sigma_max=80.0, evaluations=100_000, progress=False
     )
     assert bad.report["budgets"]["4"]["recommended"] != "yours"
     names = [p.name for p in bad.save(tmp_path / "bad")]
@@ -165,8 +212,9 @@ def test_found_writes_what_it_recommends(found, tmp_path):
 def test_every_method_of_the_registry_can_be_asked_for(method):
     found = art_rl.learn(
         Gaussian(0.5, 2), 4, method=method, sigma_max=20.0, sigma_min=0.01,
-        evaluations=20_000, progress=False,
+        x=20 * noise(96), evaluations=3_000_000, progress=False,
     )  # fmt: skip
+    assert found.report["evaluations"] <= 3_000_000
     assert found[4].K == 4 and np.isfinite(found.report["budgets"]["4"]["rows"][0]["rmse"])
 
 
@@ -175,7 +223,7 @@ def test_every_method_of_the_registry_is_known_or_refused_with_a_reason():
         if name in BASELINES or name in _FAMILIES:
             continue
         with pytest.raises(ArtRLError, match=name):
-            art_rl.learn(MIXTURE, 4, method=name, evaluations=20_000, progress=False)
+            art_rl.learn(MIXTURE, 4, method=name, evaluations=100_000, progress=False)
         assert method.group == registry.TRANSFER or name not in _FAMILIES
 
 
@@ -189,7 +237,7 @@ def test_a_list_at_the_references_own_error_is_not_recommended():
         Point().eval(), prediction="denoised", time="sigma", shape=(2,), sigma_data=0.5,
         sigma_max=80.0, sigma_min=0.01,
     )  # fmt: skip
-    found = art_rl.learn(D, 3, method="edm", evaluations=20_000, progress=False)
+    found = art_rl.learn(D, 3, method="edm", evaluations=100_000, progress=False)
     budget = found.report["budgets"]["3"]
     assert not budget["converged"] and "at the reference's own error" in budget["verdict"]
 
@@ -232,7 +280,7 @@ def test_compare_is_paired_and_ties_are_ties():
 def test_learn_refuses(changes, message):
     settings = {"denoiser": MIXTURE, "budgets": [4], "sigma_max": 80.0, "progress": False}
     if not {"minutes", "evaluations"} & set(changes):
-        settings["evaluations"] = 20_000
+        settings["evaluations"] = 100_000
     with pytest.raises(ArtRLError, match=message):
         art_rl.learn(**(settings | changes))
 
@@ -249,7 +297,7 @@ def test_the_shape_may_come_with_x():
         method="gaussian",
         x=80 * noise(120),
         sigma_max=80.0,
-        evaluations=20_000,
+        evaluations=100_000,
         progress=False,
     )
     assert D.shape == (2,) and found.report["sigma_data"] == pytest.approx(1.0, rel=0.15)
@@ -306,8 +354,8 @@ def test_a_free_start_is_chosen_below_the_models_own_range_where_that_is_better(
     model = Mixture().eval()
     kwargs = {"prediction": "x0", "time": "sigma", "shape": (2,), "sigma_min": 0.002}
     D = art_rl.wrap(model, sigma_max=400.0, **kwargs)
-    free = art_rl.learn(D, 3, evaluations=60_000, progress=False)
-    bound = art_rl.learn(D, 3, sigma_max=400.0, evaluations=60_000, progress=False)
+    free = art_rl.learn(D, 3, evaluations=600_000, progress=False)
+    bound = art_rl.learn(D, 3, sigma_max=400.0, evaluations=600_000, progress=False)
     assert free[3].sigma_max in (400.0, 200.0, 100.0, 50.0) and bound[3].sigma_max == 400.0
     rmse = [f.report["budgets"]["3"]["rows"][0]["rmse"] for f in (free, bound)]
     assert rmse[0] < 1.02 * rmse[1]
@@ -341,7 +389,7 @@ def test_calls_of_a_sampler_are_counted():
             x = x + (sigma_next - sigma) * slope
         return x
 
-    options = {"method": "gaussian", "evaluations": 20_000, "progress": False}
+    options = {"method": "gaussian", "evaluations": 100_000, "progress": False}
     found = art_rl.learn(MIXTURE, 4, solver=heun, **options)
     known = art_rl.learn(MIXTURE, 4, solver="heun", **options)
     assert found.report["budgets"]["4"]["calls"] == 7 == known.report["budgets"]["4"]["calls"]

@@ -42,6 +42,28 @@ def start_densities(sigma_data: float, sigma_min: float) -> dict[str, Density]:
     }
 
 
+def sizes(
+    one: int, trials: int, iterations: int, points: int, limit: int | None
+) -> tuple[int, int, int]:
+    """Trials, iterations and points of one budget, made smaller until its updates cost ``limit``.
+
+    Args:
+        one: network evaluations of an iteration per point.
+        trials, iterations, points: wanted; trials are dropped first, then the others alike.
+        limit: network evaluations, or None; the fewest points and iterations are kept above it.
+    """
+    cost = one * iterations * points
+    if limit is None or not cost:
+        return trials, iterations, points
+    while trials > 1 and cost * (1 + (trials - 1) * TRIAL_SHARE) > limit:
+        trials -= 1
+    if cost > limit:
+        root = (limit / cost) ** 0.5
+        iterations = min(iterations, max(_FEWEST_ITERATIONS, round(iterations * root)))
+        points = min(points, max(_FEWEST_POINTS, round(points * root)))
+    return trials, iterations, points
+
+
 def learn_budgets(
     reward: Reward,
     budgets: Sequence[int],
@@ -182,16 +204,8 @@ class BudgetRun:
         settings, limit = self.settings, self.settings.evaluations
         iterations, points = settings.iterations, min(settings.points, self.reward.learning)
         # Besides the draws: the mean policy and the start.
-        one = iterations * (settings.draws + 2) * points * self.reward.cost(K)
-        if limit is None or not one:
-            return trials, iterations, points
-        while trials > 1 and one * (1 + (trials - 1) * TRIAL_SHARE) > limit:
-            trials -= 1
-        if one > limit:
-            root = (limit / one) ** 0.5
-            iterations = min(iterations, max(_FEWEST_ITERATIONS, round(iterations * root)))
-            points = min(points, max(_FEWEST_POINTS, round(points * root)))
-        return trials, iterations, points
+        one = (settings.draws + 2) * self.reward.cost(K)
+        return sizes(one, trials, iterations, points, limit)
 
     def _actor(self, K: int, start: str) -> ShareActor:
         return ShareActor(self.density(start), K, self.reward.sigma_max, self.reward.sigma_min)

@@ -3,21 +3,36 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from art_rl.denoisers.adapters.check import check_denoiser, check_start, home
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
 from art_rl.flow.seeds import latents
 from art_rl.own_model.compare import Yardstick, compare, squared_errors, winner
 from art_rl.own_model.defaults import library_defaults
 from art_rl.own_model.found import Found, check_budgets
-from art_rl.own_model.methods import REFERENCE_STEPS, Problem, solve_with
+from art_rl.own_model.methods import (
+    Problem,
+    check_method,
+    endpoint_cost,
+    first_levels_cost,
+    solve_with,
+)
 from art_rl.own_model.solver import calls_of, known_as
+from art_rl.own_model.spending import (
+    FIRST_LEVELS,
+    REFERENCE_STEPS,
+    SIGMA_DATA,
+    check_affordable,
+    closing_cost,
+    profile_cost,
+)
 from art_rl.registry import nfe
 from art_rl.schedules.hand_made import baseline_schedule
 
@@ -25,12 +40,10 @@ from art_rl.schedules.hand_made import baseline_schedule
 _SECONDS, _LEAST, _MOST = 150.0, 100_000, 6_000_000
 # Share of the evaluations spent on fine solutions, and how their states are divided.
 _REFERENCE_SHARE, _TRAIN, _VALID = 0.3, 0.4, 0.35
-# The rest is for start levels, the closed form and the closing comparison.
-_LEARNING = 0.75
 _CALLS_PER_REFERENCE = 5 * REFERENCE_STEPS
-# Step doubling of the learner's two fine solutions, 64 states each.
-_CHECKS = 2 * 64 * 8 * REFERENCE_STEPS
 _FEWEST, _MOST_STATES = 32, 1024
+# Of the evaluations, for what must be spent; fewer states are used above it.
+_LARGEST_SHARE = 0.6
 _UNTOLD_RANGE = (0.002, 80.0)  # EDM's (Karras et al. 2022)
 
 
@@ -61,10 +74,11 @@ def learn(
             sampler(D, x, levels) -> x, levels a tensor (K + 1,) that ends in 0.  The last step, to 0, of a
             step function is an Euler step.
         method: an id of the registry: "art_rl_endpoint" (learned on the endpoint error of the solver),
-            "art_rl_feedback", "art_rl_paper" (the papers' objective), a closed form ("quadrature",
-            "quadrature_steps", "quadrature_order", "propagated", "endpoint"), a rival ("ays", "gits", "dmn",
-            ...) or a hand-made one ("edm", ...).
-        x: (B, *shape), B >= 96, starting states, sigma_max * noise; default: drawn from ``seed``.
+            "art_rl" (ART's cost of K steps), "art_rl_paper" (the papers' Algorithm 1), a closed form
+            ("quadrature", "quadrature_steps", "quadrature_order", "propagated", "endpoint"), a rival
+            ("ays", "gits", "dmn", ...) or a hand-made one ("edm", ...).
+        x: (B, *shape), B >= 96, starting states, sigma_max * noise, of which the first are used, as many
+            as the evaluations allow; default: drawn from ``seed``.
         sigma_max, sigma_min: range in units of the data; default: the model's own (its table, its flow
             times), else 80 and 0.002.  With the default "art_rl_endpoint" may begin a list at a fraction
             of the model's sigma_max where that is better; a sigma_max that you give is kept.
@@ -75,15 +89,17 @@ def learn(
             in t is not Heun in sigma; Euler is the same in both).
         order, calls: order of accuracy and network calls per step of an own step function (a sampler's
             calls are counted).
-        evaluations: instead of ``minutes``, the number of evaluations (one per state and call): the same
-            schedules on every machine.
+        evaluations: instead of ``minutes``, the number of evaluations (one per state and call) not to
+            exceed: the same schedules on every machine.
         progress: show progress bars.
 
     Returns:
         Found: a mapping K -> Schedule, with ``report``, ``recommended`` and ``save(folder)``.
 
     Raises:
-        ArtRLError: the denoiser fails a check, a bad argument; before anything is measured.
+        ArtRLError: the denoiser fails a check, a bad argument, evaluations or minutes below what must be
+            measured (the least is named); before anything is measured.  A rival whose own measurement
+            needs more evaluations than given ends when they are spent.
     """
     budgets = check_budgets(budgets)
     _check_numbers(minutes, evaluations, seed)
@@ -100,22 +116,37 @@ def learn(
         calls = calls_of(solver, denoiser, few, high)
     with known_as(solver, coordinates, order, calls) as solver_id:
         batch = 1024 if math.prod(denoiser.shape) <= 256 else 64
-        speed = _speed(counted, high, batch)
-        if evaluations is None:
-            seconds = _SECONDS if minutes is None else 60 * minutes
-            evaluations = round(speed * seconds)
-            if minutes is None:
-                evaluations = min(max(evaluations, _LEAST), _MOST)
-        train, valid, test = _states(counted, x, high, evaluations, seed)
+        # With a number of evaluations nothing may depend on how fast the machine is today.
+        speed = _speed(counted, high, batch) if evaluations is None else None
+        bound = evaluations
+        if speed is not None:
+            bound = round(speed * (_SECONDS if minutes is None else 60 * minutes))
+        if speed is not None and minutes is None:
+            bound = min(max(bound, _LEAST), _MOST)
+        others = {K: library_defaults(denoiser, K, high, low) for K in budgets}
+        lists = {K: len(named) + 3 for K, named in others.items()}
+        states = _states(counted, x, high, bound, seed)
+        while True:
+            train, valid, test = _divided(states)
+            problem = Problem(
+                counted, train, valid, high, low, solver_id, budgets, bound, seed, batch, progress,
+                sigma_max is None and own_high is not None and x is None,
+            )  # fmt: skip
+            check_method(method, problem)
+            parts = _parts(problem, method, lists, len(test))
+            # Fine solutions of many states must not leave a learner with its smallest sizes.
+            if len(states) == 3 * _FEWEST or sum(parts.values()) <= _LARGEST_SHARE * bound:
+                break
+            states = states[: max(3 * _FEWEST, round(0.8 * len(states)))]
+        if speed is not None and minutes is None:
+            bound = max(bound, sum(parts.values()))
+        check_affordable(bound, parts, speed, minutes)
+        counted.limit = bound
         if denoiser.sigma_data is None:
-            wrapped.sigma_data = _sigma_data(counted, valid[:32], high, low)
+            denoiser.sigma_data = _sigma_data(counted, valid[:32], high, low)
         spent_before = counted.calls
-        references = _CALLS_PER_REFERENCE * (len(train) + len(valid) + len(test)) + _CHECKS
-        problem = Problem(
-            counted, train, valid, high, low, solver_id, budgets,
-            max(1, round(_LEARNING * evaluations) - references - spent_before), seed, batch, progress,
-            sigma_max is None and own_high is not None and x is None,
-        )  # fmt: skip
+        closing = parts["closed form"] + parts["comparison"]
+        problem = replace(problem, evaluations=bound - closing)
         schedules = solve_with(method, problem)
         learning = counted.calls - spent_before
         yardstick = Yardstick.of(counted, test, high, low, REFERENCE_STEPS, batch)
@@ -131,14 +162,13 @@ def learn(
             "seed": seed,
             "test_states": len(test),
             "reference_error": yardstick.error,
-            "evaluations_per_second": round(speed),
-            "evaluations_asked": evaluations,
+            "evaluations_asked": bound,
             "evaluations_learning": learning,
             "budgets": {},
         }
         lists = {}
         for K in budgets:
-            named = {"yours": schedules[K], **library_defaults(denoiser, K, high, low)}
+            named = {"yours": schedules[K], **others[K]}
             if closed is not None and method != "quadrature":
                 named["closed form (ART)"] = closed[K]
             named["gaussian"] = baseline_schedule("gaussian", K, high, low, denoiser.sigma_data)
@@ -155,8 +185,29 @@ def learn(
                 },
             )
     report["evaluations"] = counted.calls
-    report["seconds"] = round(time.perf_counter() - began, 1)
+    seconds = time.perf_counter() - began
+    report["seconds"] = round(seconds, 1)
+    report["evaluations_per_second"] = round(speed or counted.calls / seconds)
     return Found(schedules, report, lists)
+
+
+def _parts(problem: Problem, method: str, lists: dict[int, int], states: int) -> dict[str, int]:
+    """Evaluations of everything that has a known cost: name -> at most so many."""
+    profile = profile_cost(is_exact(getattr(problem.denoiser, "denoiser", problem.denoiser)))
+    parts = {
+        "speed": problem.denoiser.calls,
+        "sigma_data": SIGMA_DATA if problem.denoiser.sigma_data is None else 0,
+        "closed form": profile,
+        "comparison": closing_cost(problem.solver, lists, states),
+    }
+    if method == "art_rl_endpoint":
+        groups = min(len(problem.budgets), FIRST_LEVELS) if problem.free_start else 1
+        parts["first levels"] = first_levels_cost(problem) if problem.free_start else 0
+        parts["learning"] = endpoint_cost(problem, groups).least()
+    elif method != "quadrature":
+        # Rivals measure as much as they need; the bound on them is _Counter's.
+        parts["method"] = profile if method in ("propagated", "quadrature_order") else 0
+    return parts
 
 
 def _budget(denoiser, K, named, solver, yardstick, batch) -> dict[str, Any]:
@@ -201,11 +252,17 @@ class _Counter:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser, self.calls = denoiser, 0
+        self.limit: int | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.denoiser, name)
 
     def __call__(self, x: Tensor, sigma: Any, class_labels: Tensor | None = None) -> Tensor:
+        if self.limit is not None and self.calls + len(x) > self.limit:
+            raise ArtRLError(
+                f"{self.limit} evaluations do not suffice for this method and these budgets: "
+                "give more (evaluations= or minutes=)"
+            )
         self.calls += len(x)
         return self.denoiser(x, sigma, class_labels)
 
@@ -225,21 +282,25 @@ def _speed(denoiser: Denoiser, sigma_max: float, batch: int) -> float:
 
 def _states(
     denoiser: Denoiser, x: Tensor | None, sigma_max: float, evaluations: int, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Starting states to learn on, to choose on, and held out; (n, *shape) float64 each."""
+) -> Tensor:
+    """Starting states, (n, *shape) float64: as many as the evaluations allow, of ``x`` if given."""
+    total = int(_REFERENCE_SHARE * evaluations / _CALLS_PER_REFERENCE)
+    total = min(max(total, 3 * _FEWEST), _MOST_STATES)
     if x is None:
-        total = int(_REFERENCE_SHARE * evaluations / _CALLS_PER_REFERENCE)
-        total = min(max(total, 3 * _FEWEST), _MOST_STATES)
         first = seed * 1_000_003
         x = sigma_max * latents(range(first, first + total), denoiser.shape).double()
-        x = x.to(home(denoiser))
-    else:
-        x = check_start(x, denoiser, sigma_max)
-        if len(x) < 3 * _FEWEST:
-            raise ArtRLError(
-                f"x must hold at least {3 * _FEWEST} states (to learn on, to choose on, held out), "
-                f"got {len(x)}"
-            )
+        return x.to(home(denoiser))
+    x = check_start(x, denoiser, sigma_max)
+    if len(x) < 3 * _FEWEST:
+        raise ArtRLError(
+            f"x must hold at least {3 * _FEWEST} states (to learn on, to choose on, held out), "
+            f"got {len(x)}"
+        )
+    return x[:total]
+
+
+def _divided(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """States to learn on, to choose on, and held out."""
     n, v = round(_TRAIN * len(x)), round(_VALID * len(x))
     return x[:n], x[n : n + v], x[n + v :]
 

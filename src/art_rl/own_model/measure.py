@@ -9,8 +9,9 @@ from art_rl.flow.reference import reference_solution
 from art_rl.flow.seeds import latents
 from art_rl.own_model.compare import Yardstick, squared_errors
 from art_rl.own_model.defaults import library_defaults
-from art_rl.own_model.methods import REFERENCE_STEPS, Problem, solve_with
+from art_rl.own_model.methods import Problem, solve_with
 from art_rl.own_model.solver import known_as
+from art_rl.own_model.spending import REFERENCE_STEPS
 from art_rl.schedules.hand_made import baseline_schedule
 from art_rl.schedules.schedule import Schedule
 

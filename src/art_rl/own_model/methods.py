@@ -18,6 +18,15 @@ from art_rl.flow.measure_profile import measure_profile
 from art_rl.flow.rivals.measure import measure_rival_statistics
 from art_rl.flow.rivals.oss import oss_schedules
 from art_rl.own_model.compare import Yardstick, squared_errors
+from art_rl.own_model.spending import (
+    FIRST_LEVELS,
+    FIRST_LISTS,
+    FIRST_STATES,
+    REFERENCE_STEPS,
+    LearnerCost,
+    calls_of_list,
+    reference_cost,
+)
 from art_rl.registry import METHODS, ORDERS, SINGLE_STEP, TRANSFER
 from art_rl.schedules.closed_form import quadrature_schedule, trained_range
 from art_rl.schedules.endpoint import endpoint_schedule
@@ -43,7 +52,7 @@ class Problem:
         sigma_max, sigma_min: range, data units.
         solver: an id of the table of solvers.
         budgets: ascending values of K.
-        evaluations: network evaluations to spend on learning all budgets.
+        evaluations: network evaluations after which the method must have ended.
         seed: of the learner.
         batch: states per network call.
         progress: show progress bars.
@@ -62,6 +71,11 @@ class Problem:
     batch: int
     progress: bool
     free_start: bool = False
+
+    @property
+    def left(self) -> int:
+        """Network evaluations the method may still spend."""
+        return self.evaluations - getattr(self.denoiser, "calls", 0)
 
     @property
     def trust(self) -> tuple[float, float] | str | None:
@@ -86,16 +100,35 @@ def solve_with(method: str, problem: Problem) -> Schedules:
     Raises:
         ArtRLError: unknown method, or one that this problem does not allow, with the reason.
     """
-    if method in BASELINES:
-        return _hand_made(method, problem)
-    if method in _FAMILIES:
-        return _FAMILIES[method](method, problem)
-    known = sorted({*BASELINES, *_FAMILIES})
+    check_method(method, problem)
+    make = _hand_made if method in BASELINES else _FAMILIES[method]
+    return make(method, problem)
+
+
+def check_method(method: str, problem: Problem) -> None:
+    """Refuse an unknown method, or one that this problem does not allow, before anything is measured.
+
+    Raises:
+        ArtRLError: with the reason, and what to take instead.
+    """
     if method in METHODS and METHODS[method].group == TRANSFER:
         raise ArtRLError(
             f"{method!r} carries a schedule over, it learns none: Schedule.load(path).resample(K)"
         )
-    raise ArtRLError(f"unknown method {method!r}; known: {', '.join(known)}")
+    known = sorted({*BASELINES, *_FAMILIES})
+    if method not in known:
+        raise ArtRLError(f"unknown method {method!r}; known: {', '.join(known)}")
+    if method == "endpoint" and problem.solver not in SINGLE_STEP:
+        raise ArtRLError(
+            f"method {method!r} needs a single-step solver ({', '.join(SINGLE_STEP)}), "
+            f"got {problem.solver!r}"
+        )
+    model = getattr(problem.denoiser, "denoiser", problem.denoiser)
+    if method == "ld3" and hasattr(model, "formula"):
+        raise ArtRLError(
+            "method 'ld3' differentiates through the levels, which wrapped models do not offer; "
+            "'art_rl_endpoint' and 'gauss_newton' minimise the same error without derivatives"
+        )
 
 
 def _hand_made(method: str, p: Problem) -> Schedules:
@@ -125,10 +158,6 @@ def _closed_form(method: str, p: Problem) -> Schedules:
 
 
 def _convex(method: str, p: Problem) -> Schedules:
-    if p.solver not in SINGLE_STEP:
-        raise ArtRLError(
-            f"method {method!r} needs a single-step solver ({', '.join(SINGLE_STEP)}), got {p.solver!r}"
-        )
     moments = measure_error_moments(
         p.denoiser, p.some(64), p.sigma_max, p.sigma_min, p.solver,
         progress=p.progress, batch_size=p.batch,
@@ -219,16 +248,48 @@ def _art_rl_endpoint(method: str, p: Problem) -> Schedules:
     straight line so far from the data.  The first level is chosen among fractions of sigma_max by the
     endpoint errors of the start densities; the same noise, scaled to that level, begins there.
     """
+    from art_rl.settings.learners import NaturalSettings
+
     levels = _first_levels(p) if p.free_start else dict.fromkeys(p.budgets, p.sigma_max)
     found: Schedules = {}
-    for first in sorted(set(levels.values()), reverse=True):
-        found |= _from_level(p, first, [K for K in p.budgets if levels[K] == first])
+    firsts = sorted(set(levels.values()), reverse=True)
+    # What is left is divided once: a budget's share does not depend on what another one saves.
+    cost = endpoint_cost(p, len(firsts))
+    draws, share = cost.fit(p.left)
+    settings = NaturalSettings(
+        seed=p.seed,
+        draws=draws,
+        points=min(cost.points, cost.train),
+        iterations=cost.iterations,
+        trials=cost.trials,
+        evaluations=max(1, int(share * cost.counted)),
+        start_points=min(128, cost.train),
+        batch_rows=max(p.batch, 128),
+    )
+    for first in firsts:
+        found |= _from_level(p, first, [K for K in p.budgets if levels[K] == first], settings)
     return found
+
+
+def endpoint_cost(p: Problem, groups: int) -> LearnerCost:
+    """What learning on the endpoint error costs with ``groups`` first levels."""
+    large = p.left > 4_000_000 * len(p.budgets)
+    return LearnerCost(
+        p.solver, p.budgets, iterations=100 if large else 60, points=128 if large else 64,
+        trials=3 if large else 2, train=len(p.x_train), valid=len(p.x_valid), groups=groups,
+    )  # fmt: skip
+
+
+def first_levels_cost(p: Problem) -> int:
+    """What the choice of a first level costs."""
+    states = min(FIRST_STATES, len(p.x_valid))
+    runs = FIRST_LEVELS * FIRST_LISTS * states * sum(calls_of_list(p.solver, K) for K in p.budgets)
+    return reference_cost(states, 16) + runs
 
 
 def _first_levels(p: Problem) -> dict[int, float]:
     """K -> first level, the best of a few for the best of the start densities."""
-    x = p.x_valid[:48]
+    x = p.x_valid[:FIRST_STATES]
     goal = Yardstick.of(p.denoiser, x, p.sigma_max, p.sigma_min, REFERENCE_STEPS, p.batch)
     c = float(p.denoiser.sigma_data)
     firsts = [p.sigma_max / d for d in (1, 2, 4, 8) if d == 1 or p.sigma_max / d > _FAR * c]
@@ -244,22 +305,9 @@ def _first_levels(p: Problem) -> dict[int, float]:
     return chosen
 
 
-def _from_level(p: Problem, first: float, budgets: list[int]) -> Schedules:
+def _from_level(p: Problem, first: float, budgets: list[int], settings: Any) -> Schedules:
     from art_rl.learning import EndpointError, learn_budgets
-    from art_rl.settings.learners import NaturalSettings
 
-    share = max(20_000, p.evaluations // len(p.budgets))
-    large = share > 4_000_000
-    settings = NaturalSettings(
-        seed=p.seed,
-        draws=64 if large else 32,
-        points=min(128 if large else 64, len(p.x_train)),
-        iterations=100 if large else 60,
-        trials=3 if large else 2,
-        evaluations=share,
-        start_points=min(128, len(p.x_train)),
-        batch_rows=max(p.batch, 128),
-    )
     scale = first / p.sigma_max
     reward = EndpointError(
         p.denoiser,
@@ -302,7 +350,7 @@ def _gauss_newton(method: str, p: Problem) -> Schedules:
         for K in p.budgets
     }
     return gauss_newton_schedules(
-        p.denoiser, p.x_train, p.x_valid, p.sigma_max, p.sigma_min, p.solver, starts,
+        p.denoiser, p.some(64), p.x_valid[:64], p.sigma_max, p.sigma_min, p.solver, starts,
         progress=p.progress,
     )  # fmt: skip
 
@@ -312,11 +360,6 @@ def _ld3(method: str, p: Problem) -> Schedules:
     from art_rl.learning.ld3 import learn_ld3
     from art_rl.settings.rivals import LD3Settings
 
-    if hasattr(p.denoiser, "formula"):
-        raise ArtRLError(
-            "method 'ld3' differentiates through the levels, which wrapped models do not offer; "
-            "'art_rl_endpoint' and 'gauss_newton' minimise the same error without derivatives"
-        )
     x = torch.cat([p.x_train, p.x_valid])
     half = min(64, len(x) // 2)
     learned = learn_ld3(
@@ -335,8 +378,6 @@ def _is_sampler(solver: str) -> bool:
 
 # Multiples of sigma_data from which noise is all that a state shows.
 _FAR = 20.0
-# RK4 steps of the fine solutions: 157 calls a state.
-REFERENCE_STEPS = 32
 
 _FAMILIES: dict[str, Callable[[str, Problem], Schedules]] = {
     "quadrature": _closed_form,
