@@ -51,6 +51,8 @@ test: $(READY)
 test-interop:  # hand-over to diffusers and azula, in an environment of its own
 	test -x .venv-interop/bin/python || $(PYTHON) -m venv .venv-interop
 	.venv-interop/bin/python -m pip install --quiet -c constraints.txt -e '.[interop,dev]'
+	# azula brings a torchvision that may be built for another torch; diffusers then fails to import
+	.venv-interop/bin/python -m pip uninstall --quiet --yes torchvision
 	.venv-interop/bin/python -m pytest tests/denoisers/test_adapters.py tests/schedules/test_handover.py tests/own_model tests/cli tests/docs
 
 docs: $(READY)  # the site, in build/site
