@@ -144,7 +144,7 @@ def test_killed_run_continues_to_the_same_bytes(finished, tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (learning / "clock.json").exists(), "killed after the end of learning"
+    assert not (learning / "result.json").exists(), "killed after the end of learning"
     assert list(learning.glob("state-*/checkpoint.safetensors"))
     assert run(folder, "--unlock").returncode == 0
     done = run(folder, str(target))
