@@ -79,12 +79,15 @@ class Reports:
         return [path for path in paths if path.rsplit(".", 1)[1] in (suffixes or TABLE_SUFFIXES)]
 
     def rival_reports(self) -> list[str]:
-        """ART-RL beside its rivals, for every model whose tables have both."""
+        """ART-RL beside its rivals, for every model whose tables have both.
+
+        Gauss-Newton alone asks for none: it is a row of most tables and has no statistic to measure.
+        """
         targets = self.targets
         found = []
         for model in targets.used():
-            groups = {method(name).group for name in targets.methods(model)}
-            if "art_rl_endpoint" in targets.methods(model) and RIVAL in groups:
+            names = set(targets.methods(model)) - {"gauss_newton"}
+            if "art_rl_endpoint" in names and RIVAL in {method(name).group for name in names}:
                 stem = f"{self.folder}/{model}"
                 found += [f"{stem}_rivals.md", f"{stem}_frontier.png"]
         return found
