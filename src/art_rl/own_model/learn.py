@@ -35,6 +35,7 @@ from art_rl.own_model.spending import (
 )
 from art_rl.registry import nfe
 from art_rl.schedules.hand_made import baseline_schedule
+from art_rl.schedules.schedule import Schedule
 
 # Without a word about time: what the machine does in this many seconds, within these bounds.
 _SECONDS, _LEAST, _MOST = 150.0, 100_000, 6_000_000
@@ -117,14 +118,16 @@ def learn(
     with known_as(solver, coordinates, order, calls) as solver_id:
         batch = 1024 if math.prod(denoiser.shape) <= 256 else 64
         # With a number of evaluations nothing may depend on how fast the machine is today.
-        speed = _speed(counted, high, batch) if evaluations is None else None
-        bound = evaluations
-        if speed is not None:
+        speed: float | None = None
+        if evaluations is None:
+            speed = _speed(counted, high, batch)
             bound = round(speed * (_SECONDS if minutes is None else 60 * minutes))
-        if speed is not None and minutes is None:
-            bound = min(max(bound, _LEAST), _MOST)
+            if minutes is None:
+                bound = min(max(bound, _LEAST), _MOST)
+        else:
+            bound = evaluations
         others = {K: library_defaults(denoiser, K, high, low) for K in budgets}
-        lists = {K: len(named) + 3 for K, named in others.items()}
+        compared = {K: len(named) + 3 for K, named in others.items()}
         states = _states(counted, x, high, bound, seed)
         while True:
             train, valid, test = _divided(states)
@@ -133,7 +136,7 @@ def learn(
                 sigma_max is None and own_high is not None and x is None,
             )  # fmt: skip
             check_method(method, problem)
-            parts = _parts(problem, method, lists, len(test))
+            parts = _parts(problem, method, compared, len(test))
             # Fine solutions of many states must not leave a learner with its smallest sizes.
             if len(states) == 3 * _FEWEST or sum(parts.values()) <= _LARGEST_SHARE * bound:
                 break
@@ -166,7 +169,7 @@ def learn(
             "evaluations_learning": learning,
             "budgets": {},
         }
-        lists = {}
+        lists: dict[int, dict[str, Schedule]] = {}
         for K in budgets:
             named = {"yours": schedules[K], **others[K]}
             if closed is not None and method != "quadrature":
@@ -195,7 +198,7 @@ def _parts(problem: Problem, method: str, lists: dict[int, int], states: int) ->
     """Evaluations of everything that has a known cost: name -> at most so many."""
     profile = profile_cost(is_exact(getattr(problem.denoiser, "denoiser", problem.denoiser)))
     parts = {
-        "speed": problem.denoiser.calls,
+        "speed": getattr(problem.denoiser, "calls", 0),
         "sigma_data": SIGMA_DATA if problem.denoiser.sigma_data is None else 0,
         "closed form": profile,
         "comparison": closing_cost(problem.solver, lists, states),

@@ -90,7 +90,8 @@ def nfe_figure(
     floors = floors or {}
     lines = 1 + (metric == "rmse" and versus in methods)
     with plt.rc_context(STYLE):
-        width = page_width(len(solvers)) if len(solvers) > 1 else COLUMN
+        # The legend needs more than one column of a page.
+        width = page_width(len(solvers)) if len(solvers) > 1 else 0.75 * PAGE
         figure, axes = new_figure(lines, len(solvers), 1.0 + 2.1 * lines, width, sharex="col")
         bands: list[Artist] = []
         hidden: dict[str, float] = {}
