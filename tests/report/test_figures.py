@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 
 from art_rl.registry import METHODS
-from art_rl.report.figures import (
-    LOOKS,
-    error_figure,
-    learning_figure,
-    plt,
-    profile_figure,
-    save,
-    schedule_figure,
-    theta_figure,
-)
+from art_rl.report.curves import learning_figure, profile_figure, theta_figure
+from art_rl.report.figures import LOOKS, error_figure, plt, save, schedule_figure
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import pytest
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json
 from art_rl.registry import METHODS, method
+from art_rl.report.latex import to_latex
 from art_rl.report.tables import (
     REFERENCE_ERROR,
     build_table,
@@ -14,7 +15,6 @@ from art_rl.report.tables import (
     paper_block,
     read_rows,
     table_rows,
-    to_latex,
     to_markdown,
     write_rows,
 )

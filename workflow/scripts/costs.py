@@ -16,7 +16,8 @@ from art_rl.report.costs import (
     summary,
 )
 from art_rl.report.figures import save
-from art_rl.report.tables import plain_latex, plain_markdown, read_rows, write_rows
+from art_rl.report.latex import plain_latex
+from art_rl.report.tables import plain_markdown, read_rows, write_rows
 from art_rl.schedules.profile import Profile
 
 

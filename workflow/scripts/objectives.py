@@ -3,7 +3,8 @@
 from rule_job import run
 
 from art_rl.files import read_json, read_json_lines, write_text
-from art_rl.report.tables import plain_latex, plain_markdown, write_rows
+from art_rl.report.latex import plain_latex
+from art_rl.report.tables import plain_markdown, write_rows
 
 NOTE = (
     "Objective (lower is better) of every learner and seed over its yardstick. A fine clock (no K): ART's "

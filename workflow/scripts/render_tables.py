@@ -7,15 +7,14 @@ from rule_job import run
 from art_rl.files import read_json, write_text
 from art_rl.registry import HAND_MADE, LEARNED, METHODS
 from art_rl.report.comparison import compare, comparison_markdown
+from art_rl.report.latex import plain_latex, to_latex
 from art_rl.report.paper_comparison import NOTE, beside_paper, shown
 from art_rl.report.tables import (
     build_table,
     paper_block,
-    plain_latex,
     plain_markdown,
     read_rows,
     table_rows,
-    to_latex,
     to_markdown,
     write_rows,
 )

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from art_rl.errors import ArtRLError
+from art_rl.report.curves import converged_band, draw_profile
 from art_rl.report.figures import (
     COLUMN,
     LEARNER_COLOURS,
@@ -21,8 +22,6 @@ from art_rl.report.figures import (
     STYLE,
     Row,
     budget_axis,
-    converged_band,
-    draw_profile,
     error_axis,
     legend_below,
     look,

@@ -17,14 +17,8 @@ from matplotlib.figure import Figure
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json, read_json_lines, read_npz
 from art_rl.registry import METHODS, ORDERS
-from art_rl.report.figures import (
-    SOLVER_NAMES,
-    error_figure,
-    learning_figure,
-    profile_figure,
-    schedule_figure,
-    theta_figure,
-)
+from art_rl.report.curves import learning_figure, profile_figure, theta_figure
+from art_rl.report.figures import SOLVER_NAMES, error_figure, schedule_figure
 from art_rl.report.image_figures import (
     learning_curves_figure,
     loss_figure,

@@ -1,4 +1,4 @@
-"""From cells to tables: mean over seed blocks, paired ties, and the CSV, Markdown and LaTeX forms.
+"""From cells to tables: mean over seed blocks, paired ties, and the CSV and Markdown forms.
 
 A row of a cells file is one cell (model, method, solver, K, seed block) with its metrics.  A table
 shows one metric of one model and solver, methods down, budgets K across:
@@ -269,12 +269,14 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
-def _spread(entry: Entry) -> str:
+def spread_of(entry: Entry) -> str:
+    """Standard deviation with the decimals of the mean, or one digit if they do not show it."""
     decimals = len(number(entry.mean).partition(".")[2])
     return f"{entry.sd:.{decimals}f}" if entry.sd >= 0.5 * 10.0**-decimals else number(entry.sd, 1)
 
 
-def _notes(table: Table) -> list[str]:
+def notes_of(table: Table) -> list[str]:
+    """Lines below a table: blocks, and what its marks mean."""
     blocks = max(len(entry.runs) for entry in table.entries.values())
     notes = ["One seed block, the same noise in every cell: no spread. Bold: lowest."]
     if blocks > 1:
@@ -307,7 +309,7 @@ def to_markdown(table: Table) -> str:
             entry = table.entries[name, K]
             text = number(entry.mean)
             text = f"**{text}**" if entry.best else text
-            text += f" ± {_spread(entry)}" if len(entry.runs) > 1 else ""
+            text += f" ± {spread_of(entry)}" if len(entry.runs) > 1 else ""
             text += " ≈" if entry.tied else ""
             text += "" if entry.converged else " ‡"
             text += "" if entry.resolved else " §"
@@ -315,7 +317,7 @@ def to_markdown(table: Table) -> str:
         lines.append(_md([METHODS[name].label, *cells]))
     for label, value in table.floors.items():
         lines.append(_md([f"*{label}*", *[number(value)] * len(table.budgets)]))
-    lines += ["", *(f"- {note}" for note in _notes(table))]
+    lines += ["", *(f"- {note}" for note in notes_of(table))]
     if table.paper:
         paper = table.paper
         lines += ["", f"**{paper['source']}** ({paper['note']})", ""]
@@ -330,88 +332,14 @@ def _md(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _tex(text: str) -> str:
-    for plain, tex in (
-        ("sigma_min", r"$\sigma_{\min}$"),
-        ("rho = 7", r"$\rho = 7$"),
-        ("order p", r"order $p$"),
-        ("_", r"\_"),
-        ("%", r"\%"),
-        ("±", r"$\pm$"),
-        ("≈", r"$\approx$"),
-        ("‡", r"$\ddagger$"),
-        ("§", r"\S"),
-    ):
-        # Underscores inside the formulas just made stay as they are.
-        if plain != "_" or "$" not in text:
-            text = text.replace(plain, tex)
-    return text
-
-
-def to_latex(table: Table) -> str:
-    r"""The table as a LaTeX tabular with booktabs rules (``\usepackage{booktabs}``)."""
-    width = len(table.budgets)
-    lines = [
-        f"% {caption(table)}",
-        rf"\begin{{tabular}}{{l{'r' * width}}}",
-        r"\toprule",
-        " & ".join(["Method", *(f"$K = {K}$" for K in table.budgets)]) + r" \\",
-    ]
-    group = None
-    for name in table.methods:
-        if METHODS[name].group != group:
-            group = METHODS[name].group
-            lines.append(r"\midrule")
-        cells = []
-        for K in table.budgets:
-            entry = table.entries[name, K]
-            text = number(entry.mean)
-            text = rf"\textbf{{{text}}}" if entry.best else text
-            if len(entry.runs) > 1:
-                text += rf"\,{{\tiny$\pm${_spread(entry)}}}"
-            text += r"$^{\approx}$" if entry.tied else ""
-            text += "" if entry.converged else r"$^{\ddagger}$"
-            text += "" if entry.resolved else r"$^{\S}$"
-            cells.append(text)
-        lines.append(" & ".join([_tex(METHODS[name].label), *cells]) + r" \\")
-    if table.floors:
-        lines.append(r"\midrule")
-        for label, value in table.floors.items():
-            cells = [number(value)] * width
-            lines.append(" & ".join([rf"\emph{{{_tex(label)}}}", *cells]) + r" \\")
-    if table.paper:
-        paper = table.paper
-        lines.append(r"\midrule")
-        title = _tex(f"{paper['source']} ({paper['note']})")
-        lines.append(rf"\multicolumn{{{width + 1}}}{{l}}{{\emph{{{title}}}}} \\")
-        for label, values in paper["rows"].items():
-            shown = dict(zip(paper["budgets"], values, strict=True))
-            known = [shown.get(K) for K in table.budgets]
-            cells = ["" if value is None else number(value) for value in known]
-            lines.append(" & ".join([_tex(label), *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [f"% {note}" for note in _notes(table)]
-    return "\n".join(lines) + "\n"
-
-
 def plain_markdown(rows: Sequence[Row], note: str) -> str:
     """Rows as a Markdown table, floats with four significant digits."""
     columns = list(rows[0])
     lines = [_md(columns), _md(["---"] * len(columns))]
-    lines += [_md([_plain(row[column]) for column in columns]) for row in rows]
+    lines += [_md([plain_text(row[column]) for column in columns]) for row in rows]
     return "\n".join([*lines, "", note]) + "\n"
 
 
-def plain_latex(rows: Sequence[Row], note: str) -> str:
-    """Rows as a LaTeX tabular with booktabs rules."""
-    columns = list(rows[0])
-    lines = [f"% {note}", rf"\begin{{tabular}}{{{'l' * len(columns)}}}", r"\toprule"]
-    lines.append(" & ".join(_tex(column) for column in columns) + r" \\")
-    lines.append(r"\midrule")
-    for row in rows:
-        lines.append(" & ".join(_tex(_plain(row[column])) for column in columns) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def _plain(value: Any) -> str:
+def plain_text(value: Any) -> str:
+    """A value of a plain table; numbers with four digits."""
     return number(value, 4) if isinstance(value, float) else str(value)
