@@ -139,13 +139,13 @@ def test_killed_run_continues_to_the_same_bytes(finished, tmp_path):
     )
     learning = folder / TOY / "learning/feedback/seed0"
     deadline = time.monotonic() + 1500
-    while not list(learning.glob("state-*/checkpoint.safetensors")):
+    while not list(learning.glob("state-*/state.safetensors")):
         assert process.poll() is None and time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (learning / "result.json").exists(), "killed after the end of learning"
-    assert list(learning.glob("state-*/checkpoint.safetensors"))
+    assert list(learning.glob("state-*/state.safetensors"))
     assert run(folder, "--unlock").returncode == 0
     done = run(folder, str(target))
     assert done.returncode == 0, done.stderr[-3000:]
