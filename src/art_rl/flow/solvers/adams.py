@@ -52,28 +52,6 @@ class Ipndm:
         return x + (sigma_next - sigma) * slope
 
 
-@dataclass(frozen=True)
-class AdamsBashforth:
-    """Variable-step Adams-Bashforth with up to ``points`` slopes (1 to 4); 1 call."""
-
-    points: int
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigma: Tensor,
-        sigma_next: Tensor,
-        class_labels: Tensor | None = None,
-        history: History | None = None,
-    ) -> Tensor:
-        """One step: x (B, *shape) at sigma to the state at sigma_next."""
-        history = History() if history is None else history
-        history.remember(sigma, drift(denoiser, x, sigma, class_labels), self.points)
-        levels = [sigma_next, *history.sigmas]
-        return x + combine(adams_bashforth_weights, levels, history.values, history.copies)
-
-
 def adams_bashforth_weights(sigma_next: Tensor, *sigmas: Tensor) -> list[Tensor]:
     """Integrals from sigmas[0] to ``sigma_next`` of the Lagrange polynomials on ``sigmas`` (1 to 4 levels).
 
@@ -91,3 +69,29 @@ def adams_bashforth_weights(sigma_next: Tensor, *sigmas: Tensor) -> list[Tensor]
     at = sigmas[0][..., None] + h[..., None] * share
     full = [h * (basis * weights).sum(-1) for basis in lagrange(sigmas, at)]
     return choose(coincide(sigmas), [h], full)
+
+
+@dataclass(frozen=True)
+class AdamsBashforth:
+    """Variable-step Adams-Bashforth with up to ``points`` slopes (1 to 4); 1 call.
+
+    ``weights`` are the integrals of the interpolating polynomials; DEIS has others (`deis.Deis`).
+    """
+
+    points: int
+    weights = staticmethod(adams_bashforth_weights)
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        sigma: Tensor,
+        sigma_next: Tensor,
+        class_labels: Tensor | None = None,
+        history: History | None = None,
+    ) -> Tensor:
+        """One step: x (B, *shape) at sigma to the state at sigma_next."""
+        history = History() if history is None else history
+        history.remember(sigma, drift(denoiser, x, sigma, class_labels), self.points)
+        levels = [sigma_next, *history.sigmas]
+        return x + combine(self.weights, levels, history.values, history.copies)

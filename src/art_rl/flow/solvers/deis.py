@@ -16,15 +16,14 @@ The time of sigma = 0 is no time of the process: the last step is an Euler step,
 """
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser, drift
-from art_rl.flow.solvers.base import History, choose, coincide, combine, lagrange
+from art_rl.flow.solvers.adams import AdamsBashforth
+from art_rl.flow.solvers.base import choose, coincide, lagrange
 
 _T_MIN, _SIGMA_MIN, _SIGMA_MAX = 1e-3, 0.002, 80.0
 
@@ -51,28 +50,6 @@ def _quadrature() -> tuple[np.ndarray, np.ndarray]:
     return (nodes + 1) / 2, weights / 2
 
 
-@dataclass(frozen=True)
-class Deis:
-    """DEIS tAB with up to ``points`` slopes (tab3: 4); 1 call."""
-
-    points: int
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigma: Tensor,
-        sigma_next: Tensor,
-        class_labels: Tensor | None = None,
-        history: History | None = None,
-    ) -> Tensor:
-        """One step: x (B, *shape) at sigma to the state at sigma_next."""
-        history = History() if history is None else history
-        history.remember(sigma, drift(denoiser, x, sigma, class_labels), self.points)
-        levels = [sigma_next, *history.sigmas]
-        return x + combine(deis_weights, levels, history.values, history.copies)
-
-
 def deis_weights(sigma_next: Tensor, *sigmas: Tensor) -> list[Tensor]:
     """Integrals from sigmas[0] to ``sigma_next`` > 0 of the Lagrange polynomials in t on ``sigmas``.
 
@@ -91,3 +68,9 @@ def deis_weights(sigma_next: Tensor, *sigmas: Tensor) -> list[Tensor]:
     times = [vp_time(sigma) for sigma in sigmas]
     full = [span * (basis * at * weights).sum(-1) for basis in lagrange(times, vp_time(at))]
     return choose(coincide(times), [h], full)
+
+
+class Deis(AdamsBashforth):
+    """DEIS tAB with up to ``points`` slopes (tab3: 4); 1 call."""
+
+    weights = staticmethod(deis_weights)
