@@ -27,7 +27,8 @@ NOTE = (
     "to largest over solvers and K, and endpoint RMSE over that of EDM (rho = 7) at the same solver and K, "
     "geometric mean over the K of the row: rows of other tables, such as the rivals', have other K, and "
     "their means are no ranking (the tables of one solver are). Statistics, teachers, profile, table of "
-    "trajectories and reference solutions serve all budgets at once and are counted in full. Hand-made rows cost nothing. "
+    "trajectories and reference solutions serve all budgets at once and are counted in full. Hand-made rows "
+    "cost nothing. "
     "Seconds: costs_timings.csv, timings.csv."
 )
 
