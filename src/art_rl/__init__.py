@@ -16,6 +16,8 @@ Public names, imported when first used (``import art_rl`` alone loads neither nu
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from art_rl.records import VERSION
+
 if TYPE_CHECKING:
     from art_rl.denoisers.adapters import wrap as wrap
     from art_rl.errors import ArtRLError as ArtRLError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from art_rl.schedules.by_name import schedule as schedule
     from art_rl.schedules.schedule import Schedule as Schedule
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "ArtRLError": "art_rl.errors",

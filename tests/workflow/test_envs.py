@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from art_rl.records import VERSION
+
 ROOT = Path(__file__).parents[2]
 # Names that differ: conda package -> PyPI package, import -> PyPI package.
 CONDA = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "matplotlib-base": "matplotlib"}
@@ -56,6 +58,7 @@ def test_constraints_cover_what_pyproject_asks_for():
     wanted = project["dependencies"] + [
         name for extra in project["optional-dependencies"].values() for name in extra
     ]
+    assert project["version"] == VERSION
     for requirement in wanted:
         assert normal(re.split(r"[><=~]", requirement)[0]) in constraints(), requirement
 

@@ -31,7 +31,6 @@ from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
 from art_rl.flow.solvers import check_solver, nfe, solve
 from art_rl.flow.trajectory import check_states
-from art_rl.records import versions
 from art_rl.schedules.schedule import Schedule
 
 # Neighbouring nodes keep at least this share of a start step between them.
@@ -143,25 +142,16 @@ def refine_schedule(
         raise ArtRLError("every start gives an endpoint error that is not finite")
     sigmas, after, before, count, origin = best
     K = len(sigmas) - 1
-    provenance = {
-        "method": "gauss_newton",
-        "model_digest": denoiser.digest,
-        "budget": K,
-        "solver": solver,
-        "versions": versions(),
-        "details": {
-            "start": origin,
-            "training_rmse_start": before,
-            "training_rmse": after,
-            "sweeps": count,
-            "modes": min(K - 1, modes),
-            "trajectories": len(x_start),
-            "evaluations": solves * nfe(solver, K) * len(x_start),
-        },
+    details = {
+        "start": origin,
+        "training_rmse_start": before,
+        "training_rmse": after,
+        "sweeps": count,
+        "modes": min(K - 1, modes),
+        "trajectories": len(x_start),
+        "evaluations": solves * nfe(solver, K) * len(x_start),
     }
-    if model is not None:
-        provenance["model"] = model
-    return Schedule(tuple(sigmas), provenance)
+    return Schedule.found(sigmas, "gauss_newton", details, solver, model, denoiser.digest)
 
 
 @torch.no_grad()

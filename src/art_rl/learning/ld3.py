@@ -29,7 +29,6 @@ from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
 from art_rl.flow.solvers import nfe, run_levels
 from art_rl.flow.trajectory import check_states
-from art_rl.records import versions
 from art_rl.schedules.schedule import Schedule, check_sigma_range
 from art_rl.settings.rivals import LD3Settings
 
@@ -306,28 +305,23 @@ def _learn_one(
     levels, told = both(*descent.kept)
     sigmas = levels.tolist()
     sigmas[0], sigmas[-1] = sigma_max, 0.0
-    provenance = {
-        "method": "ld3",
-        "model_digest": denoiser.digest,
-        "budget": K,
-        "solver": solver,
-        "seed": settings.seed,
-        "config_digest": settings.digest,
-        "versions": versions(),
-        "details": {
-            "evaluations": spent,
-            "evaluations_to_1_percent": next(
-                (
-                    trace.evaluations[n]
-                    for n, value in enumerate(trace.best)
-                    if value <= 1.01**2 * descent.best
-                ),
-                spent,
-            ),
-            "valid_rmse": descent.best**0.5,
-            "steps": len(trace.loss),
-            "network_levels": None if told is None else told.tolist(),
-        },
+    near = (n for n, value in enumerate(trace.best) if value <= 1.01**2 * descent.best)
+    first = next(near, None)
+    details = {
+        "evaluations": spent,
+        "evaluations_to_1_percent": spent if first is None else trace.evaluations[first],
+        "valid_rmse": descent.best**0.5,
+        "steps": len(trace.loss),
+        "network_levels": None if told is None else told.tolist(),
     }
-    provenance |= {"model": model} if model else {}
-    return Schedule(tuple(sigmas), provenance), trace
+    schedule = Schedule.found(
+        sigmas,
+        "ld3",
+        details,
+        solver,
+        model,
+        denoiser.digest,
+        settings.seed,
+        settings.digest,
+    )
+    return schedule, trace

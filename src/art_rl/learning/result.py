@@ -13,7 +13,6 @@ from torch import Tensor
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.learning.storage import read_result, write_result
-from art_rl.records import versions
 from art_rl.schedules.schedule import Schedule
 
 FORMAT = "art_rl.learning.budgets"
@@ -53,19 +52,15 @@ class BudgetsResult:
                 f"no schedule was learned for K = {K}; learned: {sorted(self.levels)}; "
                 "use Schedule.resample to carry one over"
             )
-        return Schedule(
-            tuple(self.levels[K].tolist()),
-            {
-                "method": self.method,
-                "model": self.model,
-                "model_digest": self.model_digest,
-                "budget": int(K),
-                "solver": self.solver,
-                "seed": self.settings["seed"],
-                "config_digest": digest(self.settings),
-                "versions": versions(),
-                "details": dict(self.report["budgets"][str(K)]),
-            },
+        return Schedule.found(
+            self.levels[K].tolist(),
+            self.method,
+            self.report["budgets"][str(K)],
+            self.solver,
+            self.model,
+            self.model_digest,
+            self.settings["seed"],
+            digest(self.settings),
         )
 
     def save(self, path: str | os.PathLike) -> None:

@@ -15,13 +15,13 @@ cross-validation), so noise moves nodes a little but never makes a bad grid.  Fo
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
-from art_rl.records import versions
 from art_rl.schedules.hand_made import Density, grid_from_density
 from art_rl.schedules.profile import Profile
 from art_rl.schedules.schedule import Schedule, validate_sigmas
@@ -198,28 +198,27 @@ def quadrature_schedule(
     """
     density = node_density(profile, order, propagated, trust, smooth)
     sigmas = _grid(profile, density, check_budget(K))
+    method = "quadrature" if order == 1 else "quadrature_order"
+    details = {"order": order, **density_facts(profile, propagated, trust, smooth)}
+    return Schedule.found(
+        sigmas,
+        "propagated" if propagated else method,
+        details,
+        solver,
+        model,
+        profile.model_digest,
+    )
+
+
+def density_facts(profile: Profile, propagated: bool, trust: Trust, smooth: bool) -> dict[str, Any]:
+    """What a closed form was made with, for its provenance; arguments as in `node_density`."""
     limits = check_trust(profile, trust)
-    provenance = {
-        "method": "propagated"
-        if propagated
-        else "quadrature"
-        if order == 1
-        else "quadrature_order",
-        "model_digest": profile.model_digest,
-        "budget": int(K),
-        "solver": solver,
-        "versions": versions(),
-        "details": {
-            "order": order,
-            "propagated": propagated,
-            "trust": None if limits is None else list(limits),
-            "smooth": smooth,
-            "profile": dict(profile.settings),
-        },
+    return {
+        "propagated": propagated,
+        "trust": None if limits is None else list(limits),
+        "smooth": smooth,
+        "profile": dict(profile.settings),
     }
-    if model is not None:
-        provenance["model"] = model
-    return Schedule(tuple(sigmas), provenance)
 
 
 def quadrature_band(

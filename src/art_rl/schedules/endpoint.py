@@ -29,7 +29,6 @@ from scipy.interpolate import PchipInterpolator
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
-from art_rl.records import versions
 from art_rl.schedules.closed_form import smooth_log
 from art_rl.schedules.error_moments import ErrorMoments
 from art_rl.schedules.hand_made import grid_from_density
@@ -129,21 +128,12 @@ def endpoint_schedule(
     else:
         last = _last_level(moments, lengths, K)
         sigmas = np.append(grid_from_density(density, K - 1, sigma_max, last), 0.0)
-    provenance = {
-        "method": "endpoint",
-        "model_digest": moments.model_digest,
-        "budget": int(K),
-        "solver": moments.solver,
-        "versions": versions(),
-        "details": {
-            "optimality_residual": residual,
-            "smooth": smooth,
-            "moments": dict(moments.settings),
-        },
+    details = {
+        "optimality_residual": residual,
+        "smooth": smooth,
+        "moments": dict(moments.settings),
     }
-    if model is not None:
-        provenance["model"] = model
-    return Schedule(tuple(sigmas), provenance)
+    return Schedule.found(sigmas, "endpoint", details, moments.solver, model, moments.model_digest)
 
 
 def _last_level(moments: ErrorMoments, lengths: np.ndarray, K: int) -> float:

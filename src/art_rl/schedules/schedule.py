@@ -17,6 +17,7 @@ import numpy as np
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
 from art_rl.files import json_like, read_json, write_json
+from art_rl.records import versions
 
 FORMAT = "art_rl.schedule"
 FORMAT_VERSION = 1
@@ -148,6 +149,38 @@ class Schedule:
         sigmas = np.where(right > 0, geometric, (1 - share) * left)
         sigmas[0], sigmas[-1] = levels[0], 0.0
         return Schedule(tuple(sigmas), self.provenance)
+
+    @classmethod
+    def found(
+        cls,
+        sigmas: Sequence[float] | np.ndarray,
+        method: str,
+        details: Mapping[str, Any],
+        solver: str = "any",
+        model: str | None = None,
+        model_digest: str | None = None,
+        seed: int | None = None,
+        config_digest: str | None = None,
+    ) -> "Schedule":
+        """Levels that ``method`` found for ``solver``, with the provenance every such schedule carries.
+
+        Its budget is the number of steps, its versions are those of now; what is None is left out.
+
+        Raises:
+            ArtRLError: as the class.
+        """
+        facts = {
+            "method": method,
+            "model_digest": model_digest,
+            "budget": len(sigmas) - 1,
+            "solver": solver,
+            "seed": seed,
+            "config_digest": config_digest,
+            "versions": versions(),
+            "details": details,
+            "model": model,
+        }
+        return cls(tuple(sigmas), {key: fact for key, fact in facts.items() if fact is not None})
 
     def with_provenance(self, **facts: Any) -> "Schedule":
         """The same levels with further provenance entries (keys from PROVENANCE_FIELDS)."""

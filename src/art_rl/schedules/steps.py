@@ -28,8 +28,7 @@ from scipy.interpolate import CubicHermiteSpline
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
-from art_rl.records import versions
-from art_rl.schedules.closed_form import Trust, check_trust, node_density
+from art_rl.schedules.closed_form import Trust, density_facts, node_density
 from art_rl.schedules.hand_made import grid_from_density
 from art_rl.schedules.profile import Profile
 from art_rl.schedules.schedule import Schedule, validate_sigmas
@@ -162,27 +161,17 @@ def steps_schedules(
         ArtRLError: as `closed_form.node_density`; a budget below 1.
     """
     cost = StepCost.from_profile(profile, propagated, trust, smooth)
-    limits = check_trust(profile, trust)
-    made = {}
-    for K, levels in optimal_steps(cost, budgets).items():
-        provenance = {
-            "method": "quadrature_steps",
-            "model_digest": profile.model_digest,
-            "budget": K,
-            "solver": "any",
-            "versions": versions(),
-            "details": {
-                "cost": cost(levels),
-                "propagated": propagated,
-                "trust": None if limits is None else list(limits),
-                "smooth": smooth,
-                "profile": dict(profile.settings),
-            },
-        }
-        if model is not None:
-            provenance["model"] = model
-        made[K] = Schedule(tuple(levels), provenance)
-    return made
+    facts = density_facts(profile, propagated, trust, smooth)
+    return {
+        K: Schedule.found(
+            levels,
+            "quadrature_steps",
+            {"cost": cost(levels), **facts},
+            model=model,
+            model_digest=profile.model_digest,
+        )
+        for K, levels in optimal_steps(cost, budgets).items()
+    }
 
 
 def _lattice(quantiles: np.ndarray) -> np.ndarray:

@@ -45,6 +45,6 @@ def test_bad_input_is_one_clear_line(cost, K, growth, words):
 
 
 def test_the_last_level_becomes_zero_and_the_rest_stays():
-    schedule = ended(np.array([80.0, 3.0, 0.002]), {"method": "gits"})
+    schedule = ended(np.array([80.0, 3.0, 0.002]), "gits", {})
     assert schedule.sigmas == (80.0, 3.0, 0.0)
     assert schedule.provenance["budget"] == 2

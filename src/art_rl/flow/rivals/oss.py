@@ -19,7 +19,6 @@ from art_rl.checks import check_budget
 from art_rl.denoisers.base import Denoiser, drift
 from art_rl.errors import ArtRLError
 from art_rl.flow.trajectory import check_states
-from art_rl.records import versions
 from art_rl.schedules.rivals.oss import distinct_path, median_path
 from art_rl.schedules.schedule import Schedule
 
@@ -125,20 +124,14 @@ def oss_schedules(
     for K in budgets:
         medians = median_path(search_paths(denoiser, x_start, ascending, K, class_labels, teacher))
         path = distinct_path(medians, N)
-        provenance = {
-            "method": "oss",
-            "model_digest": denoiser.digest,
-            "budget": K,
-            "solver": "any",
-            "versions": versions(),
-            "details": {
-                "medians": medians,
-                "path": path,
-                "teacher_levels": N + 1,
-                "trajectories": B,
-                "evaluations": N * B + K * N * B,
-            },
+        details = {
+            "medians": medians,
+            "path": path,
+            "teacher_levels": N + 1,
+            "trajectories": B,
+            "evaluations": N * B + K * N * B,
         }
-        provenance |= {"model": model} if model else {}
-        result[K] = Schedule(tuple(ascending[[*path[::-1], 0]]), provenance)
+        result[K] = Schedule.found(
+            ascending[[*path[::-1], 0]], "oss", details, model=model, model_digest=denoiser.digest
+        )
     return result

@@ -15,7 +15,6 @@ from torch import Tensor
 from art_rl.checks import check_budget
 from art_rl.learning.clock.mean_policy import levels_from_speed
 from art_rl.learning.storage import read_result, write_result
-from art_rl.records import versions
 from art_rl.schedules.clock import read_clock
 from art_rl.schedules.schedule import Schedule
 from art_rl.settings.learners import LearnerConfig
@@ -99,27 +98,22 @@ def distill(result: LearnerResult, K: int) -> Schedule:
     levels = read_clock(result.levels, check_budget(K))
     report = result.report
     config = result.config
-    return Schedule(
-        tuple(levels),
-        {
-            "method": f"art_rl_{config.form}",
-            "model": result.model,
-            "model_digest": result.model_digest,
-            "budget": int(K),
-            "solver": "euler",
-            "seed": config.seed,
-            "config_digest": config.digest,
-            "versions": versions(),
-            "details": {
-                "mode": "fine",
-                "state": config.state,
-                "cost": config.cost,
-                "learned_steps": config.clock_steps,
-                "converged": report["converged"],
-                "ratio": report["ratio"],
-                "verdict": report["verdict"],
-            },
-        },
+    details = {
+        "mode": "fine",
+        "state": config.state,
+        "cost": config.cost,
+        "learned_steps": config.clock_steps,
+        **{name: report[name] for name in ("converged", "ratio", "verdict")},
+    }
+    return Schedule.found(
+        levels,
+        f"art_rl_{config.form}",
+        details,
+        "euler",
+        result.model,
+        result.model_digest,
+        config.seed,
+        config.digest,
     )
 
 

@@ -21,8 +21,7 @@ import numpy as np
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
-from art_rl.schedules.rivals.path import ended
-from art_rl.schedules.rivals.statistics import RivalStatistics, provenance_of
+from art_rl.schedules.rivals.statistics import RivalStatistics
 from art_rl.schedules.schedule import Schedule
 
 CANDIDATES = 11
@@ -111,6 +110,4 @@ def ays_schedule(statistics: RivalStatistics, K: int, model: str | None = None) 
     levels = np.exp(np.interp(np.arange(K + 1) / K, np.linspace(0, 1, len(known)), known))
     levels[0] = statistics.levels[0]
     bound = float(sum(table[i, j] for i, j in itertools.pairwise(nodes)))
-    spent = statistics.evaluations["denoiser_change"]
-    provenance = provenance_of(statistics, "ays", spent, model, bound_of_40=bound)
-    return ended(levels, provenance)
+    return statistics.schedule(levels, "ays", "denoiser_change", model, bound_of_40=bound)

@@ -141,5 +141,4 @@ def dmn_schedule(
     levels = np.exp(-lambdas)
     levels[0] = sigma_max
     details = {"objective": value, "exponent": exponent, "truncated": truncated, "evaluations": 0}
-    provenance = {"method": "dmn", "solver": "any", "details": details}
-    return ended(levels, provenance | ({"model": model} if model else {}))
+    return ended(levels, "dmn", details, model)

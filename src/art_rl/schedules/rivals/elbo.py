@@ -11,8 +11,8 @@ optimises likelihood, not the quality of samples.
 
 import numpy as np
 
-from art_rl.schedules.rivals.path import best_path, ended
-from art_rl.schedules.rivals.statistics import RivalStatistics, provenance_of
+from art_rl.schedules.rivals.path import best_path
+from art_rl.schedules.rivals.statistics import RivalStatistics
 from art_rl.schedules.schedule import Schedule
 
 
@@ -30,6 +30,5 @@ def elbo_schedule(statistics: RivalStatistics, K: int, model: str | None = None)
         ArtRLError: K larger than the number of levels allows.
     """
     path, value = best_path(elbo_cost(statistics.levels, statistics.denoising_error), K)
-    spent = statistics.evaluations["denoising_error"]
-    provenance = provenance_of(statistics, "elbo", spent, model, path=path, value=value)
-    return ended(statistics.levels[path], provenance)
+    levels = statistics.levels[path]
+    return statistics.schedule(levels, "elbo", "denoising_error", model, path=path, value=value)

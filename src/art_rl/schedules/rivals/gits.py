@@ -14,8 +14,8 @@ dimension every trajectory lies on its chord and dev is 0 everywhere: use l2.
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.schedules.rivals.path import best_path, ended
-from art_rl.schedules.rivals.statistics import RivalStatistics, provenance_of
+from art_rl.schedules.rivals.path import best_path
+from art_rl.schedules.rivals.statistics import RivalStatistics
 from art_rl.schedules.schedule import Schedule
 
 COSTS = ("dev", "l2", "l1")
@@ -83,8 +83,6 @@ def gits_schedule(
         ArtRLError: as `best_path`, e.g. K larger than the number of the teacher's levels allows.
     """
     path, value = best_path(statistics.jump_cost, K, growth)
-    spent = statistics.evaluations["jump_cost"]
-    provenance = provenance_of(
-        statistics, "gits", spent, model, growth=growth, path=path, value=value
-    )
-    return ended(statistics.teacher_levels[path], provenance)
+    details = {"growth": growth, "path": path, "value": value}
+    levels = statistics.teacher_levels[path]
+    return statistics.schedule(levels, "gits", "jump_cost", model, **details)

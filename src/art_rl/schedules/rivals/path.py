@@ -8,13 +8,13 @@ quality of a path is a sum over its jumps, the best one is found exactly in O(K 
 ``growth`` weighs a jump by growth^s, s the jumps before it (GITS: 1.15; 1 is the plain sum).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
-from art_rl.records import versions
 from art_rl.schedules.schedule import Schedule
 
 
@@ -61,14 +61,18 @@ def best_path(cost: np.ndarray, K: int, growth: float = 1.0) -> tuple[list[int],
     return [*path, M - 1], float(value[0])
 
 
-def ended(levels: np.ndarray, provenance: dict[str, Any]) -> Schedule:
-    """K + 1 levels that end at sigma_min as a Schedule: the last one becomes 0.
+def ended(
+    levels: np.ndarray,
+    method: str,
+    details: Mapping[str, Any],
+    model: str | None = None,
+    model_digest: str | None = None,
+) -> Schedule:
+    """K + 1 levels that end at sigma_min as a Schedule for any solver: the last one becomes 0.
 
     The published samplers stop at sigma_min; every sampler here goes on to 0, so that no step is spent
     on sigma_min.
     """
     sigmas = np.asarray(levels, dtype=np.float64).copy()
     sigmas[-1] = 0.0
-    return Schedule(
-        tuple(sigmas), {"budget": len(sigmas) - 1, "versions": versions(), **provenance}
-    )
+    return Schedule.found(sigmas, method, details, model=model, model_digest=model_digest)

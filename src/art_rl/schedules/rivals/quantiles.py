@@ -13,8 +13,7 @@ from scipy.interpolate import PchipInterpolator
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
-from art_rl.schedules.rivals.path import ended
-from art_rl.schedules.rivals.statistics import RivalStatistics, provenance_of
+from art_rl.schedules.rivals.statistics import RivalStatistics
 from art_rl.schedules.schedule import Schedule
 
 
@@ -53,8 +52,8 @@ def entropic_schedule(statistics: RivalStatistics, K: int, model: str | None = N
     s, error = statistics.levels, statistics.denoising_error
     rate = error / s  # density in log s
     lengths = (rate[:-1] + rate[1:]) / 2 * -np.diff(np.log(s))
-    spent = statistics.evaluations["denoising_error"]
-    return ended(equal_shares(s, lengths, K), provenance_of(statistics, "entropic", spent, model))
+    levels = equal_shares(s, lengths, K)
+    return statistics.schedule(levels, "entropic", "denoising_error", model)
 
 
 def score_optimal_schedule(
@@ -63,7 +62,5 @@ def score_optimal_schedule(
     """Score-optimal, corrector: equal shares of sum_k s_{k+1} sqrt(E |change of the score|^2)."""
     s = statistics.levels
     lengths = s[1:] * np.sqrt(statistics.score_change)
-    spent = statistics.evaluations["score_change"]
-    return ended(
-        equal_shares(s, lengths, K), provenance_of(statistics, "score_optimal", spent, model)
-    )
+    levels = equal_shares(s, lengths, K)
+    return statistics.schedule(levels, "score_optimal", "score_change", model)

@@ -13,6 +13,8 @@ import numpy as np
 
 from art_rl.errors import ArtRLError
 from art_rl.files import read_npz, write_npz
+from art_rl.schedules.rivals.path import ended
+from art_rl.schedules.schedule import Schedule
 
 FORMAT = "art_rl.rival_statistics/1"
 
@@ -95,15 +97,9 @@ class RivalStatistics:
         except (KeyError, TypeError, ValueError) as error:
             raise ArtRLError(f"{path}: not rival statistics ({error})") from None
 
-
-def provenance_of(
-    statistics: RivalStatistics, name: str, spent: int, model: str | None, **details: Any
-) -> dict[str, Any]:
-    """Provenance of a schedule for any solver made from ``statistics`` with ``spent`` evaluations."""
-    provenance = {
-        "method": name,
-        "model_digest": statistics.model_digest,
-        "solver": "any",
-        "details": {**details, "evaluations": spent, "statistics": dict(statistics.settings)},
-    }
-    return provenance | ({"model": model} if model else {})
+    def schedule(
+        self, levels: np.ndarray, method: str, used: str, model: str | None, **details: Any
+    ) -> Schedule:
+        """The K + 1 ``levels`` that ``method`` found from the statistic ``used``, ended at 0."""
+        facts = {"evaluations": self.evaluations[used], "statistics": dict(self.settings)}
+        return ended(levels, method, {**details, **facts}, model, self.model_digest)
