@@ -7,6 +7,7 @@ from art_rl.errors import ArtRLError
 from art_rl.files import write_npz
 from art_rl.metrics.frechet import (
     Moments,
+    Target,
     frechet_between,
     frechet_distance,
     load_reference,
@@ -189,6 +190,24 @@ def test_a_reference_that_is_no_gaussian_is_refused_by_file_and_key(tmp_path, ar
     write_npz(path, **({"mu": np.ones(3), "sigma": np.eye(3)} | arrays))
     with pytest.raises(ArtRLError, match=rf"ref\.npz: {phrase}"):
         load_reference(path)
+
+
+@pytest.mark.parametrize(
+    "mu, sigma, phrase",
+    [
+        (np.zeros(3), -np.eye(3), "must be positive semidefinite"),
+        (np.zeros(3), np.triu(np.ones((3, 3))), "must be symmetric"),
+        (np.zeros(3), np.eye(3) * np.nan, "must be finite"),
+        (np.zeros(3) + 1j, np.eye(3), "must hold numbers, got dtype complex128"),
+        (np.array(["1", "2", "3"]), np.eye(3), "must hold numbers"),
+    ],
+)
+def test_distances_refuse_what_is_no_gaussian(mu, sigma, phrase):
+    """-I was at distance 0 from I, and imaginary parts were dropped."""
+    with pytest.raises(ArtRLError, match=rf"(mu|sigma)_b {phrase}"):
+        frechet_distance(np.zeros(3), np.eye(3), mu, sigma)
+    with pytest.raises(ArtRLError, match=phrase):
+        Target.of(mu, sigma)
 
 
 @pytest.mark.parametrize(

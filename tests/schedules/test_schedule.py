@@ -54,6 +54,11 @@ def test_schedule_is_immutable():
         (((2.0, 0.0),), "flat list"),
         ("abc", "must be a list of numbers"),
         ((10**400, 0), "must be a list of numbers"),
+        (("80", 0), "must be a list of numbers"),
+        ((True, 0), "must be a list of numbers"),
+        ((2.0, False), "must be a list of numbers"),
+        ((2.0, None, 0), "must be finite, got nan"),
+        ((1j, 0), "must be a list of numbers"),
     ],
 )
 def test_bad_levels_are_named(sigmas, message):

@@ -96,6 +96,26 @@ def test_damaged_state_is_reported(tmp_path):
         train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
 
 
+def test_a_changed_weight_in_a_state_is_noticed(tmp_path):
+    train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False, stop_after=9)
+    state = tmp_path / "state-00000008.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-3] ^= 1  # the last weight of the file, in its eighth digit
+    state.write_bytes(content)
+    with pytest.raises(ArtRLError, match=r"damaged .state-.* does not fit its digest.; delete"):
+        train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
+
+
+def test_state_of_other_labels_is_not_used(tmp_path):
+    other = ONE_HOT.flip(1)
+    train(images(), CONDITIONAL, settings(), 0.5, other, state_dir=tmp_path, progress=False)
+    mixed, _ = train(
+        images(), CONDITIONAL, settings(), 0.5, ONE_HOT, state_dir=tmp_path, progress=False
+    )
+    anew, _ = train(images(), CONDITIONAL, settings(), 0.5, ONE_HOT, progress=False)
+    assert mixed.digest == anew.digest
+
+
 def test_layout_and_bfloat16_change_rounding_only():
     plain, record = train(images(), TINY, settings(), 0.5, progress=False)
     last, same = train(images(), TINY, settings(channels_last=True), 0.5, progress=False)
@@ -240,7 +260,7 @@ def test_loss_by_sigma_refuses_a_conditional_network_without_labels():
 @pytest.mark.parametrize(
     "content, phrase",
     [
-        ("{}", r"must hold run, iteration, tensors, losses, got \{\}"),
+        ("{}", r"must hold run, iteration, tensors, tensors_sha256, losses, got \{\}"),
         ("[]", r"must hold run, .* got \[\]"),
         ("null", "must hold run, .* got None"),
         ('{"run": 3}', "must hold run"),
@@ -308,6 +328,9 @@ def test_a_network_that_ships_is_the_one_training_gives(tmp_path):
     header["training"]["iterations_done"] = 3
     write_json(path.with_suffix(".json"), header)
     with pytest.raises(ArtRLError, match="3 of 4 iterations"):
+        shipped_network(path, config, chosen, "digits", "cpu")
+    save_model(path, trained)
+    with pytest.raises(ArtRLError, match="does not say how it was trained .data, iterations_done"):
         shipped_network(path, config, chosen, "digits", "cpu")
 
 

@@ -134,9 +134,36 @@ def merge(parts: Iterable[Moments]) -> Moments:
     return merged
 
 
-def _root_factor(covariance: np.ndarray) -> np.ndarray:
+# A covariance summed up in float32 is symmetric and positive semidefinite to this share of its trace.
+_COVARIANCE_TOLERANCE = 1e-4
+
+
+def _real(value: ArrayLike, name: str) -> np.ndarray:
+    """``value`` in float64; ArtRLError unless it holds real numbers."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ArtRLError(f"{name} must hold numbers, got dtype {array.dtype}")
+    return array.astype(np.float64)
+
+
+def _check_covariance(sigma: np.ndarray, eigenvalues: np.ndarray, name: str) -> None:
+    """Refuse (d, d) that is not symmetric or, by its ascending eigenvalues, not positive semidefinite."""
+    trace = float(np.trace(sigma))
+    slack = _COVARIANCE_TOLERANCE * abs(trace)
+    gap = float(np.abs(sigma - sigma.T).max())
+    if gap > slack:
+        raise ArtRLError(f"{name} must be symmetric, entries differ by up to {gap:g}")
+    if (least := float(eigenvalues[0])) < -slack:
+        raise ArtRLError(
+            f"{name} must be positive semidefinite, its least eigenvalue is {least:g} "
+            f"(trace {trace:g})"
+        )
+
+
+def _root_factor(covariance: np.ndarray, name: str) -> np.ndarray:
     """A with A A^T = covariance; eigenvalues that are rounding noise around 0 are dropped."""
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    _check_covariance(covariance, values, name)
     keep = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
     return vectors[:, keep] * np.sqrt(values[keep])
 
@@ -151,10 +178,11 @@ def frechet_distance(
         sigma_a, sigma_b: covariances (d, d), symmetric positive semidefinite, any rank.
 
     Raises:
-        ArtRLError: sizes differ, or a value is not finite.
+        ArtRLError: sizes differ, a value is no finite number, or a covariance is not symmetric or not
+            positive semidefinite (to 1e-4 of its trace).
     """
-    arrays = {"mu_a": mu_a, "sigma_a": sigma_a, "mu_b": mu_b, "sigma_b": sigma_b}
-    arrays = {name: np.asarray(value, dtype=np.float64) for name, value in arrays.items()}
+    given = {"mu_a": mu_a, "sigma_a": sigma_a, "mu_b": mu_b, "sigma_b": sigma_b}
+    arrays = {name: _real(value, name) for name, value in given.items()}
     dim = arrays["mu_a"].size
     for name, value in arrays.items():
         expected = (dim,) if name.startswith("mu") else (dim, dim)
@@ -166,7 +194,7 @@ def frechet_distance(
         if not np.isfinite(value).all():
             raise ArtRLError(f"{name} must be finite")
     difference = arrays["mu_a"] - arrays["mu_b"]
-    root_a, root_b = _root_factor(arrays["sigma_a"]), _root_factor(arrays["sigma_b"])
+    root_a, root_b = (_root_factor(arrays[name], name) for name in ("sigma_a", "sigma_b"))
     overlap = np.linalg.svd(root_a.T @ root_b, compute_uv=False).sum() if root_a.size else 0.0
     spread = np.trace(arrays["sigma_a"]) + np.trace(arrays["sigma_b"])
     # Identical sets give 0 up to rounding of either sign; a distance is not negative.
@@ -194,13 +222,13 @@ class Target:
 
     @classmethod
     def of(cls, mu: np.ndarray, sigma: np.ndarray) -> "Target":
-        """Factorise; ArtRLError if shapes do not fit or a value is not finite."""
-        mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
+        """Factorise; ArtRLError for what `frechet_distance` refuses."""
+        mu, sigma = _real(mu, "mu"), _real(sigma, "sigma")
         if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
             raise ArtRLError(f"mu {mu.shape} and sigma {sigma.shape} do not fit together")
         if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
             raise ArtRLError("mu and sigma must be finite")
-        return cls(mu, _root_factor(sigma), float(np.trace(sigma)))
+        return cls(mu, _root_factor(sigma, "sigma"), float(np.trace(sigma)))
 
     def distance(self, moments: Moments) -> float:
         """Squared Frechet distance, >= 0; ArtRLError for another feature size, fewer than 2 images."""
@@ -240,16 +268,9 @@ def load_reference(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
         mu, sigma = moments.mean_and_covariance()
         check_gaussian(mu, sigma, f"{path}: the mean", f"{path}: the covariance of centred")
         return mu, sigma
-    for key in ("mu", "sigma"):
-        if arrays[key].dtype.kind not in "fiu":
-            raise ArtRLError(f"{path}: {key} must hold numbers, got dtype {arrays[key].dtype}")
-    mu, sigma = arrays["mu"].astype(np.float64), arrays["sigma"].astype(np.float64)
+    mu, sigma = (_real(arrays[key], f"{path}: {key}") for key in ("mu", "sigma"))
     check_gaussian(mu, sigma, f"{path}: mu", f"{path}: sigma")
     return mu, sigma
-
-
-# A covariance summed up in float32 is symmetric and positive semidefinite to this share of its trace.
-_COVARIANCE_TOLERANCE = 1e-4
 
 
 def check_gaussian(mu: np.ndarray, sigma: np.ndarray, mu_name: str, sigma_name: str) -> None:
@@ -274,14 +295,4 @@ def check_gaussian(mu: np.ndarray, sigma: np.ndarray, mu_name: str, sigma_name: 
                 f"{name} must be finite, {len(bad)} of {value.size} entries are not, the first at "
                 f"{list(index)}: {value[index]}"
             )
-    trace = float(np.trace(sigma))
-    slack = _COVARIANCE_TOLERANCE * abs(trace)
-    gap = float(np.abs(sigma - sigma.T).max())
-    if gap > slack:
-        raise ArtRLError(f"{sigma_name} must be symmetric, entries differ by up to {gap:g}")
-    least = float(np.linalg.eigvalsh((sigma + sigma.T) / 2)[0])
-    if least < -slack:
-        raise ArtRLError(
-            f"{sigma_name} must be positive semidefinite, its least eigenvalue is {least:g} "
-            f"(trace {trace:g})"
-        )
+    _check_covariance(sigma, np.linalg.eigvalsh((sigma + sigma.T) / 2), sigma_name)

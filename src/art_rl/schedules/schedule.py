@@ -47,7 +47,12 @@ def validate_sigmas(
     Rules: one-dimensional, at least two levels, all finite, strictly decreasing, last exactly 0.
     """
     try:
-        array = np.asarray(sigmas, dtype=np.float64)
+        raw = np.asarray(sigmas)
+        # Text and truth values would become numbers without a word, in a list of numbers too.
+        parts = () if isinstance(sigmas, np.ndarray) else sigmas
+        if raw.dtype.kind not in "fiuO" or any(isinstance(x, str | bool | np.bool_) for x in parts):
+            raise TypeError
+        array = raw.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
         raise ArtRLError(f"{name} must be a list of numbers, got {sigmas!r:.120}") from None
     if array.ndim != 1 or array.size < 2:

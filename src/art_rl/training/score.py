@@ -1,6 +1,6 @@
 """Denoising score matching for the small networks: EDM loss, moving average, exact resume.
 
-The loss is in score_loss.py.  The returned weights are an exponential moving average of the trained
+The loss is in art_rl.training.loss.  The returned weights are an exponential moving average of the trained
 ones.
 
 All random numbers of iteration i come from a generator seeded with (seed, i) alone, so a killed and
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from art_rl.denoisers.checks import check_images, check_labels, check_one_hot
 from art_rl.denoisers.unet import UNetDenoiser, load_model, parameter_count
 from art_rl.errors import ArtRLError
-from art_rl.files import atomic_path, digest, read_json, write_json
+from art_rl.files import atomic_path, digest, read_json, sha256_file, write_json
 from art_rl.settings.networks import TrainSettings, UNetConfig
 from art_rl.training.loss import edm_loss, loss_by_sigma, stratified_sigmas
 
@@ -143,6 +143,7 @@ def _save_state(folder: Path, trainer: _Trainer, run_digest: str) -> None:
             "run": run_digest,
             "iteration": trainer.iteration,
             "tensors": name,
+            "tensors_sha256": sha256_file(folder / name),
             "losses": losses,
         },
     )
@@ -160,7 +161,13 @@ def _resume(folder: Path, trainer: _Trainer, run_digest: str) -> None:
         state = read_json(folder / "state.json")
     except ArtRLError as error:
         raise ArtRLError(f"{error}; {anew}") from None
-    expected = {"run": str, "iteration": int, "tensors": str, "losses": list}
+    expected = {
+        "run": str,
+        "iteration": int,
+        "tensors": str,
+        "tensors_sha256": str,
+        "losses": list,
+    }
     if not isinstance(state, dict) or any(
         not isinstance(state.get(key), kind) for key, kind in expected.items()
     ):
@@ -172,6 +179,8 @@ def _resume(folder: Path, trainer: _Trainer, run_digest: str) -> None:
     try:
         if len(state["losses"]) != state["iteration"]:
             raise ValueError(f"{len(state['losses'])} losses of {state['iteration']} iterations")
+        if sha256_file(folder / state["tensors"]) != state["tensors_sha256"]:
+            raise ValueError(f"{state['tensors']} does not fit its digest")
         trainer.restore(load_file(folder / state["tensors"]), state["iteration"], state["losses"])
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         fault = " ".join(str(error).split())[:200]
@@ -224,6 +233,7 @@ def train(
             "settings": settings.to_dict(),
             "sigma_data": sigma_data,
             "images": [len(images), float(images.double().sum()), float((images**2).sum())],
+            "classes": None if class_labels is None else class_labels.argmax(1).tolist(),
         }
     )
     trainer = _Trainer(sigma_data, config, settings, device)
@@ -285,7 +295,12 @@ def shipped_network(
         ArtRLError: a file is missing or damaged, or the record names another network, training or data.
     """
     model = load_model(path, device)
-    record = read_json(Path(path).with_suffix(".json"))["training"]
+    record = read_json(Path(path).with_suffix(".json")).get("training", {})
+    if missing := {"settings", "data", "iterations_done", "loss"} - record.keys():
+        raise ArtRLError(
+            f"{path}: its JSON does not say how it was trained ({', '.join(sorted(missing))} missing); "
+            "leave `trained` out to train one"
+        )
     # How often the state was saved does not change a weight.
     ours, theirs = (
         {**values, "checkpoint_every": None} for values in (settings.to_dict(), record["settings"])
