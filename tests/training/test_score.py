@@ -330,7 +330,7 @@ def test_a_network_that_ships_is_the_one_training_gives(tmp_path):
     with pytest.raises(ArtRLError, match="3 of 4 iterations"):
         shipped_network(path, config, chosen, "digits", "cpu")
     save_model(path, trained)
-    with pytest.raises(ArtRLError, match="does not say how it was trained .data, iterations_done"):
+    with pytest.raises(ArtRLError, match=r"does not say how it was trained .data, iterations_done"):
         shipped_network(path, config, chosen, "digits", "cpu")
 
 
