@@ -66,8 +66,12 @@ lint: $(READY)
 	snakefmt --check -l 100 workflow
 	snakemake --lint
 
+# Of finished results: CONFIG=config/smoke.yaml, or several files, as they were run with; MIRROR=folder.
+CONFIG ?= config/config.yaml
+REPORT ?= results/report_$(basename $(notdir $(firstword $(CONFIG)))).zip
 report: $(READY)
-	snakemake --report results/report.zip
+	mkdir -p $(dir $(REPORT))
+	snakemake --report $(REPORT) --configfile $(CONFIG) $(if $(MIRROR),--config mirror=$(MIRROR))
 
 check-numbers: $(READY)
 	rm -rf results/check

@@ -98,7 +98,9 @@ class Events:
                 if mask & 0x180:
                     self.watch(path)
             elif (below := path.relative_to(self.folder)).parts[0] in FOLDERS:
-                yield f"{below} {next(word for kind, word in KINDS.items() if mask & kind)}"
+                # Nothing of KINDS: a watched folder is gone, or a queue of the kernel ran over.
+                for word in [word for kind, word in KINDS.items() if mask & kind]:
+                    yield f"{below} {word}"
 
     def close(self) -> None:
         os.close(self.handle)

@@ -109,7 +109,7 @@ rule trust_ablation:
     output:
         csv=report(
             "<figures>/{name}/{model}_trust.csv",
-            caption="../report/table.rst",
+            caption="../report/trust.rst",
             category="Tables",
             labels={"model": "{model}", "table": "trust ablation", "metric": "all"},
         ),

@@ -13,7 +13,7 @@ for model in targets.used():
             code=modules("render_tables.py", model),
         output:
             [
-                shown(path, "table", "Tables", labels)
+                shown(path, "wins" if "_wins." in path else "table", "Tables", labels)
                 for path, labels in products.table_outputs(model).items()
             ],
         log:

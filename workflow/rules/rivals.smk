@@ -126,23 +126,33 @@ rule compare_rivals:
         adaptive="<results>/{model}/adaptive.csv",
         code=modules("compare_rivals.py"),
     output:
-        outcomes="<figures>/{name}/{model}_rivals.csv",
-        frontier="<figures>/{name}/{model}_frontier.csv",
+        outcomes=report(
+            "<figures>/{name}/{model}_rivals.csv",
+            caption="../report/rivals.rst",
+            category="Tables",
+            labels={"model": "{model}", "table": "ART-RL and its rivals", "metric": "all"},
+        ),
+        frontier=report(
+            "<figures>/{name}/{model}_frontier.csv",
+            caption="../report/rivals.rst",
+            category="Tables",
+            labels={"model": "{model}", "table": "best per NFE", "metric": "all"},
+        ),
         outcomes_md="<figures>/{name}/{model}_rivals.md",
         frontier_md="<figures>/{name}/{model}_frontier.md",
         pdf=[
             "<figures>/{name}/{model}_frontier.pdf",
             "<figures>/{name}/{model}_rival_statistics.pdf",
         ],
-        png=report(
-            [
-                "<figures>/{name}/{model}_frontier.png",
-                "<figures>/{name}/{model}_rival_statistics.png",
-            ],
-            caption="../report/rivals.rst",
-            category="Rivals",
-            labels={"model": "{model}", "figure": "frontier, statistics"},
-        ),
+        png=[
+            shown(
+                f"<figures>/{{name}}/{{model}}_{figure}.png",
+                "rivals",
+                "Figures",
+                {"model": "{model}", "figure": figure},
+            )
+            for figure in ("frontier", "rival_statistics")
+        ],
     log:
         "<logs>/{model}/{name}_compare_rivals.log",
     conda:
