@@ -16,7 +16,7 @@ def main(snakemake):
         snakemake.wildcards.model,
         snakemake.params.model,
         snakemake.input.get("network"),
-        tf32=True,
+        rollouts=True,
     )
     # The states the learner of the same error learns and chooses on.
     n = control.get("endpoint_states", control["trajectories"])

@@ -17,7 +17,7 @@ def main(snakemake):
     profile_path, *network = snakemake.input.learned_from
     settings = NaturalSettings.from_dict({**snakemake.params.settings, "seed": job["seed"]})
     experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, *network[:1], tf32=True
+        snakemake.wildcards.model, snakemake.params.model, *network[:1], rollouts=True
     )
     n = control.get("endpoint_states", control["trajectories"])
     states = experiment.draw(n, control["seed"])

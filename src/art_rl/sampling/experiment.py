@@ -106,15 +106,16 @@ def build_experiment(
     name: str,
     settings: Mapping[str, Any],
     network: str | os.PathLike | None = None,
-    tf32: bool = False,
+    rollouts: bool = False,
     sampling: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """An Experiment from its block of the checked configuration, by the builder of its kind.
 
     Args:
         network: weights of a network (.safetensors), its description (.json) beside it.
-        tf32: let convolutions on a GPU round to TF32.  Enough for rollouts on a budget's own steps; |Q|
-            from levels close together would drown in it.
+        rollouts: only rollouts on a budget's own steps are wanted, no |Q|.  Convolutions on a GPU may then
+            round to TF32, in which |Q| from levels close together would drown; a network trained here
+            lies in memory as its sampling does.
         sampling: how cells are sampled (`art_rl.experiments.targets.Targets.sampling`), if they are: an
             official checkpoint then computes as its ``speed`` says, an exact model draws whole blocks.
 
@@ -122,7 +123,7 @@ def build_experiment(
         ArtRLError: an unknown kind; what its builder refuses.
     """
     builder = import_module(kind_of(settings).builder)
-    return builder.build(name, settings, network=network, tf32=tf32, sampling=sampling)
+    return builder.build(name, settings, network=network, rollouts=rollouts, sampling=sampling)
 
 
 def build_measures(settings: Mapping[str, Any], files: Files) -> list[Measure]:

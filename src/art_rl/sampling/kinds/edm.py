@@ -41,7 +41,7 @@ def build(
     name: str,
     settings: Mapping[str, Any],
     network: str | os.PathLike | None = None,
-    tf32: bool = False,
+    rollouts: bool = False,
     sampling: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """``network`` as written by `art_rl.denoisers.snapshots.convert_snapshot`."""
@@ -51,7 +51,7 @@ def build(
     if sampling:
         denoiser = fast_network(network, device, settings.get("speed", {}))
     else:
-        denoiser = float32_network(network, device, tf32)
+        denoiser = float32_network(network, device, tf32=rollouts)
 
     return Experiment(
         name,

