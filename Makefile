@@ -1,5 +1,6 @@
 # make run    everything from config/config.yaml: tables and figures in paper_figures/
 # make mnist  MNIST: the paper's Table 4, config/mnist.yaml
+# make mnist-large  the run behind paper_figures/mnist: 10,000 images in the papers' rows, config/overlays/mnist_large.yaml
 # make mnist-gpu  the same on a GPU with 50,000 images per cell, config/overlays/mnist_gpu.yaml
 # make digits_full  digits with every method and solver, config/digits_full.yaml
 # make paper  the paper's tables on the official checkpoints (GPU); make paper-dry prints the plan
@@ -27,13 +28,16 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run mnist mnist-gpu digits_full test test-interop docs settings lint lock report check-numbers unlock clean paper paper-dry
+.PHONY: run mnist mnist-large mnist-gpu digits_full test test-interop docs settings lint lock report check-numbers unlock clean paper paper-dry
 
 run: $(READY)
 	snakemake --cores $(CORES)
 
 mnist digits_full: $(READY)
 	snakemake --cores $(CORES) --configfile config/$@.yaml
+
+mnist-large: $(READY)
+	snakemake --cores $(CORES) --configfile config/mnist.yaml config/overlays/mnist_large.yaml
 
 mnist-gpu: $(READY)
 	snakemake --profile workflow/profiles/gpu --configfile config/mnist.yaml config/overlays/mnist_gpu.yaml

@@ -77,11 +77,33 @@ def test_shards_are_named_in_the_order_of_seeds():
     assert products.references("digits", blocks=1)[-1].endswith("reference/block0_1.npz")
 
 
+def test_a_table_may_have_fewer_seed_blocks_than_its_model():
+    products = Products(settings("digits_smoke"), ROOT)  # table5 has one of two
+    blocks = {(name, K): n for name, K, n in products.targets.blocks("digits", "euler")}
+    assert blocks["edm", 2] == 2 and blocks["edm", 4] == blocks["transfer_budget", 4] == 1
+    sampled = [
+        products.cells(wildcards(model="digits", group="euler", part=part))
+        for part in ("block0_1", "block1_0")
+    ]
+    assert {cell[1:3] for cell in sampled[0]} - {cell[1:3] for cell in sampled[1]} == {
+        ("edm", 4),
+        ("transfer_budget", 4),
+    }
+    assert products.targets.metrics("digits") == ["fid", "rmse"] and products.targets.pooled(
+        "digits"
+    )
+    # A cell of two tables has the blocks of the one that asks for more.
+    tables = yaml.safe_load((ROOT / "config/digits_smoke.yaml").read_text())["tables"]
+    tables["digits_euler"]["budgets"] = [2, 4]
+    targets = Targets(settings("digits_smoke", tables=tables))
+    assert ("edm", 4, 2) in targets.blocks("digits", "euler")
+
+
 def test_exact_models_are_sampled_in_one_job():
     targets = Targets(settings("smoke"))
     assert targets.parts("toy") == ["all"] and targets.groups("toy") == ["all"]
     assert targets.shards_of("toy", "all") == [(0, 0), (1, 0)]
-    solvers = {solver for solver, _, _ in targets.cells_of("toy", "all")}
+    solvers = {solver for solver, *_ in targets.cells_of("toy", "all")}
     assert solvers == set(targets.solvers("toy"))
     sampling = targets.sampling("toy")
     assert sampling["samples"] == sampling["shard"] == sampling["batch"] == 500

@@ -83,6 +83,28 @@ def test_bold_tie_marks_and_paper_block_apart(rows):
     assert sources == ["ours"] * 3 + ["floor", "paper"]
 
 
+def test_ratios_to_edm_stand_beside_the_paper_s(rows):
+    rows += [cell("art_rl_endpoint", 5, b, 0.5 * v) for b, v in enumerate([0.311, 0.331, 0.321])]
+    paper = {
+        "source": "P",
+        "note": "n",
+        "budgets": [5],
+        "rows": {"EDM": [4.0], "ART-RL": [3.0], "Uniform": [9.0]},
+    }
+    text = to_markdown(
+        build_table(rows, "m", "euler", "w2", ["edm", "art_rl_endpoint"], [5], paper=paper)
+    )
+    ours, theirs = text.split("**Ratio to EDM**")[1].strip().splitlines()[-2:]
+    assert ours.startswith("| ART-RL (endpoint") and ours.endswith("| 0.50 |")
+    assert theirs == "| the paper's ART-RL | 0.75 |"
+    # Other budgets than the paper's: no ratios side by side.
+    other = {**paper, "budgets": [6]}
+    text = to_markdown(
+        build_table(rows, "m", "euler", "w2", ["edm", "art_rl_endpoint"], [5], paper=other)
+    )
+    assert "Ratio" not in text
+
+
 def test_what_the_reference_does_not_resolve_is_marked_and_tied(rows):
     """RMSE is measured against a solution that is off itself: below that, and by less, nothing is told."""
     for row in rows:

@@ -74,6 +74,16 @@ def test_gpu_overlay_of_mnist_keeps_the_tables():
     assert checked["tables"].keys() == base["tables"].keys()
 
 
+def test_large_run_of_mnist_has_10000_images_in_table_4():
+    base = yaml.safe_load((ROOT / "config/mnist.yaml").read_text())
+    over = yaml.safe_load((ROOT / "config/overlays/mnist_large.yaml").read_text())
+    checked = check_configuration(merged(base, over))
+    sampling, table = checked["models"]["mnist"]["sampling"], checked["tables"]["table4_mnist_rk4"]
+    assert sampling["samples"] * sampling["seed_blocks"] == 10_000
+    assert table.get("seed_blocks") is None and "fid_all" in table["metrics"]
+    assert {"uniform", "dpm", "edm", "art_rl_paper"} <= set(table["methods"]), "the papers' rows"
+
+
 def test_defaults_are_filled_and_input_untouched(smoke):
     del smoke["evaluation"]["reference_steps"], smoke["control"]
     before = copy.deepcopy(smoke)
@@ -344,6 +354,10 @@ IMAGE_FAULTS = {
     "conditional as number": (
         change([*IN_DIGITS, "conditional"], 10),
         "models.digits.conditional must be true or false, got 10",
+    ),
+    "more seed blocks than the model's": (
+        change(["tables", "digits_euler", "seed_blocks"], 3),
+        "tables.digits_euler.seed_blocks must be at most models.digits.sampling.seed_blocks (2), got 3",
     ),
     "w2 of images": (
         change(["tables", "digits_euler", "metrics"], ["fid", "w2"]),

@@ -16,8 +16,10 @@ from torch.nn import functional
 
 from art_rl.denoisers.exact import GaussianMixture
 from art_rl.errors import ArtRLError
+from art_rl.files import read_json, read_npz
 from art_rl.learning import TableEnvironment
 from art_rl.learning.trust import trusted_table
+from art_rl.metrics.frechet import Moments, frechet_between, merge
 from art_rl.report.comparison import compare, comparison_markdown
 from art_rl.report.tables import read_rows
 from art_rl.sampling.experiment import build_experiment
@@ -174,12 +176,37 @@ def snakemake(folder, config, targets):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def check_pooled_fid(tmp_path, folder):
+    """fid_all is the FID of both blocks' 60 images, from moments merged here."""
+    cells = [row for row in read_rows(tmp_path / "results/digits/cells/euler.csv") if row["K"] == 2]
+    shards = tmp_path / "results/digits/shards/euler"
+    moments = []
+    for path in sorted(shards.glob("*.json")):
+        (entry,) = (
+            entry
+            for entry in read_json(path)["cells"]
+            if (entry["method"], entry["K"]) == ("edm", 2)
+        )
+        arrays = read_npz(path.with_suffix(".cells") / entry["file"])
+        moments.append(Moments(int(arrays["fid.n"]), arrays["fid.total"], arrays["fid.centred"]))
+    assert sum(each.n for each in moments) == 60
+    target = Moments.load(tmp_path / "results/digits/moments_train.npz")
+    own = [row for row in cells if row["method"] == "edm"]
+    expected = frechet_between(merge(moments), target)
+    assert [row["fid_all"] for row in own] == pytest.approx([expected] * 2, rel=1e-9)
+    assert expected not in [row["fid"] for row in own]
+    text = (folder / "digits_euler_fid_all.md").read_text()
+    assert "LeNet-FID, all seed blocks together" in text and "Test set against" in text
+    assert "±" not in text
+
+
 def test_digits_end_to_end(tmp_path):
     """Data to tables and figures through Snakemake: digits_smoke, two shards per block."""
     folder = tmp_path / "paper_figures/digits_smoke"
     names = ["digits_euler_fid.csv", "digits_wins.md", "table5_digits_euler_rmse.md"]
     names += ["digits_trust.md", "digits_fid_nfe.png", "digits_samples_euler.pdf"]
-    snakemake(tmp_path, "digits_smoke", [f"paper_figures/digits_smoke/{name}" for name in names])
+    wanted = [*names, "digits_euler_fid_all.md"]
+    snakemake(tmp_path, "digits_smoke", [f"paper_figures/digits_smoke/{name}" for name in wanted])
     table = (folder / names[0]).read_text()
     assert "art_rl_endpoint" in table and "Reference solution, same noise" in table
     facts = json.loads((tmp_path / "results/digits/cells/euler.provenance.json").read_text())
@@ -187,6 +214,8 @@ def test_digits_end_to_end(tmp_path):
     assert 0 < facts["reference"]["error"] < 0.03  # measured with its 8 steps: 0.014
     assert len(list((tmp_path / "results/digits/shards/euler").glob("*.json"))) == 4
     assert "resampled from another K" in (folder / names[2]).read_text()
+    assert "One seed block" in (folder / names[2]).read_text(), "as its seed_blocks says"
+    check_pooled_fid(tmp_path, folder)
     assert "30 samples" in (folder / "digits_trust.md").read_text()
     for name in names[4:]:
         assert (folder / name).stat().st_size > 5000

@@ -72,8 +72,8 @@ def test_a_new_kind_goes_through_the_pipeline(tmp_path, monkeypatch):
         "name": "m",
         "model": model,
         "solvers": ["heun"],
-        "blocks": 2,
-        "cells": {"heun": targets.cells("m")},
+        "pooled": False,
+        "cells": {"heun": targets.blocks("m", "heun")},
     }
     out = {"cells": [here("c.csv")], "provenance": [here("c.json")]}
     rule("evaluate_cells.py")(job(input=files, output=out, params=params))

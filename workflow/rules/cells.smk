@@ -90,8 +90,8 @@ for model in targets.used():
             name=model,
             model=targets.models[model],
             solvers=targets.solvers(model),
-            cells={solver: targets.cells(model, solver) for solver in targets.solvers(model)},
-            blocks=targets.sampling(model)["seed_blocks"],
+            cells={solver: targets.blocks(model, solver) for solver in targets.solvers(model)},
+            pooled=targets.pooled(model),
         script:
             "../scripts/evaluate_cells.py"
 

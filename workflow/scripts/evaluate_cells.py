@@ -50,6 +50,13 @@ def block_of(entries, measures):
     return part.nfe, len(part.seeds), values_of(part, measures), part.preview
 
 
+def pooled(blocks, measures):
+    """FID of the images of several blocks (lists of entries) together, as a metric of its own."""
+    fid = [measure for measure in measures if measure.metric == "fid"]
+    parts = [load(*entry).only("fid") for entries in blocks for entry in entries]
+    return {"fid_all": values_of(merge_parts(parts, fid), fid)["fid"]}
+
+
 def floors_of(snakemake, measures):
     """What no schedule can be expected to beat: metric -> label -> value; also the reference's record and
     its own numbers by block."""
@@ -68,10 +75,13 @@ def floors_of(snakemake, measures):
         if reference["error"] is not None:
             floors["rmse"] = {REFERENCE_ERROR: reference["error"]}
         del reference["cells"]
+    if snakemake.params.pooled and found:
+        together = pooled(found.values(), measures)["fid_all"]
+        floors["fid_all"] = {"Reference solution, same noise": together}
     for path in snakemake.input.target_facts:
         test = read_json(path).get("fid_test_against_train")
-        if test is not None:
-            floors["fid"]["Test set against training set"] = test
+        for metric in floors.keys() & {"fid", "fid_all"} if test is not None else ():
+            floors[metric]["Test set against training set"] = test
     floors = {metric: {k: float(v) for k, v in lines.items()} for metric, lines in floors.items()}
     return reference, own, floors, blocks[0][3] if blocks else None
 
@@ -85,6 +95,8 @@ def main(snakemake):
     found, features = collect(inputs.parts)
     reference, own, floors, fine = floors_of(snakemake, measures)
     labels = {m.metric: m.label for m in measures if m.label}
+    if "fid" in labels:
+        labels["fid_all"] = f"{labels['fid']}, all seed blocks together"
     notes = [measure.note for measure in measures if measure.note]
     common = {
         "versions": versions(),
@@ -102,14 +114,16 @@ def main(snakemake):
     previews = dict(zip(snakemake.params.solvers, output.get("previews", []), strict=False))
     for index, solver in enumerate(snakemake.params.solvers):
         rows, used, shown = [], [], {} if fine is None else {"reference": fine}
-        for method, K in tqdm(snakemake.params.cells[solver], desc=f"cells {solver}"):
+        for method, K, blocks in tqdm(snakemake.params.cells[solver], desc=f"cells {solver}"):
             schedule = schedules[method, method_of(method).schedule_solver(solver), K]
             used.append(schedule)
-            for block in range(snakemake.params.blocks):
-                entries = found.get((solver, method, K, block))
-                if not entries:
-                    raise ArtRLError(f"{method}, {solver}, K = {K}: not sampled; sample again")
+            cell = [found.get((solver, method, K, block)) for block in range(blocks)]
+            if not all(cell):
+                raise ArtRLError(f"{method}, {solver}, K = {K}: not sampled; sample again")
+            together = pooled(cell, measures) if snakemake.params.pooled else {}
+            for block, entries in enumerate(cell):
                 calls, samples, values, preview = block_of(entries, measures)
+                values = {**values, **together}
                 rows.append(cell_row(model, schedule, solver, block, samples, calls, values))
                 if block == 0 and preview is not None:
                     shown[f"{method}_K{K}"] = preview

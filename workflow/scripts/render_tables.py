@@ -21,7 +21,9 @@ from art_rl.report.tables import (
 
 
 def table_of(model, entry, metric, cells, provenance, numbers):
-    """One table in one metric."""
+    """One table in one metric, of its seed blocks; a metric of all blocks together stands once."""
+    blocks = 1 if metric.endswith("_all") else entry["seed_blocks"]
+    cells = [row for row in cells if row["block"] < blocks]
     paper = None
     if "paper" in entry:
         paper = paper_block(numbers, entry["paper"], metric, provenance["paper_note"])

@@ -37,7 +37,7 @@ def main(snakemake):
         sampling["batch"],
     ]
     cells = []
-    todo = [(*cell, *shard) for cell in params.cells for shard in params.shards]
+    todo = [(*cell, *s) for *cell, blocks in params.cells for s in params.shards if s[0] < blocks]
     for solver, method, K, block, shard in tqdm(todo, desc="cells"):
         schedule = schedules[method, method_of(method).schedule_solver(solver), K]
         seeds = shard_seeds(sampling["samples"], sampling["shard"], block, shard)

@@ -27,10 +27,10 @@ from art_rl.experiments.machine import machine_needs
 from art_rl.files import read_json
 from art_rl.registry import nfe
 from art_rl.settings.experiment import (
+    cell_blocks,
     check_configuration,
     learner_run,
     methods_of_table,
-    wanted_cells,
 )
 from art_rl.settings.load import load
 
@@ -85,7 +85,7 @@ def make_plan(
     for name, model in checkpoints.items():
         solvers = [t["solver"] for t in settings["tables"].values() if t["model"] == name]
         for solver in dict.fromkeys(solvers):
-            pairs = wanted_cells(settings, name, solver)
+            pairs = cell_blocks(settings, name, solver, model["sampling"]["seed_blocks"])
             rows.append(_row(name, model, solver, pairs, measured))
     learning = _learning(settings, checkpoints)
     hours = [row[key] for row in rows for key in ("sampling_hours", "feature_hours")]
@@ -107,14 +107,13 @@ def _row(
     name: str,
     model: Mapping[str, Any],
     solver: str,
-    pairs: Sequence[tuple[str, int]],
+    pairs: Mapping[tuple[str, int], int],
     measured: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     sampling = model["sampling"]
-    blocks, samples = sampling["seed_blocks"], sampling["samples"]
-    per_image = sum(nfe(solver, K) for _, K in pairs)
-    images = len(pairs) * blocks * samples
-    calls = per_image * blocks * samples
+    samples = sampling["samples"]
+    images = sum(pairs.values()) * samples
+    calls = sum(nfe(solver, K) * blocks for (_, K), blocks in pairs.items()) * samples
     rate, features = _rates(model, measured)
     return {
         "model": name,
@@ -122,9 +121,9 @@ def _row(
         "solver": solver,
         "cells": len(pairs),
         "budgets": sorted({K for _, K in pairs}),
-        "blocks": blocks,
+        "blocks": max(pairs.values()),
         "images": images,
-        "nfe": per_image,
+        "nfe": sum(nfe(solver, K) for _, K in pairs),
         "calls": calls,
         "calls_per_second": rate,
         "sampling_hours": None if rate is None else calls / rate / 3600,

@@ -88,9 +88,11 @@ class Products(Reports):
         """(block, shard) of the seeds of a job."""
         return self.targets.shards_of(wildcards.model, wildcards.part)
 
-    def cells(self, wildcards: Any) -> list[tuple[str, str, int]]:
-        """(solver, method, K) that a job samples."""
-        return self.targets.cells_of(wildcards.model, wildcards.group)
+    def cells(self, wildcards: Any) -> list[tuple[str, str, int, int]]:
+        """(solver, method, K, seed blocks) that a job samples, of those with a seed block in its part."""
+        first = min(block for block, _ in self.shards(wildcards))
+        cells = self.targets.cells_of(wildcards.model, wildcards.group)
+        return [cell for cell in cells if cell[-1] > first]
 
     def run_settings(self, learner: str) -> Callable[[Any], dict[str, Any]]:
         """Params function: settings of a learner's run."""
@@ -215,7 +217,7 @@ class Products(Reports):
         """Schedules that a job samples with."""
         model, group = wildcards.model, wildcards.group
         cells = self.targets.cells_of(model, group)
-        paths = [schedule_path(model, name, solver, K) for solver, name, K in cells]
+        paths = [schedule_path(model, name, solver, K) for solver, name, K, _ in cells]
         return list(dict.fromkeys(paths))
 
     def schedules_of(self, model: str) -> list[str]:

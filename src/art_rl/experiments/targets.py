@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from art_rl.registry import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, Kind, kind_of, method
-from art_rl.settings.experiment import learner_run, methods_of_table, wanted_cells
+from art_rl.settings.experiment import (
+    cell_blocks,
+    learner_run,
+    methods_of_table,
+    wanted_cells,
+)
 
 Cell = tuple[str, int]
 
@@ -80,9 +85,13 @@ class Targets:
         return list(dict.fromkeys(wanted))
 
     def metrics(self, model: str) -> list[str]:
-        """Metrics of the tables on ``model``."""
+        """Metrics of a seed block in the tables on ``model``."""
         own = (t["metrics"] for t in self.tables.values() if t["model"] == model)
-        return list(dict.fromkeys(metric for metrics in own for metric in metrics))
+        return list(dict.fromkeys(name.removesuffix("_all") for names in own for name in names))
+
+    def pooled(self, model: str) -> bool:
+        """Whether a table on ``model`` asks for the FID of all seed blocks together."""
+        return any("fid_all" in t["metrics"] for t in self.tables.values() if t["model"] == model)
 
     def methods_of(self, table: str) -> list[str]:
         """Methods of a table that have a schedule for its solver, in the registry's order."""
@@ -262,9 +271,17 @@ class Targets:
         return {**self.settings.get(name, {}), **self.models[model].get(name, {})}
 
     def tables_of(self, model: str) -> dict[str, dict[str, Any]]:
-        """The tables on a model, each with its methods."""
-        own = {name: entry for name, entry in self.tables.items() if entry["model"] == model}
-        return {name: {**entry, "methods": self.methods_of(name)} for name, entry in own.items()}
+        """The tables on a model, each with its methods and number of seed blocks."""
+        every = self.sampling(model)["seed_blocks"]
+        return {
+            name: {
+                **entry,
+                "methods": self.methods_of(name),
+                "seed_blocks": entry.get("seed_blocks") or every,
+            }
+            for name, entry in self.tables.items()
+            if entry["model"] == model
+        }
 
     # How cells are sampled.
 
@@ -308,10 +325,15 @@ class Targets:
         """Solvers that are sampled in a job of their own, or "all"."""
         return ["all"] if self.in_one_job(model) else self.solvers(model)
 
-    def cells_of(self, model: str, group: str) -> list[tuple[str, str, int]]:
-        """(solver, method, K) of one of `groups`."""
+    def cells_of(self, model: str, group: str) -> list[tuple[str, str, int, int]]:
+        """(solver, method, K, seed blocks) of one of `groups`."""
         solvers = self.solvers(model) if group == "all" else [group]
-        return [(solver, *cell) for solver in solvers for cell in self.cells(model, solver)]
+        return [(solver, *cell) for solver in solvers for cell in self.blocks(model, solver)]
+
+    def blocks(self, model: str, solver: str) -> list[tuple[str, int, int]]:
+        """(method, K, seed blocks) of the cells of a model and solver."""
+        every = self.sampling(model)["seed_blocks"]
+        return [(*cell, n) for cell, n in cell_blocks(self.settings, model, solver, every).items()]
 
     def gpus(self, model: str) -> int:
         """GPUs a job of the model occupies."""

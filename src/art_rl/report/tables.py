@@ -23,9 +23,14 @@ import numpy as np
 
 from art_rl.errors import ArtRLError
 from art_rl.files import check_seal, fault_of_file, write_text
-from art_rl.registry import METHODS
+from art_rl.registry import LEARNED, METHODS
 
-METRIC_LABELS = {"w2": "Wasserstein-2 distance", "rmse": "Endpoint RMSE", "fid": "LeNet-FID"}
+METRIC_LABELS = {
+    "w2": "Wasserstein-2 distance",
+    "rmse": "Endpoint RMSE",
+    "fid": "LeNet-FID",
+    "fid_all": "LeNet-FID, all seed blocks together",
+}
 # Floor of RMSE: how far the fine solution it is measured against is off itself (by step doubling).
 REFERENCE_ERROR = "Reference solution's own error"
 PAPER_METRICS = {"Wasserstein-2": "w2", "LeNet-FID": "fid", "FID": "fid"}
@@ -202,7 +207,7 @@ def paper_block(
     if name not in numbers["tables"]:
         raise ArtRLError(f"no paper table {name!r}; known: {', '.join(numbers['tables'])}")
     table = numbers["tables"][name]
-    if PAPER_METRICS.get(table["metric"]) != metric:
+    if PAPER_METRICS.get(table["metric"]) != metric.removesuffix("_all"):
         return None
     source = f"{numbers['source'].split(',')[0]}, {name.replace('_', ' ').title()}"
     note = "; ".join(
@@ -279,6 +284,10 @@ def notes_of(table: Table) -> list[str]:
     """Lines below a table: blocks, and what its marks mean."""
     blocks = max(len(entry.runs) for entry in table.entries.values())
     notes = ["One seed block, the same noise in every cell: no spread. Bold: lowest."]
+    if table.metric.endswith("_all"):
+        notes = [
+            "The images of all seed blocks together, the same noise in every cell. Bold: lowest."
+        ]
     if blocks > 1:
         notes = [
             f"Mean ± standard deviation over {blocks} seed blocks with common noise.",
@@ -325,7 +334,33 @@ def to_markdown(table: Table) -> str:
         lines.append(_md(["---"] + ["---:"] * len(paper["budgets"])))
         for label, values in paper["rows"].items():
             lines.append(_md([label, *("" if v is None else number(v) for v in values)]))
+        lines += _ratios_to_edm(table, paper)
     return "\n".join(lines) + "\n"
+
+
+def _ratios_to_edm(table: Table, paper: Mapping[str, Any]) -> list[str]:
+    """Lines of a table of learned rows, ours and the paper's, over the row EDM of the same table."""
+    rows: dict[str, list[str]] = {}
+    if (
+        "edm" in table.methods
+        and "EDM" in paper["rows"]
+        and list(table.budgets) == paper["budgets"]
+    ):
+        for name in table.methods:
+            if METHODS[name].group == LEARNED:
+                pairs = [(table.entries[name, K], table.entries["edm", K]) for K in table.budgets]
+                rows[METHODS[name].label] = [number(a.mean / b.mean, 2) for a, b in pairs]
+        for label, values in paper["rows"].items():
+            if label.startswith("ART-RL"):
+                known = zip(values, paper["rows"]["EDM"], strict=True)
+                rows[f"the paper's {label}"] = [
+                    "" if None in (a, b) else number(a / b, 2) for a, b in known
+                ]
+    if not rows:
+        return []
+    head = ["Method", *(f"K = {K}" for K in table.budgets)]
+    lines = ["", "**Ratio to EDM**", "", _md(head), _md(["---"] + ["---:"] * len(table.budgets))]
+    return lines + [_md([label, *values]) for label, values in rows.items()]
 
 
 def _md(cells: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ the others again.  Memory is one batch, whatever the block.
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from art_rl.schedules.hand_made import edm
 from art_rl.schedules.schedule import Schedule
 
 # Columns of a cells file, in this order; a measure that a model does not have is left out.
-COLUMNS = "model method solver K nfe block samples rmse fid converged w2".split()
+COLUMNS = "model method solver K nfe block samples rmse fid fid_all converged w2".split()
 REFERENCE_SOLVER = "rk4"
 # Seeds on which the reference's own error is measured by step doubling.
 CHECKED = 64
@@ -60,6 +60,10 @@ class CellPart:
         # Compression pays for images, not for sums of features: seconds for a cell of Inception.
         large = any(a.dtype.kind == "f" and a.size > 10**6 for a in arrays.values())
         write_npz(path, compressed=not large, **arrays)
+
+    def only(self, metric: str) -> "CellPart":
+        """The same samples with what one metric measured of them."""
+        return replace(self, measured={metric: self.measured[metric]})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "CellPart":

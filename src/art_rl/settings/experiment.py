@@ -83,9 +83,14 @@ class Table(Closed):
     budgets: Budgets
     """Numbers of steps K."""
     metrics: Annotated[
-        tuple[Annotated[str, OneOf(["w2", "rmse", "fid"])], ...], UNIQUE, Field(min_length=1)
+        tuple[Annotated[str, OneOf(["w2", "rmse", "fid", "fid_all"])], ...],
+        UNIQUE,
+        Field(min_length=1),
     ]
-    """rmse: endpoint error.  w2: 1-D targets only.  fid: LeNet-FID (image), FID (edm)."""
+    """rmse: endpoint error.  w2: 1-D targets only.  fid: LeNet-FID (image), FID (edm), of each seed block.
+    fid_all: of the images of all seed blocks together."""
+    seed_blocks: Count | None = None
+    """Seed blocks of this table's cells, the first ones of the model's; null: all."""
     methods: Methods | None = None
     """Rows of this table, instead of the common list."""
     paper: Annotated[str, OneOf(_known("report/paper_tables.json")["tables"])] | None = None
@@ -254,7 +259,7 @@ class Configuration(Closed):
                 f"tables.{name}.metrics must not have w2, got {given}: model {table.model} has no "
                 f"exact 1-D target; use rmse{'' if exact else ' or fid'}"
             )
-        if "fid" in given and exact:
+        if {"fid", "fid_all"} & set(given) and exact:
             raise ArtRLError(
                 f"tables.{name}.metrics must not have fid, got {given}: model {table.model} is exact, "
                 "not one of images; use rmse, or w2 in one dimension"
@@ -270,9 +275,16 @@ class Configuration(Closed):
                     f"{max(table.budgets)}: RMSE would be measured against a solution no finer than what it "
                     "measures; raise reference_steps"
                 )
-        if isinstance(model, EDMModel) and given != ["fid"]:
+        if isinstance(model, EDMModel) and not set(given) <= {"fid", "fid_all"}:
             raise ArtRLError(
-                f"tables.{name}.metrics must be [fid] for the checkpoint {table.model}, got {given}"
+                f"tables.{name}.metrics must be fid or fid_all for the checkpoint {table.model}, got {given}"
+            )
+        where = "evaluation" if isinstance(model, ExactModel) else f"models.{table.model}.sampling"
+        sampled = self.evaluation if isinstance(model, ExactModel) else model.sampling
+        if table.seed_blocks is not None and table.seed_blocks > sampled.seed_blocks:
+            raise ArtRLError(
+                f"tables.{name}.seed_blocks must be at most {where}.seed_blocks ({sampled.seed_blocks}), "
+                f"got {table.seed_blocks}"
             )
 
     def _check_learner(self, asking: str, row: str) -> None:
@@ -374,3 +386,20 @@ def wanted_cells(settings: Mapping[str, Any], model: str, solver: str) -> list[t
         for K in entry["budgets"]
     }
     return sorted(pairs, key=lambda pair: (list(METHODS).index(pair[0]), pair[1]))
+
+
+def cell_blocks(
+    settings: Mapping[str, Any], model: str, solver: str, blocks: int
+) -> dict[tuple[str, int], int]:
+    """Cell of `wanted_cells` -> its seed blocks: the most that a table asks for, of the model's own."""
+
+    def asked(cell: tuple[str, int]) -> int:
+        return max(
+            entry.get("seed_blocks") or blocks
+            for table, entry in settings["tables"].items()
+            if (entry["model"], entry["solver"]) == (model, solver)
+            and cell[1] in entry["budgets"]
+            and cell[0] in methods_of_table(settings, table)
+        )
+
+    return {cell: asked(cell) for cell in wanted_cells(settings, model, solver)}

@@ -33,8 +33,8 @@ def build(
     device = settings.get("sampling", {}).get("device", "cpu")
     check_device(device)
     denoiser = load_model(network, device)
-    if rollouts or sampling:
-        denoiser = denoiser.to(memory_format=torch.channels_last)
+    if rollouts or sampling:  # torch's stubs know ``memory_format`` without a device only
+        denoiser.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     return Experiment(
         name,
