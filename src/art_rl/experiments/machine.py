@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from art_rl.errors import ArtRLError
+from art_rl.experiments.cells import wanted_cells
 from art_rl.registry import CLOSED_FORM, LEARNED, ORDERS, method
-from art_rl.settings.experiment import wanted_cells
 
 GIB = 2**30
 MIB = 2**20

@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from art_rl.errors import ArtRLError
+from art_rl.experiments.cells import cell_blocks, methods_of_table
 from art_rl.experiments.machine import machine_needs
 from art_rl.files import read_json
 from art_rl.registry import nfe
 from art_rl.settings.experiment import (
-    cell_blocks,
     check_configuration,
     learner_run,
-    methods_of_table,
 )
 from art_rl.settings.load import load
 

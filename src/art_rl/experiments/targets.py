@@ -8,13 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from art_rl.experiments.cells import cell_blocks, methods_of_table, wanted_cells
 from art_rl.registry import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, Kind, kind_of, method
-from art_rl.settings.experiment import (
-    cell_blocks,
-    learner_run,
-    methods_of_table,
-    wanted_cells,
-)
+from art_rl.settings.experiment import learner_run
 
 Cell = tuple[str, int]
 
