@@ -199,6 +199,33 @@ def test_plan_without_measurement_and_without_checkpoints(tmp_path, capsys):
     assert "not a file of benchmarks/edm_throughput.py" in capsys.readouterr().err
 
 
+def test_plan_counts_what_rivals_measure_and_learn(tmp_path):
+    config = check_configuration(settings("paper"))
+    config["tables"] = {"t": config["tables"]["multistep_cifar10_ipndm3"]}
+    config["models"]["cifar10_uncond"]["rivals"] = {"trajectories": 8, "paths": 10, "levels": 120}
+    config["models"]["cifar10_uncond"]["ld3"] = {"steps": 2, "train": 4, "valid": 6}
+
+    def rivals(*methods):
+        config["tables"]["t"].update(methods=["edm", *methods], budgets=[5, 8])
+        rows = make_plan(config, tmp_path)["learning"]
+        return {row["learner"]: row["evaluations"] for row in rows}
+
+    # 61 teacher levels of 8 trajectories, 10 paths at 120 levels and 119 between them.
+    assert rivals("gits", "dmn") == {"rival statistics": 61 * 8 + 10 * 239}
+    # The teacher's 21 levels of 8 trajectories and K searches along them, for each of two budgets.
+    assert rivals("oss") == {"oss": 21 * 8 * (6 + 9)}
+    # 14 gradient steps of 4 (forward, backward) and 6 states at 5 and 8 calls, a first validation,
+    # and the reference of RK4 in 64 steps: 4 calls each, one in the last.
+    assert rivals("ld3") == {"ld3": 13 * (14 * (3 * 4 + 6) + 6) + 253 * 10}
+    assert rivals() == {}
+    need = machine.float32_rows(config, "cifar10_uncond", config["models"]["cifar10_uncond"])
+    assert need == 1
+    rivals("gits")
+    config["models"]["cifar10_uncond"]["rivals"]["batch_size"] = 4000
+    need = machine.float32_rows(config, "cifar10_uncond", config["models"]["cifar10_uncond"])
+    assert need == 4000
+
+
 def test_png_files_need_disk(tmp_path):
     config = check_configuration(settings("paper"))
     needs = make_plan(config, tmp_path)["needs"]["disk_gib"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from art_rl.errors import ArtRLError
 from art_rl.experiments.cells import wanted_cells
-from art_rl.registry import CLOSED_FORM, LEARNED, ORDERS, method
+from art_rl.registry import CLOSED_FORM, LEARNED, ORDERS, RIVAL, method
+from art_rl.settings.rivals import LD3Settings, RivalSettings
 
 GIB = 2**30
 MIB = 2**20
@@ -87,6 +88,11 @@ def float32_rows(settings: Mapping[str, Any], name: str, model: Mapping[str, Any
         rows.append(64)
     if LEARNED in groups or "transfer_budget" in used:
         rows.append(block("control").get("trajectories", 0))
+    if RIVAL in groups:
+        rows.append(RivalSettings(**block("rivals")).batch_size)
+    if "ld3" in used:
+        sizes = LD3Settings(**block("ld3"))
+        rows.append(max(sizes.train, sizes.valid))
     for label, learner in settings.get("learners", {}).items():
         if learner.get("kind") == "endpoint" and learner.get("method") in used:
             own = {**learner["settings"], **model.get("learners", {}).get(label, {})}

@@ -26,12 +26,13 @@ from art_rl.errors import ArtRLError
 from art_rl.experiments.cells import cell_blocks, methods_of_table
 from art_rl.experiments.machine import machine_needs
 from art_rl.files import read_json
-from art_rl.registry import nfe
+from art_rl.registry import METHODS, RIVAL, nfe
 from art_rl.settings.experiment import (
     check_configuration,
     learner_run,
 )
 from art_rl.settings.load import load
+from art_rl.settings.rivals import LD3Settings, RivalSettings
 
 ROOT = Path(__file__).parents[3]
 THROUGHPUT = ROOT / "benchmarks/results"
@@ -86,7 +87,7 @@ def make_plan(
         for solver in dict.fromkeys(solvers):
             pairs = cell_blocks(settings, name, solver, model["sampling"]["seed_blocks"])
             rows.append(_row(name, model, solver, pairs, measured))
-    learning = _learning(settings, checkpoints)
+    learning = _learning(settings, checkpoints) + _rivals(settings, checkpoints)
     hours = [row[key] for row in rows for key in ("sampling_hours", "feature_hours")]
     return {
         "models": rows,
@@ -179,6 +180,36 @@ def _learning(
             known = [value for value in size if value is not None]
             if mine and len(known) == len(size):
                 rows.append({**row, "evaluations": math.prod(known) * per_iteration})
+    return rows
+
+
+def _rivals(settings: Mapping[str, Any], checkpoints: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Network evaluations behind rival rows: what is measured of a model once, searches, LD3's learning."""
+    rows = []
+    for name, model in checkpoints.items():
+        sizes = RivalSettings(**{**settings.get("rivals", {}), **model.get("rivals", {})})
+        ld3 = LD3Settings(**{**settings.get("ld3", {}), **model.get("ld3", {})})
+        asked = {
+            row: _learned(settings, name, row)
+            for row, known in METHODS.items()
+            if known.group == RIVAL
+        }
+        n, counts = sizes.trajectories, {}
+        if any(asked[row] for row in asked.keys() - {"oss", "ld3"}):
+            counts["rival statistics"] = sizes.teacher_levels * n + sizes.paths * (
+                2 * sizes.levels - 1
+            )
+        if asked["oss"]:
+            budgets = {K for _, K in asked["oss"]}
+            counts["oss"] = sizes.oss_levels * n * sum(1 + K for K in budgets)
+        if asked["ld3"]:  # a backward pass counts two
+            steps = ld3.steps * (ld3.rounds + ld3.shift_rounds)
+            calls = sum(nfe(solver, K) for solver, K in asked["ld3"])
+            counts["ld3"] = calls * (steps * (3 * ld3.train + ld3.valid) + ld3.valid)
+            solvers = {solver for solver, _ in asked["ld3"]}
+            reference = nfe("rk4", ld3.reference_steps)
+            counts["ld3"] += len(solvers) * reference * (ld3.train + ld3.valid)
+        rows += [{"model": name, "learner": key, "evaluations": n} for key, n in counts.items()]
     return rows
 
 
