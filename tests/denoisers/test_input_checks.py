@@ -1,5 +1,7 @@
 """One set of checks for every denoiser: exact models, the small network, the official networks."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,11 @@ def test_every_model_refuses_what_does_not_fit_and_takes_what_does(name):
     for sigma in (torch.ones(3), torch.ones(2, 1)):
         with pytest.raises(ArtRLError, match=r"sigma must be \(\) or \(2,\)"):
             call(model, sigma=sigma)
+    for sigma in (-1.0, math.nan, math.inf, "1", None, *([0.0] if name != "exact" else [])):
+        with pytest.raises(ArtRLError, match="sigma must be a finite number"):
+            call(model, sigma=sigma)
+    with pytest.raises(ArtRLError, match="x must be a torch tensor, got ndarray"):
+        call(model, x=np.zeros((2, *shape)))
     if classes:
         faults = [
             (None, "class_labels are missing: the model has 10 classes"),
@@ -67,7 +74,14 @@ def test_every_model_refuses_what_does_not_fit_and_takes_what_does(name):
     for labels, phrase in faults:
         with pytest.raises(ArtRLError, match=phrase):
             call(model, class_labels=labels)
-    for sigma in (1.0, torch.tensor(1.0), torch.ones(2), torch.tensor(1.0, dtype=torch.float64)):
+    for sigma in (
+        1.0,
+        1,
+        np.float32(1),
+        torch.tensor(1.0),
+        torch.ones(2),
+        torch.tensor(1.0, dtype=torch.float64),
+    ):
         assert call(model, sigma=sigma).shape == (2, *shape)
 
 

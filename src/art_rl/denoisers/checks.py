@@ -1,10 +1,13 @@
 """What a denoiser is called with, and what networks are trained on: one set of checks for all of them.
 
-`check_call` looks at shapes and dtypes only: looking at values would wait for the GPU at every call,
-and cannot be done under `torch.func` transforms.  `check_images`, `check_class_indices` and
-`check_one_hot` look at values, where data enters once.
+`check_call` looks at shapes and dtypes, and at a level that is a plain number: looking at values of tensors
+would wait for the GPU at every call, and cannot be done under `torch.func` transforms.  `check_images`,
+`check_class_indices` and `check_one_hot` look at values, where data enters once.
 """
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,25 +23,37 @@ def check_call(
     class_labels: Tensor | None,
     shape: tuple[int, ...],
     label_dim: int,
+    at_zero: bool = False,
 ) -> None:
     """Refuse a call ``denoiser(x, sigma, class_labels)`` that does not fit the model.
 
     Args:
         x: must be (B, *shape), B >= 1, of a float dtype.
-        sigma: must be () or (B,).
+        sigma: must be () or (B,); as a plain number finite and above 0.
         class_labels: None for a model without classes; else (B, label_dim) of a float dtype.
         shape: of one sample of the model.
         label_dim: classes of the model, 0 for an unconditional one.
+        at_zero: whether the model is defined at the level 0 too.
 
     Raises:
         ArtRLError: naming the argument, the rule and what was received.
     """
+    if not isinstance(x, Tensor):
+        raise ArtRLError(f"x must be a torch tensor, got {type(x).__name__}")
     if tuple(x.shape[1:]) != tuple(shape) or x.ndim == 0:
         raise ArtRLError(f"x must be (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}")
     if not x.is_floating_point():
         raise ArtRLError(f"x must be of a float dtype, got {x.dtype}; {FROM_PIXELS}")
-    if isinstance(sigma, Tensor) and not (sigma.ndim == 0 or sigma.shape == (len(x),)):
-        raise ArtRLError(f"sigma must be () or ({len(x)},), got {tuple(sigma.shape)}")
+    if isinstance(sigma, Tensor):
+        if not (sigma.ndim == 0 or sigma.shape == (len(x),)):
+            raise ArtRLError(f"sigma must be () or ({len(x)},), got {tuple(sigma.shape)}")
+    elif not (
+        isinstance(sigma, int | float | np.number)
+        and math.isfinite(sigma)
+        and (sigma > 0 or (at_zero and sigma == 0))
+    ):
+        rule = "at least 0" if at_zero else "above 0"
+        raise ArtRLError(f"sigma must be a finite number {rule}, or a tensor; got {sigma!r:.80}")
     check_labels(class_labels, len(x), label_dim)
 
 

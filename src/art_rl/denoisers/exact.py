@@ -85,7 +85,7 @@ class GaussianMixture:
         self, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None
     ) -> Tensor:
         """D(x; sigma) in x's dtype; x (B, *shape), sigma () or (B,), >= 0."""
-        check_call(x, sigma, class_labels, self.shape, 0)
+        check_call(x, sigma, class_labels, self.shape, 0, at_zero=True)
         flat = x.reshape(len(x), self.dim)
         weights, means, stds = (
             value.to(x.dtype).to(x.device) for value in (self.weights, self.means, self.stds)

@@ -45,8 +45,8 @@ class EDMDenoiser:
         self, x: Tensor, sigma: Tensor | float, class_labels: Tensor | None = None
     ) -> Tensor:
         """D(x; sigma), float32, shaped like x; see the class."""
-        sigma = torch.as_tensor(sigma, device=x.device)
         check_call(x, sigma, class_labels, self.shape, self.label_dim)
+        sigma = torch.as_tensor(sigma, device=x.device)
         return self._forward(x, sigma, class_labels)
 
 
