@@ -175,6 +175,8 @@ def test_bad_input_is_one_clear_line():
     settings = LD3Settings(train=2, valid=2)
     with pytest.raises(ArtRLError, match=r"train \+ valid = 4"):
         learn_ld3(mixture(), torch.zeros(3, 1), 80.0, 0.002, "euler", [2], settings)
+    with pytest.raises(ArtRLError, match="reference_steps must be at least 17 for K = 16 with rk4"):
+        learn(mixture(), "rk4", budgets=(4, 16))
     with pytest.raises(ArtRLError, match="sigma_min"):
         learn_ld3(mixture(), torch.zeros(4, 1), 80.0, 0.0, "euler", [2], settings)
     with pytest.raises(ArtRLError, match="mode must be one of"):

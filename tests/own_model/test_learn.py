@@ -15,6 +15,7 @@ from art_rl.own_model.compare import compare, winner
 from art_rl.own_model.defaults import library_defaults
 from art_rl.own_model.methods import _FAMILIES
 from art_rl.own_model.solver import known_as
+from art_rl.own_model.spending import REFERENCE_STEPS
 from art_rl.schedules.hand_made import BASELINES
 
 MIXTURE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [0.6, -0.4]], [0.2, 0.3])
@@ -256,6 +257,29 @@ def test_compare_is_paired_and_ties_are_ties():
     assert winner(table, "yours", True) == "yours" and winner(table, "yours", False) == "same"
     lost = compare({"yours": common, "better": 0.5 * common}, "yours")
     assert lost[1]["yours"] == "loses" and winner(lost, "yours", True) == "better"
+
+
+def test_errors_below_the_reference_s_own_count_as_it():
+    """The fine solution's own steps had the error 0, infinitely better than anything."""
+    errors = {"yours": np.full(50, 1e-8), "same": np.zeros(50), "worse": np.full(50, 4e-6)}
+    rows = {row["name"]: row for row in compare(errors, "yours", floor=1e-3)}
+    assert rows["yours"]["rmse"] == rows["same"]["rmse"] == 1e-3
+    assert (
+        rows["yours"]["at_floor"] and rows["same"]["at_floor"] and "at_floor" not in rows["worse"]
+    )
+    assert rows["same"]["yours"] == "ties" and rows["same"]["ratio"] == 1
+    assert rows["worse"]["yours"] == "wins" and rows["worse"]["ratio"] == pytest.approx(2)
+
+
+def test_the_fine_solution_s_own_steps_are_shown_as_its_error():
+    model = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [0.2, 0.4])
+    options = {"solver": "rk4", "sigma_max": 10.0, "sigma_min": 0.01, "progress": False}
+    K = REFERENCE_STEPS
+    found = art_rl.learn(model, K, method="quadrature", evaluations=1_000_000, **options)
+    row = next(row for row in found.report["budgets"][str(K)]["rows"] if row["name"] == "edm")
+    assert row["at_floor"] and row["rmse"] == found.report["reference_error"] > 0
+    line = next(text for text in str(found).splitlines() if text.startswith("  edm"))
+    assert f"< {row['rmse']:.2g} " in line
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ def merged(base, over):
 
 def test_budgets_at_the_reference_s_own_steps_are_refused(smoke):
     """RK4 on EDM's grid at K = reference_steps had RMSE 0: it was the reference."""
+    for table in ("toy_heun", "toy_euler"):
+        smoke["tables"][table]["methods"] = ["edm"]
     smoke["tables"]["toy_heun"]["budgets"] = [4, 31]
     check_configuration(smoke)
     for K in (32, 64):
@@ -62,6 +64,48 @@ def test_budgets_at_the_reference_s_own_steps_are_refused(smoke):
     with pytest.raises(
         ArtRLError, match=rf"below models.{table['model']}.sampling.reference_steps"
     ):
+        check_configuration(images)
+
+
+def test_rows_learned_against_a_solution_no_finer_than_they_are_refused(smoke):
+    def check(solver, K, row):
+        smoke["tables"] = {
+            "t": {"model": "toy", "solver": solver, "budgets": [2, K], "metrics": ["rmse"]}
+        }
+        smoke["tables"]["t"]["methods"] = ["edm", row]
+        check_configuration(smoke)
+
+    for row, where in (("art_rl_endpoint", "learners.endpoint"), ("ld3", "ld3")):
+        fault = rf"'{row}' at K = .*: reference_steps of {where} must be at least 17, got 16"
+        # 16 RK4 steps are 61 calls.
+        for solver, K in (("euler", 29), ("heun", 30), ("rk4", 15)):
+            check(solver, K, row)
+        for solver, K in (("heun", 31), ("rk4", 16)):
+            with pytest.raises(ArtRLError, match=fault):
+                check(solver, K, row)
+    smoke["models"]["toy"]["ld3"] = {"reference_steps": 17}
+    check("rk4", 16, "ld3")
+    smoke["models"]["toy"]["learners"] = {"endpoint": {"reference_steps": 2}}
+    with pytest.raises(ArtRLError, match="must be at least 3, got 2"):
+        check("euler", 6, "art_rl_endpoint")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"training": {"iterations": 1, "P_mean": 1e9}}, "P_mean must be at most 20"),
+        ({"training": {"iterations": 1, "P_std": 0}}, "P_std must be greater than 0"),
+        ({"training": {"iterations": 1, "p_mean": 0.5}}, "did you mean 'P_mean'"),
+        ({"conditional": 1}, "conditional must be true or false, got 1"),
+        ({"trained": True}, "trained must be text"),
+        ({"trained": "config/networks/mnist.json"}, r"trained must match .*safetensors"),
+        ({"P_mean": 0.5}, "unknown key 'models.digits.P_mean'"),
+    ],
+)
+def test_faults_in_the_keys_of_a_network_are_named(values, message):
+    images = copy.deepcopy(IMAGES)
+    images["models"]["digits"] |= values
+    with pytest.raises(ArtRLError, match=message):
         check_configuration(images)
 
 

@@ -35,7 +35,9 @@ def checked_config():
         check_interpreter(sys.executable)
         for path in workflow.configfiles:  # Snakemake keeps the last of repeated keys
             load(path)
-        return check_configuration(config)
+        plain = check_configuration(config)
+        Products(plain, ROOT).check_shipped()
+        return plain
     except ArtRLError as error:
         sys.exit(f"art_rl: {error}")
 

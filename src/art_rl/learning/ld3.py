@@ -30,6 +30,7 @@ from art_rl.flow.reference import reference_solution
 from art_rl.flow.solvers import nfe, run_levels
 from art_rl.flow.trajectory import check_states
 from art_rl.schedules.schedule import Schedule, check_sigma_range
+from art_rl.settings.references import least_steps, too_coarse
 from art_rl.settings.rivals import LD3Settings
 
 MODES = ("lambda", "time")
@@ -234,6 +235,12 @@ def learn_ld3(
             f"x_start must have train + valid = {settings.train + settings.valid} states, "
             f"got {len(x_start)}"
         )
+    for K in budgets:
+        if too_coarse(solver, check_budget(K), settings.reference_steps):
+            raise ArtRLError(
+                f"reference_steps must be at least {least_steps(solver, K)} for K = {K} with {solver}, got "
+                f"{settings.reference_steps}: the solution to meet would be no finer than its own"
+            )
     reference = reference_solution(
         denoiser,
         x_start,

@@ -2,7 +2,9 @@
 
 Every list starts from the same noise, scaled to its own first level, and is run with the same solver;
 e_i is the mean square of the difference to a fine solution of sample i.  Ratios of RMSE are given with
-the 95 % interval of a paired bootstrap over samples: an interval that holds 1 is a tie.
+the 95 % interval of a paired bootstrap over samples: an interval that holds 1 is a tie.  An error below
+the fine solution's own counts as that one: a sampler that takes the fine solution's own steps would else
+have the error 0, and differences within the reference's error would win.
 """
 
 from collections.abc import Mapping
@@ -72,24 +74,30 @@ def squared_errors(
     return np.where(np.isfinite(values), values, np.inf)
 
 
-def compare(errors: Mapping[str, np.ndarray], yours: str) -> list[dict[str, Any]]:
+def compare(
+    errors: Mapping[str, np.ndarray], yours: str, floor: float = 0.0
+) -> list[dict[str, Any]]:
     """One row per list: RMSE, ratio to yours, its 95 % interval, and the verdict on yours against it.
 
     Args:
         errors: name -> (n,) squared errors on the same samples.
         yours: the name that the others are held against.
+        floor: the reference's own error (RMS); an RMSE below it counts as the floor, and its row has
+            "at_floor" true.
     """
-    n = len(errors[yours])
+    n, least = len(errors[yours]), floor**2
     picks = np.random.default_rng(0).integers(n, size=(_REDRAWS, n))
-    mine = errors[yours][picks].mean(1)
+    mine = np.maximum(errors[yours][picks].mean(1), least)
     rows = []
     for name, values in errors.items():
-        rmse = float(np.sqrt(values.mean()))
+        rmse = float(np.sqrt(np.maximum(values.mean(), least)))
         row: dict[str, Any] = {"name": name, "rmse": rmse if np.isfinite(rmse) else None}
+        if values.mean() < least:
+            row["at_floor"] = True
         if name != yours:
             with np.errstate(invalid="ignore", divide="ignore"):
-                ratios = np.sqrt(values[picks].mean(1) / mine)
-                ratio = np.sqrt(values.mean() / errors[yours].mean())
+                ratios = np.sqrt(np.maximum(values[picks].mean(1), least) / mine)
+                ratio = rmse / np.sqrt(np.maximum(errors[yours].mean(), least))
             low, high = np.nanquantile(ratios, [0.025, 0.975]) if np.isfinite(ratio) else (9e9, 9e9)
             row |= {
                 "ratio": float(ratio) if np.isfinite(ratio) else None,

@@ -79,6 +79,8 @@ class Found(Mapping[int, Schedule]):
             width = max(len(row["name"]) for row in budget["rows"])
             for row in budget["rows"]:
                 rmse = "diverges" if row["rmse"] is None else f"{row['rmse']:.4g}"
+                if row.get("at_floor"):
+                    rmse = f"< {row['rmse']:.2g}"
                 line = f"  {row['name']:<{width}}  {rmse:>9}"
                 if row.get("ratio") is not None:
                     line += (

@@ -216,7 +216,7 @@ def _parts(problem: Problem, method: str, lists: dict[int, int], states: int) ->
 def _budget(denoiser, K, named, solver, yardstick, batch) -> dict[str, Any]:
     """Errors, verdict and recommendation of one budget."""
     errors = {n: squared_errors(denoiser, s, solver, yardstick, batch) for n, s in named.items()}
-    rows = compare(errors, "yours")
+    rows = compare(errors, "yours", yardstick.error)
     details = named["yours"].provenance.get("details", {})
     converged = bool(details.get("converged", True))
     verdict = str(details.get("verdict", "nothing was learned"))

@@ -65,5 +65,7 @@ def measure(
             width = max(map(len, lists))
             for title, schedule in lists.items():
                 errors = squared_errors(denoiser, schedule, name, yardstick, batch)
-                lines.append(f"  {title:<{width}}  {errors.mean() ** 0.5:9.4g}")
+                rmse, floor = float(errors.mean() ** 0.5), yardstick.error
+                said = f"{rmse:9.4g}" if rmse >= floor else f"{f'< {floor:.2g}':>9}"
+                lines.append(f"  {title:<{width}}  {said}")
     return "\n".join(lines)

@@ -31,6 +31,7 @@ from art_rl.settings.models import (
     SolverId,
     Steps,
 )
+from art_rl.settings.references import check_references
 from art_rl.settings.rivals import LD3Settings, RivalSettings
 
 MethodId = Annotated[str, OneOf(METHODS)]
@@ -201,6 +202,8 @@ class Configuration(Closed):
                     f"known: {', '.join(self.models)}"
                 )
             self._check_metrics(name, table)
+            model, rows = self.models[table.model], table.methods or self.methods
+            check_references(name, table.solver, max(table.budgets), rows, self, model)
             for row in table.methods or self.methods:
                 if method(row).group == LEARNED:
                     self._check_learner(f"tables.{name} asks for {row!r}", row)

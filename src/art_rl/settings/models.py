@@ -264,7 +264,7 @@ class ImageModel(_Model):
     """Size of the score network."""
     training: TrainSettings
     """How the score network is trained."""
-    trained: str | None = None
+    trained: Annotated[str, Field(pattern=r"\.safetensors$")] | None = None
     """A network that ships, already trained with these settings: its .safetensors file, from the repository's
     root; null: trained by the workflow."""
     features: LeNetSettings = LeNetSettings()

@@ -74,10 +74,10 @@ class TrainSettings(Closed):
     ema_halflife: Positive = 150.0
     """Half-life of the moving average of the weights, in iterations (shorter at the start, as in EDM2:
     never more than a tenth of the iterations done)."""
-    P_mean: float = -1.2
+    P_mean: Annotated[float, Field(ge=-20, le=20)] = -1.2
     """Mean of ln sigma while training; |Q| is trusted on the levels trained on
     (art_rl.schedules.closed_form.trained_range)."""
-    P_std: Positive = 1.2
+    P_std: Annotated[float, Field(gt=0, le=20)] = 1.2
     """Standard deviation of ln sigma while training."""
     seed: Seed = 0
     """Seed of the weights, batches and noise."""
