@@ -66,3 +66,8 @@ def test_random_mixture_repeats_and_gaussian_kind():
 def test_bad_configuration(change, message):
     with pytest.raises(ArtRLError, match=message):
         built(**change)
+
+
+def test_image_model_without_network_is_refused():
+    with pytest.raises(ArtRLError, match="network's file is needed"):
+        build_experiment("digits", {"kind": "image", "sigma_min": 0.002, "sigma_max": 80.0})

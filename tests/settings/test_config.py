@@ -387,6 +387,22 @@ IMAGE_FAULTS = {
         remove(*IN_DIGITS, "sampling"),
         "key 'models.digits.sampling' is missing",
     ),
+    "misspelt sampling setting": (
+        change([*IN_DIGITS, "sampling", "smaples"], 3),
+        "unknown key 'models.digits.sampling.smaples'; did you mean 'samples'",
+    ),
+    "one sample": (
+        change([*IN_DIGITS, "sampling", "samples"], 0),
+        "models.digits.sampling.samples must be at least 2, got 0",
+    ),
+    "unknown device": (
+        change([*IN_DIGITS, "sampling", "device"], "tpu"),
+        "models.digits.sampling.device must be one of",
+    ),
+    "PNG export of another kind": (
+        change([*IN_DIGITS, "sampling", "png"], True),
+        "unknown key 'models.digits.sampling.png'",
+    ),
     "levels that do not divide the image": (
         change([*IN_DIGITS, "network"], {"channels": [8, 8, 8, 8], "patch": 2}),
         "models.digits.network does not fit digits: shape must be (C, H, W) with H and W divisible by 16",

@@ -151,6 +151,22 @@ def test_environment_holds_what_its_scripts_import(conda, script):
     assert needed <= held, f"{conda} lacks {sorted(needed - held)}"
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "check_features",
+        "closed_form_schedules",
+        "endpoint_schedules",
+        "export_schedules",
+        "rival_schedules",
+        "transfer_schedules",
+    ],
+)
+def test_small_jobs_start_without_torch(script):
+    """Importing it takes a second; theirs is done in less."""
+    assert "torch" not in third_party(ROOT / f"workflow/scripts/{script}.py")
+
+
 def test_snakefile_is_a_table_of_contents():
     lines = (ROOT / "workflow/Snakefile").read_text().splitlines()
     assert len(lines) <= 60

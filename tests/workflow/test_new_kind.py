@@ -4,7 +4,7 @@ import sys
 import types
 from pathlib import Path
 
-from test_paper_workflow import job, rule
+from running import job, rule
 
 from art_rl import registry
 from art_rl.denoisers.exact import Gaussian

@@ -1,12 +1,8 @@
 """What runs and what is drawn is decided by the tables alone, with configurations of one's own."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import yaml
+from running import snakemake, succeeded
 
 from art_rl.files import write_json
 from art_rl.report.figures import save
@@ -14,7 +10,6 @@ from art_rl.report.model_figures import ModelFigures
 from art_rl.report.tables import write_rows
 from art_rl.schedules.hand_made import baseline_schedule
 
-ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FIGURES = {"methods": ["uniform", "dpm", "edm", "gaussian"], "budgets": [5, 10]}
 OWN = {
     "name": "own",
@@ -47,17 +42,7 @@ OWN = {
 def test_tables_without_the_usual_rows_run_to_the_end(tmp_path):
     """No row that figures or the notebook look for first; a model that no table names is not trained."""
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(OWN))
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile")),
-            *("--directory", str(tmp_path), "--cores", "1", "--quiet", "all"),
-            *("--configfile", str(tmp_path / "own.yaml")),
-        ],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    succeeded(snakemake(tmp_path, config="own.yaml"))
     figures = {path.name for path in (tmp_path / "paper_figures/own").iterdir()}
     assert {
         "mine_heun_rmse.md",

@@ -6,12 +6,7 @@ The run serves self-made files in the official layouts (paper_mirror.py) from a 
 import functools
 import http.server
 import json
-import os
-import runpy
-import subprocess
-import sys
 import threading
-import types
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +14,7 @@ import pytest
 import torch
 from paper_mirror import make_mirror, random_state
 from PIL import Image
+from running import ROOT, faults, job, rule, snakemake, succeeded
 from snapshot_writer import write_snapshot
 
 from art_rl.denoisers.edm import load_network
@@ -41,7 +37,6 @@ from art_rl.sampling.png import PngShard, png_path, write_png
 from art_rl.sampling.shards import sample_batches
 from art_rl.schedules.schedule import Schedule
 
-ROOT = Path(__file__).parents[2]
 EDM = {"kind": "edm", "sigma_min": 0.002, "sigma_max": 80.0, "sampling": {"device": "cpu"}}
 RESULTS = Path("results/paper_smoke")
 FIGURES = RESULTS / "figures/paper_smoke"
@@ -66,29 +61,17 @@ def mirror(tmp_path_factory):
         server.shutdown()
 
 
-def snakemake(folder, mirror, *arguments, **changes):
-    """Run the smoke configuration with ``changes`` (merged in from a second file)."""
+def run(folder, mirror, *arguments, **changes):
+    """The smoke configuration with ``changes`` (merged in from a second file)."""
     more = folder / "more.yaml"
     more.write_text(json.dumps({"mirror": mirror, **changes}))
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--quiet", "rules"),
-            *("--snakefile", str(ROOT / "workflow/Snakefile")),
-            *("--configfile", str(ROOT / "config/paper_smoke.yaml"), str(more)),
-        ],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=3000,
-    )
+    return snakemake(folder, *arguments, config=[ROOT / "config/paper_smoke.yaml", more])
 
 
 @pytest.fixture(scope="module")
 def finished(mirror, tmp_path_factory):
     folder = tmp_path_factory.mktemp("paper")
-    done = snakemake(folder, mirror)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    succeeded(run(folder, mirror))
     return folder
 
 
@@ -182,60 +165,27 @@ def test_files_are_locked_and_nothing_reruns(finished, mirror):
     assert set(lock) == {"tiny-cond", "tiny-uncond", "tiny-reference", "tiny-inception"}
     facts = read_json(finished / RESULTS / "tiny/network.json")
     assert facts["source"]["sha256"] == lock["tiny-cond"]["sha256"]
-    again = snakemake(finished, mirror, "--dry-run")
+    again = run(finished, mirror, "--dry-run")
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
 def test_wrong_digest_is_one_line_and_leaves_no_file(mirror, tmp_path):
     wrong = {"tiny-cond": {"group": "edm", "file": "tiny-cond.pkl", "sha256": "0" * 64}}
     target = RESULTS / "resources/edm/tiny-cond.pkl"
-    done = snakemake(tmp_path, mirror, str(target), assets=wrong)
-    lines = [x for x in (done.stdout + done.stderr).splitlines() if x.startswith("art_rl: ")]
-    assert done.returncode == 1 and len(lines) == 1
-    assert lines[0].startswith(
-        "art_rl: fetch_asset: asset tiny-cond: no source gave the right file"
-    )
-    assert "expected " + "0" * 64 in lines[0]
+    (line,) = faults(run(tmp_path, mirror, target, assets=wrong))
+    assert line.startswith("art_rl: fetch_asset: asset tiny-cond: no source gave the right file")
+    assert "expected " + "0" * 64 in line
     assert [path.name for path in target.parent.parent.rglob("tiny*")] == []
 
 
 def test_too_small_a_disk_stops_the_run_before_it_starts(mirror, tmp_path):
     large = {"tiny-cond": {"group": "edm", "file": "tiny-cond.pkl", "size": 10**15}}
-    done = snakemake(tmp_path, mirror, str(RESULTS / "resources/edm/tiny-cond.pkl"), assets=large)
-    lines = [x for x in (done.stdout + done.stderr).splitlines() if x.startswith("art_rl: ")]
-    assert done.returncode == 1 and len(lines) == 1 and "GiB of disk space" in lines[0]
+    (line,) = faults(run(tmp_path, mirror, RESULTS / "resources/edm/tiny-cond.pkl", assets=large))
+    assert "GiB of disk space" in line
     assert not (tmp_path / "results").exists()
 
 
 # Rules with bad input, called directly.
-
-
-def rule(name):
-    """main() of a workflow script."""
-    scripts = ROOT / "workflow/scripts"
-    rule_job = types.ModuleType("rule_job")
-    rule_job.run = lambda main, snakemake: None
-    real = runpy.run_path(str(scripts / "rule_job.py"))
-    rule_job.schedule_key, rule_job.one = real["schedule_key"], real["one"]
-    before = sys.modules.get("rule_job")
-    sys.modules["rule_job"] = rule_job
-    try:
-        return runpy.run_path(str(scripts / name), {"snakemake": None})["main"]
-    finally:
-        sys.modules.pop("rule_job")
-        if before is not None:
-            sys.modules["rule_job"] = before
-
-
-class Named(types.SimpleNamespace):
-    """Inputs, outputs, params or wildcards of a job."""
-
-    def get(self, name, default=None):
-        return getattr(self, name, default)
-
-
-def job(**values):
-    return types.SimpleNamespace(**{k: Named(**v) for k, v in values.items()}, threads=1)
 
 
 def missing_key(state):
@@ -368,12 +318,9 @@ def test_bad_reference_stops_before_sampling(finished, mirror, tmp_path):
     reference = bad / "fid_refs/tiny.npz"
     reference.unlink()
     np.savez(reference, mu=np.zeros(64), sigma=np.eye(64))
-    cells = str(RESULTS / "other/cells/heun.csv")
     tables = {"table6": {"methods": ["edm"]}}
-    done = snakemake(tmp_path, str(bad), cells, tables=tables)
-    lines = [x for x in (done.stdout + done.stderr).splitlines() if x.startswith("art_rl: ")]
-    assert done.returncode == 1 and len(lines) == 1, done.stdout + done.stderr
-    assert "check_features" in lines[0] and "feature size 64" in lines[0]
+    (line,) = faults(run(tmp_path, str(bad), RESULTS / "other/cells/heun.csv", tables=tables))
+    assert "check_features" in line and "feature size 64" in line
     assert not (tmp_path / RESULTS / "other/shards").exists()
 
 

@@ -1,27 +1,11 @@
 """Configuration files are read strictly before any job starts, whatever way they reach the workflow."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from running import ROOT, faults, snakemake, succeeded
 
-ROOT = Path(__file__).parents[2]
 SMOKE = (ROOT / "config/smoke.yaml").read_text()
-
-
-def dry_run(folder, *arguments):
-    """`snakemake -n` of one small target in an empty folder."""
-    command = [str(Path(sys.executable).with_name("snakemake")), "-n", "--quiet", "all"]
-    command += ["--cores", "1", "--snakefile", str(ROOT / "workflow/Snakefile"), *arguments]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize(
@@ -42,19 +26,16 @@ def dry_run(folder, *arguments):
 def test_a_second_file_is_read_strictly_too(tmp_path, over, line):
     (tmp_path / "over.yaml").write_text(over)
     files = [str(ROOT / "config/smoke.yaml"), str(tmp_path / "over.yaml")]
-    done = dry_run(tmp_path, "--configfile", *files)
-    said = [text for text in done.stderr.splitlines() if "art_rl" in text]
-    assert done.returncode == 1
-    assert said == [f"art_rl: {tmp_path}/{line}"]
-    assert "Traceback" not in done.stderr and os.listdir(tmp_path) == ["over.yaml"]
+    assert faults(snakemake(tmp_path, "-n", config=files)) == [f"art_rl: {tmp_path}/{line}"]
+    assert os.listdir(tmp_path) == ["over.yaml"]
 
 
 def test_values_of_the_command_line_go_over_the_file(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "smoke.yaml").write_text(SMOKE)
-    options = ("--configfile", "smoke.yaml", "--directory", "elsewhere", "--config")
+    options = ("-n", "--directory", "elsewhere")
     target = "results/smoke/figures/other/toy_euler_rmse.csv"
-    done = dry_run(tmp_path, *options, "name=other", "--", target)
-    assert done.returncode == 0, done.stderr
-    done = dry_run(tmp_path, *options, "nmae=other")
-    assert "art_rl: config: unknown key 'nmae'; did you mean 'name'?" in done.stderr
+    renamed = snakemake(tmp_path, *options, target, "--config", "name=other", config="smoke.yaml")
+    succeeded(renamed)
+    done = snakemake(tmp_path, *options, "--config", "nmae=other", config="smoke.yaml")
+    assert faults(done)[0].startswith("art_rl: config: unknown key 'nmae'; did you mean 'name'?")

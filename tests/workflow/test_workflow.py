@@ -10,17 +10,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from running import ROOT, command, environment, faults, snakemake, succeeded
 
 from art_rl.report.tables import read_rows
 from art_rl.schedules.schedule import Schedule
 
-ROOT = Path(__file__).parents[2]
 TOY = Path("results/smoke/toy")
 FIGURES = Path("results/smoke/figures/smoke")
 
@@ -32,23 +31,8 @@ def copy_repository(folder):
     return folder
 
 
-def command(*arguments, config="config/smoke.yaml"):
-    return [
-        *(sys.executable, "-m", "snakemake", *arguments),
-        *("--cores", "2", "--quiet", "rules", "--configfile", config),
-    ]
-
-
 def run(folder, *arguments, config="config/smoke.yaml"):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command(*arguments, config=config),
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=3000,
-    )
+    return snakemake(folder, *arguments, config=config, root=folder)
 
 
 def jobs(done):
@@ -65,8 +49,7 @@ def jobs(done):
 def finished(tmp_path_factory):
     """A copy of the repository in which the smoke configuration has run."""
     folder = copy_repository(tmp_path_factory.mktemp("workflow"))
-    done = run(folder)
-    assert done.returncode == 0, done.stderr[-3000:]
+    succeeded(run(folder))
     return folder
 
 
@@ -130,9 +113,9 @@ def test_killed_run_continues_to_the_same_bytes(finished, tmp_path):
     folder = copy_repository(tmp_path / "killed")
     target = TOY / "schedules/art_rl_feedback/any/K4.json"
     process = subprocess.Popen(
-        command(str(target)),
+        command(target, config="config/smoke.yaml", root=folder),
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -147,8 +130,7 @@ def test_killed_run_continues_to_the_same_bytes(finished, tmp_path):
     assert not (learning / "result.json").exists(), "killed after the end of learning"
     assert list(learning.glob("state-*/state.safetensors"))
     assert run(folder, "--unlock").returncode == 0
-    done = run(folder, str(target))
-    assert done.returncode == 0, done.stderr[-3000:]
+    succeeded(run(folder, target))
     assert (folder / target).read_bytes() == (finished / target).read_bytes()
     assert not list(learning.glob("state-*"))
 
@@ -157,14 +139,10 @@ def test_bad_configuration_is_one_line(finished):
     text = (finished / "config/smoke.yaml").read_text()
     bad = finished / "config/bad.yaml"
     bad.write_text(text.replace("seed_blocks:", "seed_block:"))
-    done = run(finished, "-n", config="config/bad.yaml")
-    lines = [line for line in done.stderr.splitlines() if "art_rl" in line]
-    assert done.returncode == 1
-    assert lines == [
+    assert faults(run(finished, "-n", config="config/bad.yaml")) == [
         "art_rl: config: unknown key 'evaluation.seed_block'; did you mean 'seed_blocks'? "
         "(known here: samples, seed_blocks, seed, reference_steps)"
     ]
-    assert "Traceback" not in done.stderr
 
 
 def test_damaged_schedule_stops_the_job_with_one_line(finished):
@@ -173,13 +151,10 @@ def test_damaged_schedule_stops_the_job_with_one_line(finished):
     before = cells.read_bytes()
     path.write_text(original[: len(original) // 2])
     try:
-        done = run(finished, str(TOY / "cells/euler.csv"), "--force")
+        (line,) = faults(run(finished, TOY / "cells/euler.csv", "--force"))
     finally:
         path.write_text(original)
-    assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if line.startswith("art_rl:")]
-    assert len(lines) == 1 and "K4.json: not a JSON file, damaged or truncated?" in lines[0]
-    assert "Traceback" not in done.stderr
+    assert "K4.json: not a JSON file, damaged or truncated?" in line
     # Snakemake removes the outputs of a failed job: no half-written file is left behind.
     assert not cells.exists() or cells.read_bytes() == before
 
@@ -209,11 +184,9 @@ def test_a_changed_digit_in_any_product_stops_its_reader_with_one_line(finished,
     path.write_bytes(changed)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # rot does not change the date
     try:
-        done = run(finished, target, "--force")
-        lines = [line for line in done.stderr.splitlines() if line.startswith("art_rl:")]
-        assert done.returncode == 1 and "Traceback" not in done.stderr
-        assert len(lines) == 1 and f"{path.name}: " in lines[0]
-        assert "does not fit" in lines[0] or "not a readable safetensors" in lines[0]
+        (line,) = faults(run(finished, target, "--force"))
+        assert f"{path.name}: " in line
+        assert "does not fit" in line or "not a readable safetensors" in line
     finally:
         path.write_bytes(original)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -4,8 +4,7 @@ from rule_job import run
 
 from art_rl.errors import ArtRLError
 from art_rl.files import sha256_file, write_json
-from art_rl.metrics.features import INCEPTION_SIZE
-from art_rl.metrics.frechet import load_reference
+from art_rl.metrics.frechet import INCEPTION_SIZE, load_reference
 
 
 def main(snakemake):

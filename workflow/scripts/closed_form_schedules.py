@@ -3,7 +3,7 @@
 import numpy as np
 from rule_job import run, schedule_key
 
-from art_rl.flow.solvers import ORDERS
+from art_rl.registry import ORDERS
 from art_rl.report.tables import write_rows
 from art_rl.schedules.closed_form import quadrature_schedule
 from art_rl.schedules.profile import Profile

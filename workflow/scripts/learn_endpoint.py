@@ -4,8 +4,8 @@ import shutil
 
 from rule_job import resumable, save_schedules
 
-from art_rl.flow.solvers import ORDERS
 from art_rl.learning import EndpointError, learn_budgets
+from art_rl.registry import ORDERS
 from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.closed_form import node_density
 from art_rl.schedules.profile import Profile

@@ -5,7 +5,9 @@ from rule_job import run
 run(main, snakemake)
 """
 
+import atexit
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -35,6 +37,9 @@ def run(main, snakemake):
     terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8")
     with open(snakemake.log[0], "w", buffering=1, encoding="utf-8") as log:
         parent = os.getpid()
+        # Neither collecting garbage nor taking the interpreter down may touch the pages the two share:
+        # with torch imported, copying them takes a second.
+        gc.freeze()
         child = os.fork()
         if child == 0:
             _die_with(parent)
@@ -42,8 +47,10 @@ def run(main, snakemake):
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
             failed = _work(main, snakemake, log, terminal)
+            atexit._run_exitfuncs()
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
+            os._exit(failed)
         else:
             _, status = os.waitpid(child, 0)
             failed = status != 0

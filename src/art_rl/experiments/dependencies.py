@@ -36,7 +36,8 @@ def _statements(tree: ast.AST) -> Iterator[ast.AST]:
             yield from _statements(node)
 
 
-def _imports(path: Path, source: Path) -> set[Path]:
+@cache
+def _imports(path: Path, source: Path) -> frozenset[Path]:
     """Modules of art_rl that one Python file imports, existing files only."""
     found: set[Path] = set()
     for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
@@ -55,7 +56,7 @@ def _imports(path: Path, source: Path) -> set[Path]:
                 stem = source.joinpath(*parts[:depth])
                 files = (stem / "__init__.py", stem.with_suffix(".py"))
                 found.update(path for path in files if path.is_file())
-    return found
+    return frozenset(found)
 
 
 def modules(

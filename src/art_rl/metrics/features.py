@@ -16,11 +16,10 @@ from art_rl.errors import ArtRLError
 from art_rl.files import fault_of_file, sha256_file
 from art_rl.flow.seeds import check_not_pixels, to_uint8
 from art_rl.metrics.fidelity_compat import import_torch_fidelity, safe_weight_loading
-from art_rl.metrics.frechet import Moments
+from art_rl.metrics.frechet import INCEPTION_SIZE, Moments
 from art_rl.metrics.lenet import FEATURES, LeNet, load_lenet
 
 LENET_NAME = "art-rl-lenet"
-INCEPTION_SIZE = 2048
 
 
 @dataclass(frozen=True)

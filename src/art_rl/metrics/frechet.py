@@ -26,6 +26,8 @@ from numpy.typing import ArrayLike
 from art_rl.errors import ArtRLError
 from art_rl.files import read_npz, write_npz
 
+INCEPTION_SIZE = 2048  # features of an official reference
+
 
 @dataclass
 class Moments:

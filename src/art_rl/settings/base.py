@@ -130,6 +130,9 @@ class Closed(BaseModel):
 class Over(Closed):
     """Values that go over those of another block; see `over`."""
 
+    # Descriptions come with the fields; to look for docstrings, pydantic searches all modules.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
     written = "given"
 
 
