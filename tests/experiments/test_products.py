@@ -113,6 +113,28 @@ def test_a_table_may_have_fewer_seed_blocks_than_its_model():
     assert ("edm", 4, 2) in targets.blocks("digits", "euler")
 
 
+def test_more_images_train_and_learn_nothing_anew():
+    models = yaml.safe_load((ROOT / "config/digits_smoke.yaml").read_text())["models"]
+    before = Products(settings("digits_smoke"), ROOT)
+    models["digits"]["sampling"].update(samples=50, seed_blocks=3, batch=5)
+    after = Products(settings("digits_smoke", models=models), ROOT)
+    digits = wildcards(model="digits")
+    assert before.model(digits) == after.model(digits)
+    assert before.sampling(digits) != after.sampling(digits)
+    models["digits"]["profile"]["trajectories"] = 5
+    models["digits"]["learners"] = {"endpoint": {"iterations": 3}}
+    assert Products(settings("digits_smoke", models=models), ROOT).model(digits) == after.model(
+        digits
+    )
+    models["digits"]["sigma_max"] = 70.0
+    changed = Products(settings("digits_smoke", models=models), ROOT)
+    assert changed.model(digits) != after.model(digits)
+    # Nor is anything but samples made of the settings in the rules that train, measure and learn.
+    for name in ("learning", "schedules", "models", "rivals"):
+        rules = (ROOT / f"workflow/rules/{name}.smk").read_text()
+        assert "within=config" not in rules and "model=products.model" in rules
+
+
 def test_exact_models_are_sampled_in_one_job():
     targets = Targets(settings("smoke"))
     assert targets.parts("toy") == ["all"] and targets.groups("toy") == ["all"]

@@ -18,7 +18,7 @@ rule control_table:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
         control=products.block("control"),
     script:
         "../scripts/control_table.py"
@@ -55,7 +55,7 @@ for job in targets.learning_jobs():
             mem_mb=products.memory if job.kind == "endpoint" else 4000,
             runtime=720 if job.kind == "endpoint" else 240,
         params:
-            model=lookup("models/{model}", within=config),
+            model=products.model,
             control=products.block("control"),
             settings=products.run_settings(job.learner),
             job=vars(job),
@@ -81,6 +81,6 @@ rule left_sum:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
     script:
         "../scripts/left_sum.py"

@@ -50,7 +50,7 @@ rule train_network:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
     script:
         "../scripts/train_network.py"
 
@@ -97,7 +97,7 @@ rule train_features:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
     script:
         "../scripts/train_features.py"
 

@@ -19,7 +19,7 @@ rule rival_statistics:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
         rivals=products.block("rivals"),
     script:
         "../scripts/rival_statistics.py"
@@ -39,7 +39,7 @@ rule rival_schedules:
     conda:
         "../../envs/cpu.yaml"
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
     script:
         "../scripts/rival_schedules.py"
 
@@ -60,7 +60,7 @@ rule oss_schedules:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
         rivals=products.block("rivals"),
     script:
         "../scripts/oss_schedules.py"
@@ -89,7 +89,7 @@ for solver in targets.solvers():
                 mem_mb=products.memory,  # on a cluster; the names of these rules depend on the configuration
                 runtime=240,
             params:
-                model=lookup("models/{model}", within=config),
+                model=products.model,
                 ld3=products.block("ld3"),
                 solver=solver,
             script:
@@ -112,7 +112,7 @@ rule adaptive_points:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
         rivals=products.block("rivals"),
     script:
         "../scripts/adaptive_points.py"

@@ -17,7 +17,7 @@ rule hand_made_schedules:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
     script:
         "../scripts/hand_made_schedules.py"
 
@@ -39,7 +39,7 @@ rule measure_profile:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
         profile=products.block("profile"),
     script:
         "../scripts/measure_profile.py"
@@ -80,7 +80,7 @@ rule error_moments:
     resources:
         gpu=products.gpus,
     params:
-        model=lookup("models/{model}", within=config),
+        model=products.model,
         endpoint=products.block("endpoint"),
     script:
         "../scripts/error_moments.py"
@@ -113,7 +113,7 @@ for number, (wanted, models) in enumerate(targets.fits("gauss_newton"), 1):
         resources:
             gpu=products.gpus,
         params:
-            model=lookup("models/{model}", within=config),
+            model=products.model,
             control=products.block("control"),
         script:
             "../scripts/gauss_newton_schedules.py"

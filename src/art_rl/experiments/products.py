@@ -41,6 +41,10 @@ def run_files(model: str, run: str, seed: int, *names: str) -> list[str]:
     return [f"<results>/{model}/learning/{run}/seed{seed}/{name}" for name in names]
 
 
+# Settings of a model that rules get apart from what the model is.
+APART = "samples profile endpoint control learners rivals ld3 left_sum trust_ablation".split()
+
+
 class Products(Reports):
     """Paths of the products of one configuration.
 
@@ -80,6 +84,17 @@ class Products(Reports):
     def block(self, name: str) -> Callable[[Any], dict[str, Any]]:
         """Params function: a block of settings, the model's own values over the common ones."""
         return lambda wildcards: self.targets.block(wildcards.model, name)
+
+    def model(self, wildcards: Any) -> dict[str, Any]:
+        """What a model is: without how it is sampled, measured and learned on, which rules get apart.
+
+        So neither more images nor another learner trains its network anew.
+        """
+        settings = self.targets.models[wildcards.model]
+        own = {key: value for key, value in settings.items() if key not in APART}
+        if "sampling" in own:
+            own["sampling"] = {"device": own["sampling"]["device"]}
+        return own
 
     def sampling(self, wildcards: Any) -> dict[str, Any]:
         """How a model's cells are sampled."""
