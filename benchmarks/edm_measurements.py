@@ -56,7 +56,7 @@ class Variant:
 
 def configured_speed() -> dict[str, Any]:
     """``speed`` of CIFAR-10 in config/paper.yaml: what a run samples with, and its plan needs."""
-    return yaml.safe_load(PAPER.read_text())["models"]["cifar10"]["speed"]
+    return yaml.safe_load(PAPER.read_text(encoding="utf-8"))["models"]["cifar10"]["speed"]
 
 
 def configured(graphs: bool) -> Variant:

@@ -13,7 +13,9 @@ SHIPPED = {"digits": ("digits_full.yaml", (1, 8, 8)), "mnist": ("mnist.yaml", (1
 def shipped_settings(name: str) -> dict:
     """The model ``name`` ("digits" or "mnist") as its configuration has it."""
     file, _ = SHIPPED[name]
-    return yaml.safe_load((Path(__file__).parents[1] / "config" / file).read_text())["models"][name]
+    return yaml.safe_load(
+        (Path(__file__).parents[1] / "config" / file).read_text(encoding="utf-8")
+    )["models"][name]
 
 
 def shipped(name: str) -> UNetConfig:

@@ -72,7 +72,11 @@ def main() -> None:
     lenet = load_lenet(lenet_path)
     target = lenet_features(lenet, "cpu").moments(data.train)
     log = folder / "fid.jsonl"
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    rows = (
+        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        if log.exists()
+        else []
+    )
     for path in sorted(folder.glob("net-*.safetensors")):
         images = int(path.stem.removeprefix("net-")) * settings.batch_size
         if any(row["images_seen"] == images for row in rows):

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=1024)
     parser.add_argument("--fresh", type=int, default=4096)
     options = parser.parse_args()
-    with open("config/config.yaml") as file:
+    with open("config/config.yaml", encoding="utf-8") as file:
         settings = yaml.safe_load(file)["models"]["gmm1d_edm"]
     target = {key: value for key, value in settings["target"].items() if key != "kind"}
     model, high, low = GaussianMixture(**target), settings["sigma_max"], settings["sigma_min"]

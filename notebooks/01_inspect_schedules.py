@@ -98,7 +98,7 @@ plt.show()
 tables = [*sorted(FIGURES.glob(f"*{model}_euler_rmse.csv")), *sorted(FIGURES.glob("*_rmse.csv"))]
 rows = []
 if tables:
-    with open(tables[0], newline="") as file:
+    with open(tables[0], newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "ours"]
 budgets = sorted({int(row["K"]) for row in rows})
 error = {(row["method"], int(row["K"])): float(row["mean"]) for row in rows}

@@ -134,7 +134,7 @@ class Products(Reports):
 
     @cached_property
     def _assets(self) -> dict[str, Any]:
-        text = (self.root / "src/art_rl/assets/catalogue.json").read_text()
+        text = (self.root / "src/art_rl/assets/catalogue.json").read_text(encoding="utf-8")
         return {**json.loads(text)["assets"], **self.settings["assets"]}
 
     def asset_path(self, name: str) -> str:
