@@ -317,13 +317,15 @@ for _ in range(20):
 
 def test_state_of_other_settings_goes_and_state_of_a_finished_product_goes(tmp_path):
     product = tmp_path / "K2.json"
-    old = state_folder(product, "0" * 16)
-    (old / "checkpoint").write_text("x")
-    neighbour = state_folder(tmp_path / "K4.json", "0" * 16)
-    new = state_folder(product, "1" * 16)
-    assert not old.exists() and new.is_dir() and neighbour.is_dir()
-    (new / "checkpoint").write_text("x")
-    assert state_folder(product, "1" * 16) == new and (new / "checkpoint").exists()
+    with state_folder(product, "0" * 16) as old:
+        (old / "checkpoint").write_text("x")
+    with state_folder(tmp_path / "K4.json", "0" * 16) as neighbour:
+        pass
+    with state_folder(product, "1" * 16) as new:
+        assert not old.exists() and new.is_dir() and neighbour.is_dir()
+        (new / "checkpoint").write_text("x")
+    with state_folder(product, "1" * 16) as same:
+        assert same == new and (new / "checkpoint").exists()
     assert remove_leftovers([tmp_path]) == []  # both are still to be made
     product.write_text("{}")
     assert remove_leftovers([tmp_path]) == [new] and neighbour.is_dir()

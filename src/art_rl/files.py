@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,14 +59,16 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.close(handle)
 
 
-def _lock(handle: int) -> bool:
-    """Take an advisory lock without waiting; False if another process holds it or there are no locks."""
+def _lock(handle: int) -> bool | None:
+    """Take an advisory lock without waiting; False if another process holds it, None if there are none."""
     try:
         import fcntl
 
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+    except BlockingIOError:
         return False
+    except (ImportError, OSError):
+        return None
     return True
 
 
@@ -289,19 +292,44 @@ def check_seal(path: str | os.PathLike) -> None:
         )
 
 
-def state_folder(product: str | os.PathLike, key: str) -> Path:
+@contextmanager
+def state_folder(product: str | os.PathLike, key: str, wait: float = 5.0) -> Iterator[Path]:
     """The folder in which the job that makes ``product`` keeps what it needs to go on after a kill.
 
     It lies beside the product, and is made here; folders of the same product with another key (other
-    settings, other code) are removed.  `remove_leftovers` removes it when the product is there.
+    settings, other code) are removed.  `remove_leftovers` removes it when the product is there.  It is
+    this process's alone inside the block, where the file system has locks.
+
+    Args:
+        product: the file to be made.
+        key: digest of what it depends on.
+        wait: seconds to wait for another process that is about to end.
+
+    Raises:
+        ArtRLError: a living process works in such a folder: two runs at once, or a job that outlived its run.
     """
     product = Path(product)
     folder = product.with_name(f"{STATE}{product.name}-{key}")
-    for other in product.parent.glob(f"{STATE}{product.name}-*"):
-        if other != folder:
-            discard(other)
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    handles = []
+    try:
+        for each in sorted(product.parent.glob(f"{STATE}{product.name}-*")):
+            handle = os.open(each / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+            handles.append(handle)
+            until = time.monotonic() + wait
+            while _lock(handle) is False:
+                if time.monotonic() > until:
+                    raise ArtRLError(
+                        f"{each}: another process is making {product.name} here: another run with the same "
+                        "results, or a job that outlived its run; wait for it, or end it"
+                    )
+                time.sleep(0.05)
+            if each != folder:
+                discard(each)
+        yield folder
+    finally:
+        for handle in handles:
+            os.close(handle)
 
 
 def discard(folder: Path) -> None:

@@ -162,3 +162,24 @@ def test_state_of_other_settings_is_neither_used_nor_kept(tmp_path):
         assert (tmp_path / "went_on").read_text() == "False"
         assert len(list((tmp_path / "results").glob("state-*"))) == 1
     assert os.listdir(tmp_path / "results/logs") == ["learn.log"]
+
+
+@pytest.mark.parametrize("setting", ["1", "2"], ids=["same settings", "other settings"])
+def test_two_processes_never_share_a_state(tmp_path, setting):
+    """Two runs with the same results appended to one file of metrics, or removed each other's state."""
+    path = write_script(tmp_path, LEARN.format(inside="time.sleep(60)", outside=""))
+    first = subprocess.Popen([sys.executable, path.name, "1"], cwd=tmp_path)
+    while not (tmp_path / "went_on").exists():
+        time.sleep(0.02)
+    waiting = "from art_rl import files\nfiles.state_folder.__wrapped__.__defaults__ = (0.2,)\n"
+    status, terminal, _ = job(
+        tmp_path, waiting + LEARN.format(inside="time.sleep(60)", outside=""), setting
+    )
+    assert status == 1 and len(terminal) == 1
+    assert "another process is making clock.json here: another run with the same" in terminal[0]
+    assert list((tmp_path / "results").glob("state-*/checkpoint"))
+    first.kill()
+    first.wait()
+    # Its lock went with it.
+    status, terminal, _ = job(tmp_path, LEARN.format(inside="pass", outside=""), setting)
+    assert (status, terminal) == (0, [])

@@ -138,7 +138,8 @@ def resumable(snakemake):
             files,
         ]
     )
-    yield state_folder(snakemake.output[0], key[:16])
+    with state_folder(snakemake.output[0], key[:16]) as folder:
+        yield folder
 
 
 def _plain(value):
