@@ -83,7 +83,8 @@ check-numbers: $(READY)
 	python -m art_rl.report.check_numbers paper_figures/exact results/check/paper_figures/exact
 
 $(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# Also after a venv that was interrupted before it had pip.
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[workflow,notebooks,metrics,dev]'
 	touch $@
 

@@ -55,3 +55,30 @@ def test_make_in_a_path_with_a_space_is_one_line(tmp_path):
             continue
         assert done.returncode == status and len(done.stderr.splitlines()) == 1
         assert f'a path with a space, "{tmp_path / folder}"' in done.stderr
+
+
+@pytest.mark.parametrize("there", ["nothing", "a venv without pip", "a whole venv"])
+def test_make_mends_an_interrupted_environment(tmp_path, there):
+    """A venv that was interrupted before it had pip could never be installed into."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    bin_folder = tmp_path / ".venv/bin"
+    # Pretended: the venv's Python has pip once the other one has made it.
+    inner = '#!/bin/sh\necho "inner $*" >> calls\ntest -e has_pip\n'
+    outer = f"#!/bin/sh\necho \"outer $*\" >> calls\nmkdir -p '{bin_folder}'\ntouch has_pip\n"
+    outer += f"cp inner '{bin_folder}/python'\n"
+    for name, text in (("inner", inner), ("outer", outer)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    if there != "nothing":
+        bin_folder.mkdir(parents=True)
+        shutil.copy(tmp_path / "inner", bin_folder / "python")
+    if there == "a whole venv":
+        (tmp_path / "has_pip").touch()
+    command = ["make", ".venv/.ready", f"PYTHON={tmp_path / 'outer'}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert any("inner -m pip install" in call for call in calls)
+    assert ("outer -m venv .venv" in calls) == (there != "a whole venv")
+    assert (tmp_path / ".venv/.ready").exists()
