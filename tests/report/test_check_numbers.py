@@ -3,7 +3,7 @@
 import pytest
 
 from art_rl.files import write_json
-from art_rl.report.check_numbers import compare_rows, main
+from art_rl.report.check_numbers import Known, compare_folders, compare_rows, main
 from art_rl.report.tables import write_rows
 
 
@@ -87,6 +87,78 @@ def test_methods_that_are_told_apart_keep_their_order():
     assert found.lines == [
         "K = 5: edm is clearly below gaussian in the committed table and above it in the fresh one"
     ]
+
+
+def wins(learned, mean, baseline_mean, **values):
+    """A row of a table of wins: the best learned method against EDM."""
+    head = {"form": "best", "solver": "rk4", "metric": "rmse", "baseline": "edm", "K": 18}
+    means = {"baseline_mean": baseline_mean, "learned": learned, "learned_mean": mean}
+    return head | means | {"ratio": mean / baseline_mean, "spread": 0.001} | values
+
+
+def test_another_choice_of_as_good_a_mean_is_no_other_row():
+    old = [wins("art_rl_endpoint", 0.1, 0.2)]
+    assert verdicts(old, [wins("gauss_newton", 0.101, 0.2)]) == [0, 1, 0, 0]
+    assert verdicts(old, [wins("gauss_newton", 0.15, 0.2)]) == [0, 0, 0, 1]
+    fixed = [old[0] | {"form": "art_rl_endpoint"}]
+    assert verdicts(fixed, [fixed[0] | {"learned": "art_rl"}]) == [0, 0, 0, 2]
+    point = {"metric": "rmse", "nfe": 9, "side": "rivals", "mean": 0.1}
+    frontier = [point | {"solver": "heun", "method": "gits", "K": 5}]
+    other = [point | {"solver": "euler", "method": "oss", "K": 9}]
+    assert verdicts(frontier, other) == [1, 0, 0, 0]
+    assert verdicts(frontier, [other[0] | {"mean": 0.2}]) == [0, 0, 0, 1]
+    assert verdicts(frontier, [other[0] | {"nfe": 10}]) == [0, 0, 0, 2]
+
+
+def test_tables_made_from_others_are_held_to_what_those_say():
+    """RK4's errors at the reference's own were held to 1e-6 in the tables of wins, a ratio of two too."""
+    floor = {"model": "gmm1d", "metric": "rmse", "source": "floor", "mean": 1e-5}
+    known = Known.of([[floor, {**floor, "mean": 2e-5}, {**floor, "metric": "w2", "mean": 1.0}]])
+    assert known.floors == {"gmm1d": 1e-5}
+    old = [wins("art_rl_endpoint", 2e-5, 3e-5)]
+    near = [wins("art_rl_endpoint", 2e-5, 3.04e-5)]  # 4e-7 of 5e-7 allowed
+    options = {"model": "gmm1d", "known": known}
+    assert verdicts(old, near) == [0, 0, 0, 1]
+    assert verdicts(old, near, **options) == [0, 1, 0, 0]
+    assert verdicts(old, [wins("art_rl_endpoint", 2e-5, 3.1e-5)], **options) == [0, 0, 0, 1]
+    assert verdicts(old, near, known=known, model="other") == [0, 0, 0, 1]
+    # A ratio alone that is off is seen.
+    assert verdicts(old, [old[0] | {"ratio": 0.8}], **options) == [0, 0, 0, 1]
+
+
+def test_means_of_networks_in_other_tables_have_the_spread_of_their_cells():
+    wide = row("edm", 18, [1.0, 2.0, 3.0], "digits", "fid") | {"solver": "rk4"}
+    known = Known.of([[wide]])
+    old = [wins("art_rl_endpoint", 1.5, 2.0, metric="fid")]
+    moved = [wins("art_rl_endpoint", 1.5, 4.0, metric="fid")]
+    options = {"networks": ["digits"], "model": "digits"}
+    assert verdicts(old, moved, known=known, **options) == [0, 0, 1, 0]
+    assert verdicts(old, moved, known=Known(), **options) == [0, 0, 0, 1]
+    assert verdicts(old, moved, known=known) == [0, 0, 0, 1]
+    # No blocks of the learned row are known: a tenth.
+    far = [wins("art_rl_endpoint", 1.8, 2.0, metric="fid")]
+    assert verdicts(old, far, known=known, **options) == [0, 0, 0, 1]
+
+
+def test_costs_are_ratios_to_a_mean_that_stands_elsewhere():
+    line = {"model": "gmm1d", "solver": "rk4", "K": 18, "method": "quadrature", "metric": "rmse"}
+    old = [line | {"evaluations": 7, "mean": 2e-5, "ratio": 2 / 3}]
+    known = Known({"gmm1d": 1e-5}, {})
+    assert verdicts(old, [old[0] | {"ratio": 0.6667 * 0.985}], known=known) == [0, 1, 0, 0]
+    assert verdicts(old, [old[0] | {"ratio": 0.6667 * 0.9}], known=known) == [0, 0, 0, 1]
+    assert verdicts(old, [old[0] | {"evaluations": 8}], known=known) == [0, 0, 0, 1]
+
+
+def test_a_table_belongs_to_the_longest_name_it_begins_with(tmp_path):
+    kinds = {"gmm1d": {"target": {}}, "gmm1d_edm": {"kind": "image"}}
+    for folder, mean in (("a", 1.0), ("b", 1.05)):
+        (tmp_path / folder).mkdir()
+        for model in kinds:
+            write_rows(tmp_path / folder / f"{model}_wins.csv", [wins("art_rl", mean, 1.0)])
+        write_json(tmp_path / folder / "provenance.json", {"config": {"models": kinds}})
+    found = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert found["gmm1d_edm_wins.csv"].counts["within spread"] == 1
+    assert found["gmm1d_wins.csv"].counts["off"] == 1
 
 
 def test_marks_are_not_compared_but_rows_are():
