@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from art_rl.errors import ArtRLError
-from art_rl.experiments.machine import check_interpreter
+from art_rl.experiments.machine import check_folders, check_interpreter
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,3 +82,36 @@ def test_make_mends_an_interrupted_environment(tmp_path, there):
     assert any("inner -m pip install" in call for call in calls)
     assert ("outer -m venv .venv" in calls) == (there != "a whole venv")
     assert (tmp_path / ".venv/.ready").exists()
+
+
+def test_products_lie_below_a_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    (tmp_path / "broken").symlink_to(tmp_path / "gone")
+    for good in ("there", "there/new/deep", "link/new", "new"):
+        check_folders({"results": tmp_path / good})
+    for bad, what in (
+        ("file", "a file, not"),
+        ("file/a", "a file, not"),
+        ("broken/a", "a link to n"),
+    ):
+        with pytest.raises(ArtRLError, match=rf"pathvars.results is .*{bad}, but .* is {what}"):
+            check_folders({"figures": tmp_path, "results": tmp_path / bad})
+
+
+def test_a_run_into_a_file_is_one_line(tmp_path):
+    (tmp_path / "results").write_text("x")
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules"]
+    command += [
+        "--configfile",
+        ROOT / "config/smoke.yaml",
+        "--snakefile",
+        ROOT / "workflow/Snakefile",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("art_rl:")]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert lines == [
+        "art_rl: pathvars.results is results/smoke, but results is a file, not a folder; move it away"
+    ]

@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from art_rl.errors import ArtRLError
 from art_rl.files import remove_leftovers
 from art_rl.experiments.dependencies import modules as modules_of
-from art_rl.experiments.machine import check_interpreter, check_machine
+from art_rl.experiments.machine import check_folders, check_interpreter, check_machine
 from art_rl.experiments.plan import make_plan
 from art_rl.experiments.products import PREVIEW, Products, schedule_path
 from art_rl.experiments.targets import ids, pattern
@@ -29,6 +29,12 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**32))
 os.environ.setdefault("TQDM_MININTERVAL", "10")
 
 
+def folders(settings=None):
+    """Where products lie: the pathvars of the configuration, with their defaults."""
+    defaults = {"results": "results", "resources": "resources", "figures": "paper_figures"}
+    return {**defaults, **(settings or config).get("pathvars", {})}
+
+
 def checked_config():
     """The configuration in its normal form, or one line on what is wrong with it and exit status 1."""
     try:
@@ -37,6 +43,7 @@ def checked_config():
             load(path)
         plain = check_configuration(config)
         Products(plain, ROOT).check_shipped()
+        check_folders(folders(plain))
         return plain
     except ArtRLError as error:
         sys.exit(f"art_rl: {error}")
@@ -83,12 +90,6 @@ def shown(path, caption, category, labels):
     known = (ROOT / f"workflow/report/{caption}.rst").exists()
     name = caption if known else "image_figures"
     return report(path, caption=f"../report/{name}.rst", category=category, labels=labels)
-
-
-def folders():
-    """Where products lie: the pathvars, with their defaults."""
-    defaults = {"results": "results", "resources": "resources", "figures": "paper_figures"}
-    return {**defaults, **config.get("pathvars", {})}
 
 
 def check_before_start():

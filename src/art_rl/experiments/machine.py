@@ -126,6 +126,17 @@ def check_interpreter(executable: str) -> None:
 _SHELL_MARKS = "\"'`$&|;<>()*?[]{}#~!\\"
 
 
+def check_folders(folders: Mapping[str, str | os.PathLike]) -> None:
+    """ArtRLError, naming the pathvar, unless products can lie in ``folders``: below a folder, if at all."""
+    for name, folder in folders.items():
+        for path in (Path(folder), *Path(folder).parents):
+            if path.is_dir():
+                break
+            if path.is_symlink() or path.exists():
+                what = "a link to nothing" if not path.exists() else "a file, not a folder"
+                raise ArtRLError(f"pathvars.{name} is {folder}, but {path} is {what}; move it away")
+
+
 def check_machine(
     plan: Mapping[str, Any], folders: Sequence[str | os.PathLike], gpu: bool = True
 ) -> dict[str, Any]:
