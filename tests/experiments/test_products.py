@@ -10,6 +10,7 @@ import yaml
 
 from art_rl.errors import ArtRLError
 from art_rl.experiments.dependencies import imported_modules, modules
+from art_rl.experiments.machine import check_shipped
 from art_rl.experiments.products import Products, run_files, schedule_path
 from art_rl.experiments.targets import Targets, pattern
 from art_rl.registry import METHODS, RIVAL
@@ -29,15 +30,15 @@ def wildcards(**values):
 
 def test_a_network_that_is_said_to_be_there_is_there(tmp_path):
     found = settings("digits_smoke")
-    Products(found, tmp_path).check_shipped()
+    check_shipped(found, tmp_path)
     found["models"]["digits"]["trained"] = "networks/d.safetensors"
     for there in ("d.json", "d.safetensors"):
         with pytest.raises(ArtRLError, match=r"models\.digits\.trained: no file networks/d\."):
-            Products(found, tmp_path).check_shipped()
+            check_shipped(found, tmp_path)
         (tmp_path / "networks").mkdir(exist_ok=True)
         (tmp_path / "networks" / there).write_text("")
-    Products(found, tmp_path).check_shipped()
-    Products(settings("mnist"), ROOT).check_shipped()
+    check_shipped(found, tmp_path)
+    check_shipped(settings("mnist"), ROOT)
 
 
 def test_cells_are_what_tables_name():

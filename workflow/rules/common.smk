@@ -11,7 +11,12 @@ sys.path.insert(0, str(ROOT / "src"))
 from art_rl.errors import ArtRLError
 from art_rl.files import remove_leftovers
 from art_rl.experiments.dependencies import modules as modules_of
-from art_rl.experiments.machine import check_folders, check_interpreter, check_machine
+from art_rl.experiments.machine import (
+    check_folders,
+    check_interpreter,
+    check_machine,
+    check_shipped,
+)
 from art_rl.experiments.plan import make_plan
 from art_rl.experiments.products import PREVIEW, Products, schedule_path
 from art_rl.experiments.targets import ids, pattern
@@ -42,7 +47,7 @@ def checked_config():
         for path in workflow.configfiles:  # Snakemake keeps the last of repeated keys
             load(path)
         plain = check_configuration(config)
-        Products(plain, ROOT).check_shipped()
+        check_shipped(plain, ROOT)
         check_folders(folders(plain))
         return plain
     except ArtRLError as error:

@@ -126,6 +126,23 @@ def check_interpreter(executable: str) -> None:
 _SHELL_MARKS = "\"'`$&|;<>()*?[]{}#~!\\"
 
 
+def check_shipped(settings: Mapping[str, Any], root: Path) -> None:
+    """ArtRLError, naming the key, unless networks that models have as trained already are there.
+
+    Args:
+        settings: the checked configuration.
+        root: the repository, from which the paths count.
+    """
+    for name, model in settings["models"].items():
+        path = model.get("trained")
+        for file in [path, Path(path).with_suffix(".json")] if path else []:
+            if not (root / file).is_file():
+                raise ArtRLError(
+                    f"models.{name}.trained: no file {file} in {root}; the path counts from there; leave "
+                    "the key out to train a network"
+                )
+
+
 def check_folders(folders: Mapping[str, str | os.PathLike]) -> None:
     """ArtRLError, naming the pathvar, unless products can lie in ``folders``: below a folder, if at all."""
     for name, folder in folders.items():

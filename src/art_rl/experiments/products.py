@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from art_rl.errors import ArtRLError
 from art_rl.experiments.reports import Reports
 from art_rl.experiments.targets import LearningJob, Targets
 from art_rl.registry import method
@@ -172,17 +171,6 @@ class Products(Reports):
         if not path:
             return []
         return [self.from_cwd(file) for file in (path, Path(path).with_suffix(".json"))]
-
-    def check_shipped(self) -> None:
-        """ArtRLError, naming the key, unless the networks that models say are trained already are there."""
-        for model in self.targets.used():
-            path = self.targets.models[model].get("trained")
-            for file in [path, Path(path).with_suffix(".json")] if path else []:
-                if not (self.root / file).is_file():
-                    raise ArtRLError(
-                        f"models.{model}.trained: no file {file} in {self.root}; the path counts from "
-                        "there; leave the key out to train a network"
-                    )
 
     def network(self, wildcards: Any) -> str | list[str]:
         """Weights of a network; nothing for a model that has none."""
