@@ -24,7 +24,7 @@ from art_rl.sampling.cells import measure_seeds, reference_shard, values_of
 from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import EndpointRMSE, FeatureMoments
 from art_rl.schedules.hand_made import baseline_schedule
-from art_rl.settings.learners import NaturalSettings, PaperSettings
+from art_rl.settings.learners import EndpointRun, PaperSettings
 
 SIGMA_MAX, SIGMA_MIN = 80.0, 0.002
 LABELS = 3
@@ -122,7 +122,7 @@ def test_table_of_trajectories(experiment):
 
 
 def test_endpoint_reward(experiment, tmp_path):
-    settings = NaturalSettings(iterations=1, draws=4, points=4, start_points=4, batch_rows=16)
+    settings = EndpointRun(iterations=1, draws=4, points=4, start_points=4, batch_rows=16)
     with pretend_device():
         x, labels = states(experiment, 12)
         reward = EndpointError(

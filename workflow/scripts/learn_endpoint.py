@@ -9,13 +9,13 @@ from art_rl.registry import ORDERS
 from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.closed_form import node_density
 from art_rl.schedules.profile import Profile
-from art_rl.settings.learners import NaturalSettings
+from art_rl.settings.learners import EndpointRun
 
 
 def main(snakemake):
     job, control = snakemake.params.job, snakemake.params.control
     profile_path, *network = snakemake.input.learned_from
-    settings = NaturalSettings.from_dict({**snakemake.params.settings, "seed": job["seed"]})
+    settings = EndpointRun.from_dict({**snakemake.params.settings, "seed": job["seed"]})
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, *network[:1], rollouts=True
     )

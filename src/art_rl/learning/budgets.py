@@ -1,8 +1,9 @@
 """The natural actor-critic over all budgets of one reward: starts, trials and the final choice.
 
 Per budget: every start density (and the one learned for the next smaller budget) is measured; the
-best few that differ are learned from for a while (trials); the best of those is learned to the end;
-a few deterministic policies are then compared on the states to choose by, the start among them.
+best few that differ are learned from (trials), and after every round the better half goes on, in the end
+the best alone (successive halving); a few deterministic policies are then compared on the states to
+choose by, the start among them.
 """
 
 import os
@@ -17,18 +18,19 @@ from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.learning.actors import ShareActor
+from art_rl.learning.endpoint import EndpointLearner
 from art_rl.learning.natural import NaturalLearner
+from art_rl.learning.policy import PolicyLearner
 from art_rl.learning.result import BudgetsResult
-from art_rl.learning.rewards import Reward
+from art_rl.learning.rewards import EndpointError, Reward
 from art_rl.learning.run import run
 from art_rl.schedules.hand_made import Density
-from art_rl.settings.learners import NaturalSettings
+from art_rl.settings.learners import EndpointRun, NaturalSettings
 
 __all__ = ["BudgetRun", "learn_budgets", "start_densities"]
 
-TRIAL_SHARE = 0.4  # of the iterations: trials before the best goes on
 _SAME_START = 1.1  # starts whose levels all agree within this ratio count as the same
-_FEWEST_POINTS, _FEWEST_ITERATIONS = 16, 20
+_FEWEST_POINTS, _FEWEST_ITERATIONS = 16, 12
 
 
 def start_densities(sigma_data: float, sigma_min: float) -> dict[str, Density]:
@@ -42,21 +44,48 @@ def start_densities(sigma_data: float, sigma_min: float) -> dict[str, Density]:
     }
 
 
+def rounds(kind: type[PolicyLearner], iterations: int) -> list[int]:
+    """Iterations after which trials stop."""
+    return [max(1, round(share * iterations)) for share in kind.ROUNDS]
+
+
+def halved(trials: int, last: bool) -> int:
+    """Trials that go on after a round."""
+    return 1 if last else -(-trials // 2)
+
+
+def spent(kind: type[PolicyLearner], one: int, trials: int, iterations: int, points: int) -> int:
+    """Network evaluations of one budget's updates; ``one``: of an iteration per state."""
+    total, ends = 0, rounds(kind, iterations)
+    for iteration in range(iterations):
+        for end in ends:
+            if iteration == end:
+                trials = halved(trials, end == ends[-1])
+        total += trials * one * kind.points_at(iteration, iterations, points)
+    return total
+
+
 def sizes(
-    one: int, trials: int, iterations: int, points: int, limit: int | None
+    kind: type[PolicyLearner],
+    one: int,
+    trials: int,
+    iterations: int,
+    points: int,
+    limit: int | None,
 ) -> tuple[int, int, int]:
     """Trials, iterations and points of one budget, made smaller until its updates cost ``limit``.
 
     Args:
+        kind: of learner.
         one: network evaluations of an iteration per point.
         trials, iterations, points: wanted; trials are dropped first, then the others alike.
         limit: network evaluations, or None; the fewest points and iterations are kept above it.
     """
-    cost = one * iterations * points
-    if limit is None or not cost:
+    if limit is None or not one:
         return trials, iterations, points
-    while trials > 1 and cost * (1 + (trials - 1) * TRIAL_SHARE) > limit:
+    while trials > 1 and spent(kind, one, trials, iterations, points) > limit:
         trials -= 1
+    cost = spent(kind, one, trials, iterations, points)
     if cost > limit:
         root = (limit / cost) ** 0.5
         iterations = min(iterations, max(_FEWEST_ITERATIONS, round(iterations * root)))
@@ -67,7 +96,7 @@ def sizes(
 def learn_budgets(
     reward: Reward,
     budgets: Sequence[int],
-    settings: NaturalSettings | None = None,
+    settings: NaturalSettings | EndpointRun | None = None,
     method: str = "art_rl",
     *,
     densities: Mapping[str, Density] | None = None,
@@ -80,7 +109,7 @@ def learn_budgets(
     Args:
         reward: `rewards.HeldCost` (a table of trajectories) or `rewards.EndpointError` (a solver).
         budgets: values of K, each >= 1; order and repetitions do not matter.
-        settings: sizes and seed.
+        settings: sizes and seed; None: NaturalSettings, for the measured endpoint error EndpointRun.
         method: row of the tables, in the schedules' provenance.
         densities: further node densities r(sigma) to try as start (e.g. of closed-form ART), by name.
         metrics_path, state_path, progress: see `run.run`.
@@ -88,7 +117,8 @@ def learn_budgets(
     Raises:
         ArtRLError: bad budgets, or a damaged state file.
     """
-    job = BudgetRun(reward, budgets, settings or NaturalSettings(), densities)
+    default = EndpointRun if isinstance(reward, EndpointError) else NaturalSettings
+    job = BudgetRun(reward, budgets, settings or default(), densities)
     run(job, metrics_path=metrics_path, state_path=state_path, progress=progress)
     return job.result(method)
 
@@ -110,7 +140,7 @@ class BudgetRun:
         self,
         reward: Reward,
         budgets: Sequence[int],
-        settings: NaturalSettings,
+        settings: NaturalSettings | EndpointRun,
         densities: Mapping[str, Density] | None = None,
     ) -> None:
         if isinstance(budgets, str) or not isinstance(budgets, Sequence) or len(budgets) == 0:
@@ -118,6 +148,9 @@ class BudgetRun:
                 f"budgets must be a non-empty list of numbers of steps, got {budgets!r}"
             )
         self.reward, self.settings = reward, settings
+        self.kind: type[PolicyLearner] = (
+            EndpointLearner if isinstance(reward, EndpointError) else NaturalLearner
+        )
         self.budgets = sorted({check_budget(K) for K in budgets})
         own = start_densities(reward.sigma_data, reward.sigma_min)
         self.starts: dict[str, Density] = own | dict(densities or {})
@@ -137,7 +170,7 @@ class BudgetRun:
         self.coefficients: dict[int, Tensor] = {}
         self.reports: dict[int, dict] = {}
         self.current: dict = {}  # JSON-like description of the budget in progress
-        self.learners: list[NaturalLearner] = []
+        self.learners: list[PolicyLearner] = []
 
     @property
     def evaluations(self) -> int:
@@ -190,10 +223,14 @@ class BudgetRun:
             gaps = [(inner[-1] - other).abs().max() for other in inner[:-1]]
             if len(chosen) < self.settings.trials and all(g > np.log(_SAME_START) for g in gaps):
                 chosen.append(name)
+        if self.kind.REPEATS:
+            chosen = (chosen * self.settings.trials)[: self.settings.trials]
         trials, iterations, points = self._sizes(K, len(chosen))
         self.current |= {
             "start_merits": merits,
             "trials": chosen[:trials],
+            "alive": list(range(trials)),
+            "round": 0,
             "iterations": iterations,
             "points": points,
         }
@@ -203,9 +240,8 @@ class BudgetRun:
         """Trials, iterations and points of budget K within settings.evaluations."""
         settings, limit = self.settings, self.settings.evaluations
         iterations, points = settings.iterations, min(settings.points, self.reward.learning)
-        # Besides the draws: the mean policy and the start.
-        one = (settings.draws + 2) * self.reward.cost(K)
-        return sizes(one, trials, iterations, points, limit)
+        one = self.kind.runs(settings.draws, K) * self.reward.cost(K)
+        return sizes(self.kind, one, trials, iterations, points, limit)
 
     def _actor(self, K: int, start: str) -> ShareActor:
         return ShareActor(self.density(start), K, self.reward.sigma_max, self.reward.sigma_min)
@@ -213,8 +249,8 @@ class BudgetRun:
     def _prepare(self) -> None:
         c, settings = self.current, self.settings
         self.learners = [
-            NaturalLearner(
-                self._actor(c["budget"], name),
+            self.kind(
+                self._actor(c["budget"], c["trials"][trial]),
                 self.reward,
                 c["iterations"],
                 settings.draws,
@@ -222,27 +258,33 @@ class BudgetRun:
                 settings.seed,
                 trial,
             )
-            for trial, name in enumerate(c["trials"])
+            for trial in c["alive"]
         ]
 
     def _merits(self, levels: list[Tensor]) -> list[float]:
         """Merits of schedules on the first settings.start_points learning states."""
         return self.reward.merits(torch.stack(levels), self.settings.start_points)
 
-    def _turn(self) -> NaturalLearner | None:
+    def _turn(self) -> PolicyLearner | None:
         """The learner whose turn it is; None when the budget is learned."""
-        if not self.learners:
-            return None
-        if len(self.learners) > 1:
-            least = max(1, round(TRIAL_SHARE * self.current["iterations"]))
+        c = self.current
+        while len(self.learners) > 1:
+            ends = rounds(self.kind, c["iterations"])
             for learner in self.learners:
-                if learner.iteration < least:
+                if learner.iteration < ends[c["round"]]:
                     return learner
             merits = self._merits([one.actor.levels(one.coefficients) for one in self.learners])
-            self.current["trial_merits"] = merits
-            self.current["winner"] = int(np.argmin(merits))
-            self.learners = [self.learners[self.current["winner"]]]
-        return None if self.learners[0].done else self.learners[0]
+            seen = c.setdefault("trial_merits", [None] * len(c["trials"]))
+            for learner, merit in zip(self.learners, merits, strict=True):
+                seen[learner.trial] = merit
+            c["round"] += 1
+            kept = np.argsort(merits, kind="stable")
+            kept = sorted(kept[: halved(len(merits), c["round"] == len(ends))])
+            self.learners = [self.learners[i] for i in kept]
+            c["alive"] = [learner.trial for learner in self.learners]
+        if not self.learners or self.learners[0].done:
+            return None
+        return self.learners[0]
 
     def _finish(self) -> None:
         """Choose among the deterministic policies of the learner on the states to choose by."""
@@ -260,7 +302,7 @@ class BudgetRun:
             self.levels[K] = levels[list(candidates).index(chosen)]
             self.coefficients[K] = candidates[chosen]
             report = {
-                "start": c["trials"][c.get("winner", 0)],
+                "start": c["trials"][c["alive"][0]],
                 "start_merits": c["start_merits"],
                 "trials": c["trials"],
                 "trial_merits": c.get("trial_merits"),
@@ -305,8 +347,6 @@ class BudgetRun:
         self.current = head["current"]
         if self.current.get("trials"):
             self._prepare()
-            if "winner" in self.current:
-                self.learners = [self.learners[self.current["winner"]]]
             for i, (learner, numbers) in enumerate(
                 zip(self.learners, head["learners"], strict=True)
             ):

@@ -1,11 +1,10 @@
 """Critic of the natural actor-critic: one linear regression per decision, and each action's credit.
 
-V_k(s) = w_k . phi(s), phi = (1, z, z^2, d, d^2, z d, a, a^2, z a): z the clock, d and a what the reward
-knows besides (of the measured endpoint error: deviation and alignment of the ensemble), each
-standardised over the draws of the iteration.  Policy evaluation by least squares on the rewards to go:
-the projection that (29a)'s martingale condition E sum_k dV/dw (dV + r) = 0 asks for, solved instead of
-followed, over past iterations with exponential forgetting.  An iteration is judged by the critic of the
-iterations before it, so no draw takes part in its own baseline.
+V_k(s) = w_k . phi(s), phi = (1, z, z^2), z the clock standardised over the draws of the iteration.
+Policy evaluation by least squares on the rewards to go: the projection that (29a)'s martingale condition
+E sum_k dV/dw (dV + r) = 0 asks for, solved instead of followed, over past iterations with exponential
+forgetting.  An iteration is judged by the critic of the iterations before it, so no draw takes part in
+its own baseline.
 
 Credit of decision k with reward r_k (V = 0 after the last one):
 
@@ -14,14 +13,12 @@ Credit of decision k with reward r_k (V = 0 after the last one):
 trace = 0 is the one-step error of (29b), trace = 1 the reward to go minus a baseline (Monte Carlo).
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 __all__ = ["FEATURES", "RegressionCritic", "credits", "critic_features", "rewards_to_go"]
 
-FEATURES = 9
+FEATURES = 3
 
 
 class RegressionCritic:
@@ -54,12 +51,11 @@ class RegressionCritic:
         self.weight = self.memory * self.weight + len(to_go)
 
 
-def critic_features(clock: Tensor, extras: Sequence[Tensor] = ()) -> Tensor:
+def critic_features(clock: Tensor) -> Tensor:
     """phi of the states before each decision, (N, K - 1, FEATURES).
 
     Args:
         clock: (N, K - 1) u before decisions 0 .. K - 2.
-        extras: at most two tensors (N, K - 2), at levels 1 .. K - 2.
     """
     N, decisions = clock.shape
     phi = torch.zeros(N, decisions, FEATURES, dtype=torch.float64)
@@ -68,9 +64,6 @@ def critic_features(clock: Tensor, extras: Sequence[Tensor] = ()) -> Tensor:
         # The first state is the same for every draw: a constant is all there is to know.
         z = _standardised(torch.log1p(-clock[:, 1:]))
         phi[:, 1:, 1], phi[:, 1:, 2] = z, z**2
-        for first, values in zip((3, 6), extras, strict=False):
-            v = _standardised(values.double())
-            phi[:, 1:, first], phi[:, 1:, first + 1], phi[:, 1:, first + 2] = v, v**2, z * v
     return phi
 
 

@@ -1,11 +1,11 @@
 """Many schedules on the same starting states: endpoint errors against one fine solution.
 
-    error(n) = mean over samples and coordinates of |x_K^n - x_ref(0)|^2
+    e_n = x_K^n - x_ref(0),    error(n) = mean over samples and coordinates of e_n^2
 
-and, on the way, what `art_rl.learning.rewards` shows its critic: deviation and alignment.
+and the inner products of the vectors e_n, all that a critic of vectors needs (`endpoint`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -19,22 +19,6 @@ LARGEST_ERROR = 1e12
 SMALLEST_ERROR = 1e-30
 SMALLEST_LEVEL = 1e-30
 _CHECKED_STATES = 64  # of the reference solution, by step doubling
-
-
-@dataclass(frozen=True)
-class Run:
-    """Solutions of N schedules from P states.
-
-    Attributes:
-        errors: (N,) mean squared endpoint error, within [SMALLEST_ERROR, LARGEST_ERROR]; CPU.
-        deviation, alignment: (N, K - 2) at levels 1 .. K - 2, CPU, or None.
-        end: (N, P, *shape) endpoint errors as vectors, or None.
-    """
-
-    errors: Tensor
-    deviation: Tensor | None = None
-    alignment: Tensor | None = None
-    end: Tensor | None = None
 
 
 class Ensemble:
@@ -64,79 +48,61 @@ class Ensemble:
                     denoiser, x[rows], sigma_max, part_labels, check=check, **reference
                 )
             )
-        first = parts[0]
-        self.reference = Reference(
-            first.sigmas,
-            torch.cat([part.states for part in parts], 1),
-            torch.cat([part.slopes for part in parts], 1),
-            first.error,
-            first.nfe,
-        )
+        # The first network call of every schedule is the reference's: D(x; sigma_max).
+        first = torch.cat([part.slopes[0] for part in parts])
+        self.known = x - sigma_max * first
+        self.end = torch.cat([part.end for part in parts])
+        self.reference_error = parts[0].error
         checked = min(_CHECKED_STATES, len(x), batch_rows)
-        self.calls = len(x) * first.nfe + checked * nfe("rk4", 2 * reference["steps"])
+        self.calls = len(x) * parts[0].nfe + checked * nfe("rk4", 2 * reference["steps"])
 
-    def run(
-        self,
-        sigmas: Tensor,
-        index: Tensor,
-        along: Tensor | None = None,
-        keep_end: bool = False,
-    ) -> Run:
-        """Run N schedules from the starting states ``index``.
+    def errors(self, sigmas: Tensor, index: Tensor) -> Tensor:
+        """(N,) mean squared endpoint errors of schedules from the starting states ``index``; CPU.
+
+        Within [SMALLEST_ERROR, LARGEST_ERROR], the upper bound for one that explodes.
 
         Args:
             sigmas: (N, K + 1) levels.
             index: (P,) int64.
-            along: (P, *shape) directions of the alignment; with them, both features are computed.
-            keep_end: return the endpoint errors themselves.
-
-        Features and ends need P <= batch_rows; errors alone do not.
         """
-        index, sigmas = index.to(self.x.device), sigmas.to(self.x.device)
         if len(index) > self.batch_rows:
             parts = index.split(self.batch_rows)
-            sums = [len(part) * self.run(sigmas, part).errors for part in parts]
-            return Run(torch.stack(sums).sum(0) / len(index))
-        reference = None if along is None else self.reference.select(index)
-        runs = [
-            self._run(part, index, reference, along, keep_end)
-            for part in sigmas.split(max(1, self.batch_rows // len(index)))
-        ]
-        columns = zip(*((r.deviation, r.alignment, r.end) for r in runs), strict=True)
-        rest = [None if column[0] is None else torch.cat(column) for column in columns]
-        return Run(torch.cat([r.errors for r in runs]), *rest)
+            sums = [len(part) * self.errors(sigmas, part) for part in parts]
+            return torch.stack(sums).sum(0) / len(index)
+        found = [_bounded(end.square().mean(1)) for end in self._ends(sigmas, index)]
+        return torch.cat(found).cpu()
 
-    def _run(self, sigmas, index, reference, along, keep_end) -> Run:
+    def products(self, sigmas: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """`errors`, and (N, N) the mean over samples and coordinates of e_m e_n; both on the CPU.
+
+        The vector of a schedule that explodes counts as 0 there.  N P vectors are kept at once; P is at most
+        batch_rows.
+        """
+        ends = torch.cat(list(self._ends(sigmas, index))).double()
+        errors = _bounded(ends.square().mean(1))
+        ends[errors >= LARGEST_ERROR] = 0.0
+        return errors.cpu(), (ends @ ends.T / ends.shape[1]).cpu()
+
+    def _ends(self, sigmas: Tensor, index: Tensor) -> Iterator[Tensor]:
+        """(n, P d) endpoint errors as vectors, as many schedules at once as fit into a call."""
+        index, sigmas = index.to(self.x.device), sigmas.to(self.x.device)
+        for part in sigmas.split(max(1, self.batch_rows // len(index))):
+            yield self._run(part, index)
+
+    def _run(self, sigmas: Tensor, index: Tensor) -> Tensor:
         N, P = len(sigmas), len(index)
         start = self.x[index]
         labels = None if self.labels is None else self.labels[index].repeat(N, 1)
-        # Every draw begins with the same evaluation at sigma_max, which the reference has made.
-        known = start - self.sigma_max * self.reference.slopes[0, index]
-        model = _FirstKnown(self.denoiser, known.repeat(N, *[1] * (start.ndim - 1)))
-        deviation, alignment = [], []
-        if along is not None:
-            direction = along.reshape(-1)
-            direction = direction / direction.square().sum().clamp_min(SMALLEST_ERROR)
-        begin = start.repeat(N, *[1] * (start.ndim - 1))
+        known = self.known[index].repeat(N, *[1] * (start.ndim - 1))
+        model = _FirstKnown(self.denoiser, known)
+        end = begin = start.repeat(N, *[1] * (start.ndim - 1))
         # A clock that has run to its end may round to 0 before the last step.
         levels = torch.cat([sigmas[:, :-1].clamp_min(SMALLEST_LEVEL), sigmas[:, -1:]], 1)
         with torch.no_grad():
-            for k, x in enumerate(run_levels(model, begin, levels, self.solver, labels), 1):
-                if along is not None and k < sigmas.shape[1] - 2:
-                    path = reference.at(sigmas[:, k].contiguous())
-                    off = (x - path.reshape(x.shape)).reshape(N, -1)
-                    squares = torch.linalg.vecdot(off, off) / off.shape[1]
-                    deviation.append(_bounded(squares).log())
-                    alignment.append(off @ direction)
+            for end in run_levels(model, begin, levels, self.solver, labels):  # noqa: B007
+                pass
         self.calls += model.rows
-        end = x.reshape(N, P, *x.shape[1:]) - self.reference.end[index]
-        errors = _bounded(end.reshape(N, -1).square().mean(1))
-        return Run(
-            errors.cpu(),
-            torch.stack(deviation, 1).cpu() if deviation else None,
-            torch.stack(alignment, 1).cpu() if alignment else None,
-            end if keep_end else None,
-        )
+        return (end.reshape(N, P, *end.shape[1:]) - self.end[index]).reshape(N, -1)
 
 
 def _bounded(errors: Tensor) -> Tensor:

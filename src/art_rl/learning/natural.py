@@ -1,4 +1,4 @@
-"""Natural actor-critic for a clock of K steps: any reward, any solver, any K.
+"""Natural actor-critic for a clock of K steps and a running reward (`rewards.HeldCost`).
 
 Per iteration N clocks are drawn in +/- pairs of noise and judged on the same P states (common random
 numbers: the mean reward over the draws is the baseline of those states).  With the credits A_k of
@@ -9,8 +9,11 @@ with the policy's own Fisher matrix (Kakade 2001; Peters & Schaal 2008):
     c <- c + (F + damping I)^-1 g
 
 F is exact for a Gaussian policy of fixed noise.  It makes the step independent of how the density is
-parametrised and measures it in exploration spreads, so annealing the noise anneals the step.
+parametrised and measures it in exploration spreads, so annealing the noise anneals the step.  A reward that
+is measured as a vector has a critic that knows more (`endpoint`).
 """
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,13 +21,12 @@ from torch import Tensor
 from art_rl.checks import given
 from art_rl.learning.actors import ShareActor, score
 from art_rl.learning.critics import RegressionCritic, credits, critic_features, rewards_to_go
-from art_rl.learning.rewards import Reward
+from art_rl.learning.policy import PolicyLearner
+from art_rl.learning.rewards import HeldCost
 
 __all__ = ["NaturalLearner"]
 
-# Exploration: standard deviation of the action, geometric from the first to the last value; for small
-# steps the relative noise of a step.  The decay takes this share of the iterations, or longer.
-NOISE_START, NOISE_END, ANNEAL_OVER = 0.3, 0.005, 0.6
+ANNEAL_OVER = 0.6  # the decay of the exploration takes this share of the iterations, or longer
 # Trust region: largest move of the mean policy per iteration in exploration spreads (root of twice the KL).
 LARGEST_STEP = 1.0
 # And of the log density itself: where the mean hardly answers to it, the Fisher matrix sets no limit.
@@ -32,60 +34,37 @@ LARGEST_CHANGE = 2.0
 DAMPING = 1e-3  # of the Fisher matrix, relative to its largest diagonal entry
 CRITIC_MEMORY, CRITIC_RIDGE = 0.8, 0.01
 CLIP = 3.0  # rewards and credits, in spreads
-AVERAGE_FROM = 0.7  # the averaged policy begins at this share of the iterations
-SNAPSHOTS = 3
+# To first order a running reward only moves cost from one step to the next: a critic that lags behind
+# the policy by a few iterations is a good baseline and too poor to bootstrap from (measured).
+TRACE = 1.0
 
 
-class NaturalLearner:
-    """State of learning one budget; ``state``/``restore`` carry it through a state file.
+class NaturalLearner(PolicyLearner):
+    """See the module's docstring; arguments of `policy.PolicyLearner`."""
 
-    Args:
-        actor: the actor, at its base density.
-        reward: what is learned on.
-        iterations, draws, points: sizes: updates, N (even), P.
-        seed: of exploration and of the choice of states.
-        trial: number of the trial; decides the random draws together with the seed and K.
-    """
+    NOISE: ClassVar = (0.3, 0.005)
+    ROUNDS: ClassVar = (0.4,)
+    AVERAGE_FROM: ClassVar = 0.7
 
     def __init__(
         self,
         actor: ShareActor,
-        reward: Reward,
+        reward: HeldCost,
         iterations: int,
         draws: int,
         points: int,
         seed: int,
         trial: int,
     ) -> None:
-        self.actor, self.reward, self.trial = actor, reward, trial
-        self.iterations, self.draws, self.points = iterations, draws, points
+        super().__init__(actor, reward, iterations, draws, points, seed, trial)
+        self.held = reward
         self.critic = RegressionCritic(actor.K - 1, CRITIC_MEMORY, CRITIC_RIDGE)
-        self.generator = torch.Generator().manual_seed((seed * 10_007 + actor.K) * 101 + trial)
-        self.start = actor.levels(None)
-        self.coefficients = actor.start()
-        self.total = actor.start()
         self.path = actor.start()
-        self.annealed = 0.0
-        self.averaged = 0
-        self.snapshots: list[Tensor] = []
-        self.iteration = 0
 
-    @property
-    def done(self) -> bool:
-        """Whether all iterations are made."""
-        return self.iteration >= self.iterations
-
-    @property
-    def candidates(self) -> dict[str, Tensor]:
-        """Deterministic policies to choose from: name -> coefficients."""
-        named = {"start": self.actor.start(), "average": self.total / max(self.averaged, 1)}
-        for number, value in enumerate(self.snapshots, 1):
-            named[f"snapshot_{number}"] = value
-        return named
-
-    def noise(self) -> float:
-        """Exploration of the current iteration."""
-        return NOISE_START * (NOISE_END / NOISE_START) ** self.annealed
+    @staticmethod
+    def runs(draws: int, K: int) -> int:
+        """Schedules judged per iteration: draws, mean policy, start."""
+        return draws + 2
 
     def step(self) -> dict[str, float]:
         """One iteration; returns its metrics."""
@@ -96,7 +75,7 @@ class NaturalLearner:
         )
         episode = actor.rollout(self.coefficients, torch.cat([half, -half]), noise)
         policy = actor.levels(self.coefficients)
-        outcome = self.reward.run(episode.sigmas, index, policy, self.start)
+        outcome = self.held.run(episode.sigmas, index, policy, self.start)
 
         total = outcome.rewards.sum(1)
         spread = total.std().clamp_min(1e-12)
@@ -104,9 +83,9 @@ class NaturalLearner:
         total = rewards.sum(1)
         rewards[:, -1] += total.clamp(-CLIP, CLIP) - total
         to_go = rewards_to_go(rewards)
-        phi = critic_features(episode.u[:, : actor.K - 1], outcome.extras)
+        phi = critic_features(episode.u[:, : actor.K - 1])
         values = self.critic.values(phi)
-        credit = credits(values, rewards, self.reward.trace)
+        credit = credits(values, rewards, TRACE)
         credit = credit - credit.mean(0)
         limit = CLIP * credit.std(0).clamp_min(1.0)
         credit = credit.clamp(-limit, limit)
@@ -149,41 +128,15 @@ class NaturalLearner:
         self.annealed = min(1.0, self.annealed + (1 - max(agreement, 0.0)) / steps)
         self.path = 0.5 * self.path + 0.5 * move
 
-    def _record(self) -> None:
-        if self.iteration >= int(AVERAGE_FROM * self.iterations):
-            self.total = self.total + self.coefficients
-            self.averaged += 1
-        self.iteration += 1
-        due = [-(-self.iterations * j // SNAPSHOTS) for j in range(1, SNAPSHOTS + 1)]
-        if self.iteration in due:
-            self.snapshots.append(self.coefficients)
-
     def state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Tensors and numbers that `restore` continues from."""
-        tensors = {
-            "coefficients": self.coefficients,
-            "total": self.total,
-            "path": self.path,
-            "gram": self.critic.gram,
-            "moment": self.critic.moment,
-            "generator": self.generator.get_state(),
-        }
-        tensors |= {f"snapshot.{i}": value for i, value in enumerate(self.snapshots)}
-        numbers = {
-            "iteration": self.iteration,
-            "averaged": self.averaged,
-            "annealed": self.annealed,
-            "critic_weight": self.critic.weight,
-            "snapshots": len(self.snapshots),
-        }
-        return tensors, numbers
+        tensors, numbers = super().state()
+        tensors |= {"path": self.path, "gram": self.critic.gram, "moment": self.critic.moment}
+        return tensors, {**numbers, "critic_weight": self.critic.weight}
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, float]) -> None:
         """Continue from what `state` returned."""
-        self.coefficients, self.total = tensors["coefficients"], tensors["total"]
-        self.path, self.annealed = tensors["path"], numbers["annealed"]
+        super().restore(tensors, numbers)
+        self.path = tensors["path"]
         self.critic.gram, self.critic.moment = tensors["gram"], tensors["moment"]
         self.critic.weight = numbers["critic_weight"]
-        self.generator.set_state(tensors["generator"])
-        self.iteration, self.averaged = int(numbers["iteration"]), int(numbers["averaged"])
-        self.snapshots = [tensors[f"snapshot.{i}"] for i in range(int(numbers["snapshots"]))]

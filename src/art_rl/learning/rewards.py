@@ -12,13 +12,8 @@ EndpointError: what the actual solver leaves,
 
     R = -log(mean over samples and coordinates of |x_K - x_ref(0)|^2)
 
-with x_ref a fine solution from the same starting states (art_rl.flow.reference); paid at the end.  On
-the way two features tell the critic what the steps so far have done to the ensemble:
-
-    deviation   log mean |x_k - x_ref(sigma_k)|^2
-    alignment   mean <x_k - x_ref(sigma_k), e> / mean |e|^2
-
-with e the endpoint errors of the mean policy on the same starting states.
+with x_ref a fine solution from the same starting states (art_rl.flow.reference); paid at the end.  Seen is
+the error itself, a vector, which is what the critic of `endpoint` learns.
 """
 
 import hashlib
@@ -28,7 +23,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from art_rl.checks import given
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import check_solver, nfe
@@ -42,20 +36,18 @@ __all__ = ["EndpointError", "HeldCost", "Outcome", "Reward"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What N schedules did on P states; on the CPU.
+    """What N schedules cost on P states.
 
     Attributes:
         rewards: (N, K - 1) reward of each decision; the last one's includes all that follows it.
-        merits: (N,) figure of merit, lower is better: J_K, or the endpoint RMSE.
+        merits: (N,) J_K.
         policy, start: the same of the mean policy and of the schedule learning started from.
-        extras: features for the critic, each (N, K - 2), at levels 1 .. K - 2.
     """
 
     rewards: Tensor
     merits: Tensor
     policy: float
     start: float
-    extras: tuple[Tensor, ...] = ()
 
 
 class Reward(Protocol):
@@ -63,14 +55,12 @@ class Reward(Protocol):
 
     Attributes:
         learning: number of states to learn on.
-        trace: of the credits; 0: one-step differences of the critic, 1: Monte-Carlo rewards to go.
         solver: the solver the reward is made for; None: any.
         evaluations: network evaluations spent so far, one per state and call.
         model, model_digest: provenance.
     """
 
     learning: int
-    trace: float
     sigma_max: float
     sigma_min: float
     sigma_data: float
@@ -84,9 +74,6 @@ class Reward(Protocol):
     @property
     def evaluations(self) -> int:
         """Network evaluations spent so far."""
-
-    def run(self, levels: Tensor, index: Tensor, policy: Tensor, start: Tensor) -> Outcome:
-        """Outcome of (N, K + 1) levels, of ``policy`` and ``start`` (K + 1,), on states ``index``."""
 
     def merits(self, levels: Tensor, count: int | None) -> list[float]:
         """Merit of (M, K + 1) levels: on the first ``count`` learning states; None: to choose by."""
@@ -116,9 +103,6 @@ class HeldCost:
     """
 
     solver, evaluations = None, 0
-    # To first order a running reward only moves cost from one step to the next: a critic that lags behind
-    # the policy by a few iterations is a good baseline and too poor to bootstrap from (measured).
-    trace = 1.0
 
     def __init__(self, table: TableEnvironment, sigma_data: float = 0.5) -> None:
         self.table, self.sigma_data = table, float(sigma_data)
@@ -174,14 +158,10 @@ class EndpointError:
         batch_rows: largest number of states per network call.
         reference_steps: steps of the fine solution (RK4).
         model: name, for provenance.
-        on_the_way: give the critic deviation and alignment at the levels on the way; False: only the
-            clock, for a solver that shows nothing but its end.
 
     Raises:
         ArtRLError: bad range, solver, states or labels.
     """
-
-    trace = 0.5
 
     def __init__(
         self,
@@ -195,7 +175,6 @@ class EndpointError:
         batch_rows: int = 16384,
         reference_steps: int = 64,
         model: str = "",
-        on_the_way: bool = True,
     ) -> None:
         check_sigma_range(sigma_min, sigma_max)
         if not sigma_min > 0:
@@ -210,29 +189,26 @@ class EndpointError:
             Ensemble(denoiser, x, self.sigma_max, solver, label, batch_rows, reference)
             for x, label in zip((x_train, x_valid), labels, strict=True)
         )
-        self.learning, self.on_the_way = len(x_train), on_the_way
+        self.learning, self.reference_steps = len(x_train), reference_steps
 
     @property
     def evaluations(self) -> int:
         """Network evaluations so far, one per state and call, the reference solutions included."""
         return self.train.calls + self.valid.calls
 
-    def run(self, levels: Tensor, index: Tensor, policy: Tensor, start: Tensor) -> Outcome:
-        """Outcome of (N, K + 1) levels, of ``policy`` and ``start`` (K + 1,), on states ``index``."""
-        known = self.train.run(torch.stack([policy, start]), index, keep_end=True)
-        along = given(known.end, "the ends")[0] if self.on_the_way and levels.shape[1] > 3 else None
-        drawn = self.train.run(levels, index, along)
-        rewards = torch.zeros(len(levels), levels.shape[1] - 2, dtype=torch.float64)
-        rewards[:, -1] = -torch.log(drawn.errors)
-        before, begun = known.errors.sqrt().tolist()
-        extras = tuple(x for x in (drawn.deviation, drawn.alignment) if x is not None)
-        return Outcome(rewards, drawn.errors.sqrt(), before, begun, extras)
+    def products(self, levels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared errors (N,) of (N, K + 1) levels on states ``index``; products of the vectors, (N, N)."""
+        return self.train.products(levels, index)
+
+    def compare(self, levels: Tensor, index: Tensor) -> Tensor:
+        """Squared errors (N,) of (N, K + 1) levels on states ``index``."""
+        return self.train.errors(levels, index)
 
     def merits(self, levels: Tensor, count: int | None) -> list[float]:
         """Endpoint RMSE of (M, K + 1) levels: on the first ``count`` learning states; None: to choose by."""
         states = self.valid if count is None else self.train
         size = len(states.x) if count is None else min(count, len(states.x))
-        return states.run(levels, torch.arange(size)).errors.sqrt().tolist()
+        return states.errors(levels, torch.arange(size)).sqrt().tolist()
 
     def cost(self, K: int) -> int:
         """Network evaluations of one draw on one state."""
@@ -240,7 +216,7 @@ class EndpointError:
 
     def judge(self, K: int, levels: Tensor) -> dict[str, Any]:
         """The error of the solution it is measured against."""
-        return {"reference_error": self.train.reference.error}
+        return {"reference_error": self.train.reference_error}
 
     def identity(self) -> dict[str, Any]:
         """Whatever decides the numbers, JSON-like."""
@@ -250,7 +226,7 @@ class EndpointError:
             "solver": self.solver,
             "states": [_sha256(states.x) for states in both],
             "labels": [None if s.labels is None else _sha256(s.labels) for s in both],
-            "reference_steps": len(self.train.reference.sigmas) - 1,
+            "reference_steps": self.reference_steps,
         }
 
     def counters(self) -> list[int]:

@@ -248,7 +248,7 @@ def _art_rl_endpoint(method: str, p: Problem) -> Schedules:
     straight line so far from the data.  The first level is chosen among fractions of sigma_max by the
     endpoint errors of the start densities; the same noise, scaled to that level, begins there.
     """
-    from art_rl.settings.learners import NaturalSettings
+    from art_rl.settings.learners import EndpointRun
 
     levels = _first_levels(p) if p.free_start else dict.fromkeys(p.budgets, p.sigma_max)
     found: Schedules = {}
@@ -256,7 +256,7 @@ def _art_rl_endpoint(method: str, p: Problem) -> Schedules:
     # What is left is divided once: a budget's share does not depend on what another one saves.
     cost = endpoint_cost(p, len(firsts))
     draws, share = cost.fit(p.left)
-    settings = NaturalSettings(
+    settings = EndpointRun(
         seed=p.seed,
         draws=draws,
         points=min(cost.points, cost.train),
@@ -275,8 +275,8 @@ def endpoint_cost(p: Problem, groups: int) -> LearnerCost:
     """What learning on the endpoint error costs with ``groups`` first levels."""
     large = p.left > 4_000_000 * len(p.budgets)
     return LearnerCost(
-        p.solver, p.budgets, iterations=100 if large else 60, points=128 if large else 64,
-        trials=3 if large else 2, train=len(p.x_train), valid=len(p.x_valid), groups=groups,
+        p.solver, p.budgets, iterations=24, points=512 if large else 128,
+        trials=16 if large else 4, train=len(p.x_train), valid=len(p.x_valid), groups=groups,
     )  # fmt: skip
 
 
@@ -318,8 +318,6 @@ def _from_level(p: Problem, first: float, budgets: list[int], settings: Any) -> 
         p.solver,
         batch_rows=settings.batch_rows,
         reference_steps=REFERENCE_STEPS,
-        # A whole sampler has no states on the way.
-        on_the_way=not _is_sampler(p.solver),
     )
     result = learn_budgets(reward, budgets, settings, "art_rl_endpoint", progress=p.progress)
     found = {}

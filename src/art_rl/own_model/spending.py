@@ -6,7 +6,6 @@ doubling, three times the calls on a few of them.  The learner's updates of a bu
 budgets alike, until everything fits.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -83,22 +82,24 @@ class LearnerCost:
         return self.groups * solutions + sum(self._beside(K) for K in self.budgets)
 
     def _beside(self, K: int) -> int:
-        starts = (_STARTS + self.trials) * min(128, self.train)
+        # Trials are compared three times, half as many each time.
+        starts = (_STARTS + 2 * self.trials) * min(128, self.train)
         return (starts + _CANDIDATES * self.valid) * (calls_of_list(self.solver, K) - 1)
 
     def updates(self, draws: int, share: int) -> int:
         """Updates of all budgets when at most ``share`` is given to one of them."""
-        from art_rl.learning.budgets import TRIAL_SHARE, sizes
+        from art_rl.learning.budgets import sizes, spent
+        from art_rl.learning.endpoint import EndpointLearner
 
-        spent = 0.0
+        total = 0
         for K in self.budgets:
-            one = (draws + 2) * (calls_of_list(self.solver, K) - 1)
-            trials, iterations, points = sizes(
-                one, self.trials, self.iterations, min(self.points, self.train), share
-            )
-            spent += iterations * points * one * (1 + (trials - 1) * TRIAL_SHARE)
-            spent += trials * points * one  # trials are whole iterations
-        return math.ceil(spent)
+            one = EndpointLearner.runs(draws, K) * (calls_of_list(self.solver, K) - 1)
+            fitting = sizes(
+                EndpointLearner, one, self.trials, self.iterations,
+                min(self.points, self.train), share,
+            )  # fmt: skip
+            total += spent(EndpointLearner, one, *fitting)
+        return total
 
     def least(self) -> int:
         """The fewest evaluations with which something can be learned."""

@@ -113,12 +113,12 @@ class _Natural(Closed):
     """N, schedules sampled per iteration, even (noise comes in +/- pairs)."""
     points: Count = 128
     """P, states per iteration, shared by all draws (at most all there are to learn on)."""
-    start_points: Count = 1024
+    start_points: Count = 512
     """Learning states the starts are compared on (at most all)."""
     evaluations: Count | None = 25_000_000
     """Network evaluations (one per state and call) to spend at most on one budget's updates, or null.  For
     large K trials are dropped first, then points and iterations are reduced alike until they fit, not
-    below 16 points and 20 iterations."""
+    below 16 points and 12 iterations."""
     reference_steps: Annotated[Whole, Field(ge=2)] = 64
     """RK4 steps of the fine solution the endpoint error is measured against."""
     batch_rows: Count = 16384
@@ -145,6 +145,26 @@ class EndpointSettings(_Natural):
     """Schedules learned on the measured endpoint error of one solver at each of its budgets."""
 
     feeds: ClassVar[tuple[str, ...]] = ("art_rl_endpoint",)
+
+    iterations: Count = 24
+    """Policy updates per budget."""
+    trials: Count = 8
+    """Trials per budget (the problem is not convex): from the best starts that differ, in turn, each with its
+    own draws.  The better half goes on after a quarter of the iterations, half of those after three eighths,
+    the best after half."""
+    draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 64
+    """Schedules sampled per iteration at most, even (noise comes in +/- pairs); K - 1 pairs tell all there is
+    to first order, and no more (at least four) are drawn."""
+    points: Count = 512
+    """P, states per iteration, shared by all draws (at most all there are to learn on): 1/16 of them in the
+    first quarter of the iterations, 1/8 in the second, 1/2 up to 0.8, then all, other ones in every
+    iteration if there are more; not below 16."""
+    start_points: Count = 256
+    """Learning states the starts and the trials are compared on (at most all)."""
+    evaluations: Count | None = 10_000_000
+    """Network evaluations (one per state and call) to spend at most on one budget's updates, or null.  For
+    large K trials are dropped first, then points and iterations are reduced alike until they fit, not
+    below 16 points and 12 iterations."""
 
 
 class _Paper(Closed):
@@ -173,6 +193,10 @@ class PaperSettings(_Paper, _Run):
 
 class NaturalSettings(_Natural, _Run):
     """One run of the natural actor-critic (`art_rl.learning.natural`), all budgets: settings and seed."""
+
+
+class EndpointRun(EndpointSettings, _Run):
+    """One run on the measured endpoint error (`art_rl.learning.endpoint`), all budgets: settings and seed."""
 
 
 LEARNER_KINDS: dict[str, Any] = {
