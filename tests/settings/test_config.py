@@ -295,7 +295,7 @@ FAULTS = {
     ),
     "no trials": (
         change(["learners", "endpoint", "settings", "trials"], 0),
-        "learners.endpoint.settings.trials must be at least 1, got 0; leave it out for 3",
+        "learners.endpoint.settings.trials must be at least 1, got 0; leave it out for 8",
     ),
     "keys that contradict": (
         change(["learners", "endpoint", "settings"], {"points": 64, "batch_rows": 32}),
@@ -511,11 +511,11 @@ def test_whole_floats_are_whole_numbers(smoke):
 def test_a_models_values_go_over_the_common_ones(smoke):
     """A value equal to the default still goes over a common one that is not."""
     smoke["learners"]["endpoint"]["settings"]["trials"] = 5
-    smoke["models"]["toy"]["learners"] = {"endpoint": {"trials": 3, "iterations": 7.0}}
+    smoke["models"]["toy"]["learners"] = {"endpoint": {"trials": 8, "iterations": 7.0}}
     checked = check_configuration(smoke)
-    assert checked["models"]["toy"]["learners"] == {"endpoint": {"iterations": 7, "trials": 3}}
+    assert checked["models"]["toy"]["learners"] == {"endpoint": {"iterations": 7, "trials": 8}}
     run = learner_run(checked, "toy", "endpoint")
-    assert (run.trials, run.iterations) == (3, 7)
+    assert (run.trials, run.iterations) == (8, 7)
     assert run.draws == smoke["learners"]["endpoint"]["settings"]["draws"]
     assert "trials" not in run.plain() and run.plain()["iterations"] == 7
 
