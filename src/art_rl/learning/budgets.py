@@ -278,9 +278,9 @@ class BudgetRun:
             for learner, merit in zip(self.learners, merits, strict=True):
                 seen[learner.trial] = merit
             c["round"] += 1
-            kept = np.argsort(merits, kind="stable")
-            kept = sorted(kept[: halved(len(merits), c["round"] == len(ends))])
-            self.learners = [self.learners[i] for i in kept]
+            best = np.argsort(merits, kind="stable").tolist()
+            kept = best[: halved(len(merits), c["round"] == len(ends))]
+            self.learners = [self.learners[i] for i in sorted(kept)]
             c["alive"] = [learner.trial for learner in self.learners]
         if not self.learners or self.learners[0].done:
             return None
