@@ -28,7 +28,8 @@ def write_tensors(
     with atomic_path(path) as temporary:
         # One entry: safetensors writes several in an order that changes from process to process.
         metadata = {"json": f"{_digest(contiguous, text)} {text}"}
-        safetensors.torch.save_file(contiguous, temporary, metadata=metadata)
+        # Not save_file: it writes under a name of its own first, which a kill would leave for ever.
+        temporary.write_bytes(safetensors.torch.save(contiguous, metadata))
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:

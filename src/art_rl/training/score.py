@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
 
@@ -135,7 +135,8 @@ def _save_state(folder: Path, trainer: _Trainer, run_digest: str) -> None:
     """Weights first, then the JSON that names them: the JSON's rename is the commit."""
     name = f"state-{trainer.iteration:08d}.safetensors"
     with atomic_path(folder / name) as temporary:
-        save_file(trainer.tensors(), temporary)
+        # Not save_file: it writes under a name of its own first, which a kill would leave for ever.
+        temporary.write_bytes(save(trainer.tensors()))
     losses = trainer.flush()
     write_json(
         folder / "state.json",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from art_rl.denoisers.snapshots.opcodes import checked, describe, load, refuse
@@ -102,7 +102,8 @@ def convert_snapshot(
         # Both are complete under temporary names before the first is renamed.
         with atomic_path(out_json) as description:
             with atomic_path(out_safetensors) as weights:
-                save_file(snapshot.state_dict, weights)
+                # Not save_file: it writes under a name of its own first, which a kill would leave for ever.
+                weights.write_bytes(save(snapshot.state_dict))
                 write_json(description, _description(snapshot, source, sha256_file(weights)))
             renamed = True
     except BaseException:
