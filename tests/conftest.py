@@ -32,6 +32,16 @@ def test_data():
     return find
 
 
+# Files with whole runs of the workflow, longest first: on several cores they must not be the last to start.
+LONG = [
+    "test_paper_workflow",
+    "test_workflow",
+    "test_digits_workflow",
+    "test_mnist_workflow",
+    "test_paper_faults",
+    "test_own_tables",
+]
+
+
 def pytest_collection_modifyitems(items):
-    """Whole workflow runs first: on several cores the long files must not be the last to start."""
-    items.sort(key=lambda item: item.path.parent.name != "workflow")
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))

@@ -1,7 +1,7 @@
-"""The solvers and the methods every table compares: one row each, in the order of the tables.
+"""Solvers, methods, metrics and kinds of model: one row each, methods in the order of the tables.
 
 The ids name files (results/<model>/schedules/<id>/...), config entries and CSV rows; the labels are
-what a reader sees.  Adding a method is one entry here plus the rule that writes its schedules.
+what a reader sees.  docs/architecture.md says what else adding one takes.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,8 @@ RIVAL = "Rivals"
 LEARNED = "ART-RL"
 TRANSFER = "ART-RL carried over"
 
+# Files that one job computes the schedules of many methods from: measured |Q|, what rivals measure.
+PROFILE, STATISTICS = "profile", "statistics"
 
 EULER = "euler"  # the last step, to sigma = 0, is an Euler step: it ends at D(x; sigma_{K-1})
 OWN = "own"  # the solver's own formula takes the last step to sigma = 0
@@ -88,6 +90,9 @@ class Method:
         id: name in files and in the configuration.
         label: name in tables and figures.
         group: HAND_MADE, CLOSED_FORM, RIVAL, LEARNED or TRANSFER.
+        look: colour (Okabe and Ito's for our own), line style and marker in every figure.
+        made_from: PROFILE or STATISTICS, what its schedules are computed from in one job with those of
+            others; "" if a rule of its own makes them.
         solvers: None if one schedule serves every solver, else the solvers it is made for, each
             with its own schedule.
         tolerance: relative change of a metric that a rerun on another machine may show.  Learners
@@ -97,6 +102,8 @@ class Method:
     id: str
     label: str
     group: str
+    look: tuple[str, str, str]
+    made_from: str = ""
     solvers: tuple[str, ...] | None = None
     tolerance: float = 1e-6
 
@@ -112,34 +119,117 @@ class Method:
 METHODS: dict[str, Method] = {
     method.id: method
     for method in (
-        Method("uniform", "Uniform", HAND_MADE),
-        Method("dpm", "DPM (log-SNR)", HAND_MADE),
-        Method("edm", "EDM (rho = 7)", HAND_MADE),
-        Method("dpm_no_sigma_min", "DPM without sigma_min", HAND_MADE),
-        Method("edm_no_sigma_min", "EDM without sigma_min", HAND_MADE),
-        Method("arctan", "Arctan", HAND_MADE),
-        Method("cosine", "Cosine", HAND_MADE),
-        Method("gaussian", "Gaussian", HAND_MADE),
-        Method("quadrature", "ART closed form", CLOSED_FORM),
-        Method("quadrature_steps", "ART optimum, K steps", CLOSED_FORM),
-        Method("quadrature_order", "ART closed form, order p", CLOSED_FORM, _HIGHER),
-        Method("propagated", "ART propagated", CLOSED_FORM),
-        Method("endpoint", "Endpoint (convex)", CLOSED_FORM, SINGLE_STEP, 1e-4),
-        Method("gits", "GITS", RIVAL),
-        Method("dmn", "DMN", RIVAL),
-        Method("score_optimal", "Score-optimal (corrector)", RIVAL),
-        Method("entropic", "Rescaled entropic", RIVAL),
-        Method("elbo", "ELBO (Watson et al.)", RIVAL),
-        Method("ays", "Align Your Steps", RIVAL),
-        Method("oss", "Optimal stepsize (OSS)", RIVAL),
-        Method("ld3", "LD3 (L2)", RIVAL, _ALL, 5e-2),
-        Method("gauss_newton", "Gauss-Newton (endpoint error)", RIVAL, _ALL, 5e-2),
-        Method("art_rl", "ART-RL", LEARNED, None, 5e-3),
-        Method("art_rl_paper", "ART-RL (paper's form)", LEARNED, None, 5e-2),
-        Method("art_rl_feedback", "ART-RL (feedback)", LEARNED, None, 2e-2),
-        Method("art_rl_endpoint", "ART-RL (endpoint reward)", LEARNED, _ALL, 5e-2),
-        Method("transfer_budget", "ART-RL, resampled from another K", TRANSFER, _ALL, 5e-2),
-        Method("transfer_data", "ART-RL, learned on other data", TRANSFER, _ALL, 5e-2),
+        Method("uniform", "Uniform", HAND_MADE, ("#a0a0a0", ":", "o")),
+        Method("dpm", "DPM (log-SNR)", HAND_MADE, ("#7a7a7a", "--", "s")),
+        Method("edm", "EDM (rho = 7)", HAND_MADE, ("#000000", "-.", "^")),
+        Method("dpm_no_sigma_min", "DPM without sigma_min", HAND_MADE, ("#7a7a7a", ":", "s")),
+        Method("edm_no_sigma_min", "EDM without sigma_min", HAND_MADE, ("#000000", ":", "^")),
+        Method("arctan", "Arctan", HAND_MADE, ("#b8a000", "--", "<")),
+        Method("cosine", "Cosine", HAND_MADE, ("#b8a000", ":", ">")),
+        Method("gaussian", "Gaussian", HAND_MADE, ("#cc79a7", "-", "D")),
+        Method("quadrature", "ART closed form", CLOSED_FORM, ("#56b4e9", "-", "v"), PROFILE),
+        Method(
+            "quadrature_steps", "ART optimum, K steps", CLOSED_FORM, ("#56b4e9", "-.", "d"), PROFILE
+        ),
+        Method(
+            "quadrature_order",
+            "ART closed form, order p",
+            CLOSED_FORM,
+            ("#56b4e9", "--", "v"),
+            PROFILE,
+            solvers=_HIGHER,
+        ),
+        Method("propagated", "ART propagated", CLOSED_FORM, ("#0072b2", "-", "P"), PROFILE),
+        Method(
+            "endpoint",
+            "Endpoint (convex)",
+            CLOSED_FORM,
+            ("#009e73", "-", "X"),
+            solvers=SINGLE_STEP,
+            tolerance=1e-4,
+        ),
+        Method("gits", "GITS", RIVAL, ("#6a3d9a", "-", "1"), STATISTICS),
+        Method("dmn", "DMN", RIVAL, ("#6a3d9a", "--", "2"), STATISTICS),
+        Method(
+            "score_optimal", "Score-optimal (corrector)", RIVAL, ("#6a3d9a", ":", "3"), STATISTICS
+        ),
+        Method("entropic", "Rescaled entropic", RIVAL, ("#b15928", "-", "4"), STATISTICS),
+        Method("elbo", "ELBO (Watson et al.)", RIVAL, ("#b15928", ":", "+"), STATISTICS),
+        Method("ays", "Align Your Steps", RIVAL, ("#b15928", "--", "x"), STATISTICS),
+        Method("oss", "Optimal stepsize (OSS)", RIVAL, ("#6a3d9a", "-.", "|")),
+        Method("ld3", "LD3 (L2)", RIVAL, ("#e31a1c", "-", "8"), solvers=_ALL, tolerance=5e-2),
+        Method(
+            "gauss_newton",
+            "Gauss-Newton (endpoint error)",
+            RIVAL,
+            ("#762a83", "--", "X"),
+            solvers=_ALL,
+            tolerance=5e-2,
+        ),
+        Method("art_rl", "ART-RL", LEARNED, ("#e69f00", "--", "D"), tolerance=5e-3),
+        Method(
+            "art_rl_paper", "ART-RL (paper's form)", LEARNED, ("#8c510a", "--", "p"), tolerance=5e-2
+        ),
+        Method(
+            "art_rl_feedback", "ART-RL (feedback)", LEARNED, ("#e69f00", "-", "h"), tolerance=2e-2
+        ),
+        Method(
+            "art_rl_endpoint",
+            "ART-RL (endpoint reward)",
+            LEARNED,
+            ("#d55e00", "-", "*"),
+            solvers=_ALL,
+            tolerance=5e-2,
+        ),
+        Method(
+            "transfer_budget",
+            "ART-RL, resampled from another K",
+            TRANSFER,
+            ("#d55e00", "--", "o"),
+            solvers=_ALL,
+            tolerance=5e-2,
+        ),
+        Method(
+            "transfer_data",
+            "ART-RL, learned on other data",
+            TRANSFER,
+            ("#d55e00", ":", "s"),
+            solvers=_ALL,
+            tolerance=5e-2,
+        ),
+    )
+}
+
+
+def made_from(source: str) -> list[str]:
+    """Ids of the methods whose schedules are computed from PROFILE or from STATISTICS."""
+    return [method.id for method in METHODS.values() if method.made_from == source]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What tables show of a cell; `art_rl.sampling.measures` measures it.
+
+    Attributes:
+        id: column of cells files, and name in the configuration.
+        label: name in tables.
+        axis: name in figures.
+        paired: whether every seed block has its own number, so that methods are compared block by block.
+    """
+
+    id: str
+    label: str
+    axis: str
+    paired: bool = True
+
+
+METRICS: dict[str, Metric] = {
+    metric.id: metric
+    for metric in (
+        Metric("fid", "LeNet-FID", "LeNet-FID"),
+        Metric("rmse", "Endpoint RMSE", "endpoint RMSE (data units)"),
+        Metric("w2", "Wasserstein-2 distance", "Wasserstein-2 (data units)"),
+        Metric("fid_all", "LeNet-FID, all seed blocks together", "LeNet-FID", paired=False),
     )
 }
 

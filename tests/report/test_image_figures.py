@@ -7,8 +7,9 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
+from art_rl import registry
 from art_rl.errors import ArtRLError
-from art_rl.report.figures import LARGEST_RATIO, LOOKS, look, plt, save
+from art_rl.report.figures import LARGEST_RATIO, look, plt, save
 from art_rl.report.image_figures import (
     HEADROOM,
     learning_curves_figure,
@@ -322,7 +323,7 @@ def test_learning_curves_without_endpoint_runs_or_criterion():
 
 
 def test_colours_of_methods_are_not_shared_between_groups():
-    drawn = [LOOKS[name] for name in METHODS]
+    drawn = [registry.METHODS[name].look for name in METHODS]
     assert len({colour for colour, _, _ in drawn}) == len(drawn)
     assert len({marker for _, _, marker in drawn}) == len(drawn)
 

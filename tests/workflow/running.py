@@ -1,5 +1,6 @@
 """Runs of the workflow in a folder of their own, and single scripts of its rules called in this process."""
 
+import json
 import os
 import runpy
 import subprocess
@@ -37,6 +38,13 @@ def snakemake(folder, *arguments, **options):
         text=True,
         timeout=3000,
     )
+
+
+def run_paper(folder, mirror, *arguments, **changes):
+    """`snakemake` on config/paper_smoke.yaml with ``changes``, merged in from a second file."""
+    more = folder / "more.yaml"
+    more.write_text(json.dumps({"mirror": mirror, **changes}))
+    return snakemake(folder, *arguments, config=[ROOT / "config/paper_smoke.yaml", more])
 
 
 def succeeded(done):

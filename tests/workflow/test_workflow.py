@@ -110,17 +110,18 @@ def test_nothing_reruns_without_a_reason_and_an_edit_reruns_what_depends_on_it(f
 
 
 def test_killed_run_continues_to_the_same_bytes(finished, tmp_path):
-    folder = copy_repository(tmp_path / "killed")
+    folder = shutil.copytree(finished, tmp_path / "killed")
     target = TOY / "schedules/art_rl_feedback/any/K4.json"
+    learning = folder / TOY / "learning/feedback/seed0"
+    shutil.rmtree(learning)
     process = subprocess.Popen(
-        command(target, config="config/smoke.yaml", root=folder),
+        command(target, "--force", config="config/smoke.yaml", root=folder),
         cwd=folder,
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    learning = folder / TOY / "learning/feedback/seed0"
     deadline = time.monotonic() + 1500
     while not list(learning.glob("state-*/state.safetensors")):
         assert process.poll() is None and time.monotonic() < deadline, "no checkpoint was written"
@@ -129,72 +130,73 @@ def test_killed_run_continues_to_the_same_bytes(finished, tmp_path):
     process.wait()
     assert not (learning / "result.json").exists(), "killed after the end of learning"
     assert list(learning.glob("state-*/state.safetensors"))
+    (folder / target).unlink(missing_ok=True)
     assert run(folder, "--unlock").returncode == 0
     succeeded(run(folder, target))
     assert (folder / target).read_bytes() == (finished / target).read_bytes()
     assert not list(learning.glob("state-*"))
 
 
-def test_bad_configuration_is_one_line(finished):
-    text = (finished / "config/smoke.yaml").read_text()
-    bad = finished / "config/bad.yaml"
-    bad.write_text(text.replace("seed_blocks:", "seed_block:"))
-    assert faults(run(finished, "-n", config="config/bad.yaml")) == [
-        "art_rl: config: unknown key 'evaluation.seed_block'; did you mean 'seed_blocks'? "
-        "(known here: samples, seed_blocks, seed, reference_steps)"
-    ]
+def changed_digit(content):
+    """One digit of the first half is another."""
+    digit = max(place for place in range(len(content) // 2) if content[place : place + 1].isdigit())
+    other = b"3" if content[digit : digit + 1] == b"7" else b"7"
+    return content[:digit] + other + content[digit + 1 :]
 
 
-def test_damaged_schedule_stops_the_job_with_one_line(finished):
-    path = finished / TOY / "schedules/edm/any/K4.json"
-    original, cells = path.read_text(), finished / TOY / "cells/euler.csv"
-    before = cells.read_bytes()
-    path.write_text(original[: len(original) // 2])
-    try:
-        (line,) = faults(run(finished, TOY / "cells/euler.csv", "--force"))
-    finally:
-        path.write_text(original)
-    assert "K4.json: not a JSON file, damaged or truncated?" in line
-    # Snakemake removes the outputs of a failed job: no half-written file is left behind.
-    assert not cells.exists() or cells.read_bytes() == before
+def truncated(content):
+    return content[: len(content) // 2]
 
 
-def change(content, old, new):
-    assert old in content
-    return content.replace(old, new, 1)
-
-
-@pytest.mark.parametrize(
-    "product, reader",
+# (product, its damage, who reads it, what is said).  A list is one run, of jobs that do not wait.
+OTHER = "does not fit"
+DAMAGES = [
     [
-        ("schedules/edm/any/K4.json", "cells/euler.csv"),
-        ("cells/euler.csv", "../figures/smoke/toy_euler_rmse.csv"),
-        ("control_table.safetensors", "learning/feedback/seed0/result.safetensors"),
+        ("cells/euler.csv", changed_digit, "../figures/smoke/toy_euler_rmse.csv", OTHER),
+        (
+            "control_table.safetensors",
+            changed_digit,
+            "learning/feedback/seed1/result.safetensors",
+            "not a readable safetensors",
+        ),
+        (
+            "learning/art_rl/seed0/result.json",
+            truncated,
+            "../figures/smoke/objectives.csv",
+            "not a JSON file, damaged or truncated?",
+        ),
     ],
-)
-def test_a_changed_digit_in_any_product_stops_its_reader_with_one_line(finished, product, reader):
+    [("schedules/edm/any/K4.json", changed_digit, "cells/euler.csv", OTHER)],
+]
+
+
+@pytest.mark.parametrize("damages", DAMAGES, ids=["tables, learner, report", "cells"])
+def test_a_damaged_product_stops_its_reader_with_one_line(finished, damages):
     # Before: other numbers and exit status 0.
-    path, target = finished / TOY / product, os.path.normpath(TOY / reader)
-    times, original = path.stat(), path.read_bytes()
-    digit = max(
-        place for place in range(len(original) // 2) if original[place : place + 1].isdigit()
-    )
-    changed = bytearray(original)
-    changed[digit] = ord("7") if original[digit] != ord("7") else ord("3")
-    path.write_bytes(changed)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # rot does not change the date
-    try:
-        (line,) = faults(run(finished, target, "--force"))
-        assert f"{path.name}: " in line
-        assert "does not fit" in line or "not a readable safetensors" in line
-    finally:
-        path.write_bytes(original)
+    kept, targets = {}, {}
+    for product, damage, reader, words in damages:
+        path = finished / TOY / product
+        target = os.path.normpath(TOY / reader)
+        times, kept[path] = path.stat(), path.read_bytes()
+        path.write_bytes(damage(kept[path]))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # rot does not change the date
+        targets[target] = path.name, words, (finished / target).read_bytes()
+    lines = faults(run(finished, *targets, "--force", "--keep-going"))
+    assert len(lines) == len(damages)
+    for target, (name, words, before) in targets.items():
+        (line,) = (line for line in lines if f"{name}: " in line)
+        assert words in line
+        # Snakemake removes the outputs of a failed job: no half-written file is left behind.
+        assert not (finished / target).exists() or (finished / target).read_bytes() == before
+    for path, content in kept.items():
+        times = path.stat()
+        path.write_bytes(content)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        assert run(finished, target).returncode == 0
 
 
 def test_nothing_is_left_behind_and_the_last_line_names_the_folder(finished):
     done = run(finished)
-    assert done.returncode == 0
+    succeeded(done)
+    assert "Tables and figures: results/smoke/figures/smoke/" in done.stdout + done.stderr
     hidden = [*finished.glob("results/**/.*"), *finished.glob("results/**/state-*")]
     assert not hidden

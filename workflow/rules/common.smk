@@ -8,6 +8,7 @@ from types import SimpleNamespace
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from art_rl import registry
 from art_rl.errors import ArtRLError
 from art_rl.files import remove_leftovers
 from art_rl.experiments.dependencies import modules as modules_of
@@ -20,7 +21,6 @@ from art_rl.experiments.machine import (
 from art_rl.experiments.plan import make_plan
 from art_rl.experiments.products import PREVIEW, Products, schedule_path
 from art_rl.experiments.targets import ids, pattern
-from art_rl.registry import HAND_MADE, LEARNED, METHODS, SOLVERS, method
 from art_rl.settings.experiment import check_configuration
 from art_rl.settings.load import load
 
@@ -64,12 +64,12 @@ targets = products.targets
 wildcard_constraints:
     name=config["name"],
     model=pattern(targets.models),
-    method=pattern(METHODS),
-    solver=pattern(["any", *SOLVERS]),
+    method=pattern(registry.METHODS),
+    solver=pattern(["any", *registry.SOLVERS]),
     K=r"\d+",
     seed=r"\d+",
     learner=pattern(targets.learners),
-    group=pattern(["all", *SOLVERS]),
+    group=pattern(["all", *registry.SOLVERS]),
     part=r"all|block\d+_\d+",
     table=pattern(targets.tables),
 

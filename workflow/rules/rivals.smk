@@ -1,7 +1,5 @@
 # Rival schedules: what they measure of a model, once; schedules of all budgets from it; LD3 by solver.
 
-MEASURED_RIVALS = ["gits", "dmn", "score_optimal", "entropic", "elbo", "ays"]
-
 
 rule rival_statistics:
     """GITS teacher, denoising error, score change, denoiser change of one model (rows of rivals)."""
@@ -31,7 +29,7 @@ rule rival_schedules:
         statistics="<results>/{model}/rivals.npz",
         code=modules("rival_schedules.py"),
     output:
-        products.rival_patterns(MEASURED_RIVALS),
+        products.rival_patterns(registry.made_from(registry.STATISTICS)),
     log:
         "<logs>/{model}/rival_schedules.log",
     benchmark:

@@ -7,7 +7,7 @@ rule hand_made_schedules:
         network=products.network,
         code=modules("hand_made_schedules.py"),
     output:
-        products.schedule_patterns(ids(HAND_MADE), "any"),
+        products.schedule_patterns(ids(registry.HAND_MADE)),
     log:
         "<logs>/{model}/hand_made_schedules.log",
     benchmark:
@@ -51,8 +51,7 @@ rule closed_form_schedules:
         profile="<results>/{model}/profile.npz",
         code=modules("closed_form_schedules.py"),
     output:
-        products.schedule_patterns(["quadrature", "quadrature_steps", "propagated"], "any"),
-        [products.schedule_patterns(["quadrature_order"], solver) for solver in targets.solvers()],
+        products.schedule_patterns(registry.made_from(registry.PROFILE)),
         clock="<results>/{model}/closed_form_clock.csv",
     log:
         "<logs>/{model}/closed_form_schedules.log",
@@ -120,7 +119,7 @@ for number, (wanted, models) in enumerate(targets.fits("gauss_newton"), 1):
 
 
 # A rule per solver, so that a model's moments are measured for the solvers of its own tables only.
-for solver in filter(method("endpoint").runs_with, targets.solvers()):
+for solver in filter(registry.method("endpoint").runs_with, targets.solvers()):
 
     rule:
         name:

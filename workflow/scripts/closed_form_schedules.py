@@ -1,5 +1,7 @@
 """Closed-form ART schedules of one model at every budget, from its |Q| profile; feeds every table."""
 
+from functools import partial
+
 import numpy as np
 from rule_job import run, schedule_key
 
@@ -12,6 +14,18 @@ from art_rl.schedules.steps import steps_schedules
 CLOCK_STEPS = 512
 
 
+def of_the_solvers_order(profile, K, model, solver):
+    return quadrature_schedule(profile, K, ORDERS[solver], model=model, solver=solver)
+
+
+# method -> function from (profile, K, model, solver) to a Schedule; quadrature_steps makes all K at once.
+MAKERS = {
+    "quadrature": quadrature_schedule,
+    "quadrature_order": of_the_solvers_order,
+    "propagated": partial(quadrature_schedule, propagated=True),
+}
+
+
 def main(snakemake):
     profile = Profile.load(snakemake.input.profile)
     keys = {path: schedule_key(path) for path in snakemake.output if path != snakemake.output.clock}
@@ -22,15 +36,7 @@ def main(snakemake):
         if method == "quadrature_steps":
             steps[K].save(path)
             continue
-        order = ORDERS[solver] if method == "quadrature_order" else 1
-        quadrature_schedule(
-            profile,
-            K,
-            order=order,
-            propagated=method == "propagated",
-            model=model,
-            solver=solver,
-        ).save(path)
+        MAKERS[method](profile, K, model=model, solver=solver).save(path)
     # The optimal clock's speed, on a grid fine enough to draw.
     levels = quadrature_schedule(profile, CLOCK_STEPS).numpy()
     span = profile.sigma_max

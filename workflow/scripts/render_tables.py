@@ -5,7 +5,7 @@ from pathlib import Path
 from rule_job import run
 
 from art_rl.files import read_json, write_text
-from art_rl.registry import HAND_MADE, LEARNED, METHODS
+from art_rl.registry import HAND_MADE, LEARNED, METHODS, METRICS
 from art_rl.report.comparison import compare, comparison_markdown
 from art_rl.report.latex import plain_latex, to_latex
 from art_rl.report.paper_comparison import NOTE, beside_paper, shown
@@ -84,7 +84,7 @@ def main(snakemake):
             write_text(paths[f"{name}_beside_paper.tex"], plain_latex(shown(rows), note))
     if snakemake.params.wins:
         every = [row for rows in cells.values() for row in rows]
-        metrics = [name for name in ("fid", "rmse", "w2") if name in every[0]]
+        metrics = [name for name in METRICS if METRICS[name].paired and name in every[0]]
         rows, text = wins(every, metrics, model)
         write_rows(paths[f"{model}_wins.csv"], rows)
         write_text(paths[f"{model}_wins.md"], text)

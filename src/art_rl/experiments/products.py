@@ -207,14 +207,19 @@ class Products(Reports):
 
     # Schedules.
 
-    def schedule_patterns(self, names: Iterable[str], solver: str) -> list[str]:
-        """Path patterns, with {model} open, of the schedules one multi-output job writes."""
-        used = self.targets.methods()
+    def schedule_patterns(self, names: Iterable[str], solver: str | None = None) -> list[str]:
+        """Path patterns, with {model} open, of the schedules one multi-output job writes for ``solver``.
+
+        None: for every solver that a method has schedules of its own for.
+        """
+        every = [solver] if solver else ["any", *self.targets.solvers()]
         return [
-            schedule_path("{model}", name, solver, K)
+            schedule_path("{model}", name, used, K)
             for name in names
-            if name in used and method(name).runs_with(solver)
-            for K in self.targets.budgets(solver)
+            if name in self.targets.methods()
+            for used in every
+            if used == method(name).schedule_solver(used) and method(name).runs_with(used)
+            for K in self.targets.budgets(used)
         ]
 
     def rival_patterns(self, names: Iterable[str], solver: str = "any") -> list[str]:
@@ -311,13 +316,6 @@ class Products(Reports):
                 seed = targets.first_seed(run)
                 paths += run_files(model, f"{run}_{solver}", seed, "metrics.jsonl")
         return paths
-
-    def endpoint_files(self, name: str) -> Callable[[Any], list[str]]:
-        """Input function: one file of every run on the endpoint error of a model, one per solver."""
-        metrics = self.endpoint_metrics
-        return lambda wildcards: [
-            path.replace("metrics.jsonl", name) for path in metrics(wildcards.model)
-        ]
 
     def table_costs(self) -> list[str]:
         """What the tables of trajectories took, of the counted models that learn from them."""

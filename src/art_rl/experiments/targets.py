@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from art_rl.experiments.cells import cell_blocks, methods_of_table, wanted_cells
-from art_rl.registry import CLOSED_FORM, HAND_MADE, LEARNED, METHODS, Kind, kind_of, method
+from art_rl.registry import (
+    CLOSED_FORM,
+    HAND_MADE,
+    LEARNED,
+    METHODS,
+    PROFILE,
+    Kind,
+    kind_of,
+    made_from,
+    method,
+)
 from art_rl.settings.experiment import learner_run
 
 Cell = tuple[str, int]
@@ -222,10 +232,6 @@ class Targets:
             found.setdefault("any", set())
         return {solver: tuple(sorted(budgets)) for solver, budgets in found.items()}
 
-    def fine_learners(self) -> list[str]:
-        """Learners of one fine clock for every budget."""
-        return self.of_learner_kind("clock")
-
     def first_seed(self, learner: str) -> int:
         """The seed whose result gives the schedules."""
         return self.learners[learner]["seeds"][0]
@@ -340,8 +346,7 @@ class Targets:
     def has_profile(self, model: str) -> bool:
         """Whether a method of the model's tables is made from |Q|."""
         names = self.methods(model)
-        made = {name for name in names if method(name).group == CLOSED_FORM and name != "endpoint"}
-        return bool(made) or "gauss_newton" in names
+        return bool(names & {*made_from(PROFILE), "gauss_newton"})
 
     def has_learned(self, model: str) -> bool:
         """Whether ART-RL stands against hand-made schedules in the model's tables."""

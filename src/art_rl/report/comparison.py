@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from art_rl.registry import METHODS
-from art_rl.report.tables import METRIC_LABELS, number
+from art_rl.registry import METHODS, METRICS
+from art_rl.report.tables import number
 
 OUTCOMES = ("win", "tie", "loss")
 
@@ -106,7 +106,7 @@ def comparison_markdown(
     for metric in dict.fromkeys(result["metric"] for result in results):
         mine = [result for result in results if result["metric"] == metric]
         solvers = list(dict.fromkeys(result["solver"] for result in mine))
-        rows = [[f"{METRIC_LABELS[metric]}, against", *solvers, "all"]]
+        rows = [[f"{METRICS[metric].label}, against", *solvers, "all"]]
         for baseline in dict.fromkeys(result["baseline"] for result in mine):
             against = [result for result in mine if result["baseline"] == baseline]
             rows.append(
@@ -125,7 +125,7 @@ def comparison_markdown(
         rows = [["Metric", "Solver", "K", "Against", "its value", "ART-RL", "ratio", ""]]
         rows += [
             [
-                METRIC_LABELS[r["metric"]],
+                METRICS[r["metric"]].label,
                 r["solver"],
                 str(r["K"]),
                 METHODS[r["baseline"]].label,

@@ -18,7 +18,6 @@ from art_rl.report.figures import (
     plain_numbers,
     plt,
 )
-from art_rl.report.looks import LOOKS
 
 # Below this many evaluations the axis is linear, so that 0 is on it.
 _LINEAR = 1e4
@@ -69,7 +68,9 @@ def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                         ratios = [row["ratio"] for row in mine]
                         spent = float(np.mean([row["evaluations"] for row in mine]))
                         style = {**look(name), "linestyle": "none"}
-                        if LOOKS[name][1] != "-":  # as its line is broken, its marker is open
+                        if (
+                            METHODS[name].look[1] != "-"
+                        ):  # as its line is broken, its marker is open
                             style["markerfacecolor"] = "white"
                         axis.plot(spent, mean_ratio(mine), **style)
                         bar = {"color": style["color"], "lw": 0.6, "alpha": 0.6}

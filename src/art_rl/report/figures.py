@@ -28,8 +28,7 @@ from matplotlib.ticker import (
 )
 
 from art_rl.files import atomic_path
-from art_rl.registry import METHODS, SOLVERS
-from art_rl.report.looks import LOOKS
+from art_rl.registry import METHODS, METRICS, SOLVERS
 
 Row = Mapping[str, Any]
 
@@ -59,7 +58,6 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 200,
 }
 
-METRIC_AXES = {"w2": "Wasserstein-2 (data units)", "rmse": "endpoint RMSE (data units)"}
 SOLVER_NAMES = {solver.id: solver.label for solver in SOLVERS.values()}
 # Learners drawn side by side, in order.
 LEARNER_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#8c510a")
@@ -69,7 +67,7 @@ LARGEST_RATIO = 3
 
 def look(method: str) -> dict[str, Any]:
     """Line properties and label of a method."""
-    colour, line, marker = LOOKS[method]
+    colour, line, marker = METHODS[method].look
     learned = METHODS[method].group == "ART-RL"
     return {
         "color": colour,
@@ -235,7 +233,7 @@ def error_figure(
                 if line == 0:
                     axis.set_title(SOLVER_NAMES[solver])
                 if column == 0:
-                    axis.set_ylabel(ratio_label(versus) if relative else METRIC_AXES[metric])
+                    axis.set_ylabel(ratio_label(versus) if relative else METRICS[metric].axis)
                 if line == len(lines) - 1:
                     axis.set_xlabel("steps K")
         legend_below(figure, axes.ravel(), 4)

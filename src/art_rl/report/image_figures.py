@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from art_rl.errors import ArtRLError
+from art_rl.registry import METRICS
 from art_rl.report.curves import converged_band, draw_profile
 from art_rl.report.figures import (
     COLUMN,
@@ -35,7 +36,6 @@ from art_rl.report.figures import (
 from art_rl.schedules.closed_form import node_density, trained_range
 from art_rl.schedules.profile import EDM_NOISE, Profile
 
-METRIC_AXES = {"fid": "LeNet-FID", "rmse": "endpoint RMSE (data units)"}
 # An error panel ends at this multiple of its best schedule's largest error, so that the good ones fill it.
 HEADROOM = 4
 _NOTE = {"fontsize": 6, "color": "0.35", "ha": "right", "va": "top"}
@@ -150,7 +150,7 @@ def nfe_figure(
             for row in axes[:, column]:
                 budget_axis(row, calls)
             axes[-1, column].set_xlabel("network calls per image (NFE)")
-        axes[0, 0].set_ylabel(label or METRIC_AXES[metric])
+        axes[0, 0].set_ylabel(label or METRICS[metric].axis)
         if lines == 2:
             axes[1, 0].set_ylabel(ratio_label(versus))
         notes: list[Artist] = [

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json, read_json_lines, read_npz
-from art_rl.registry import METHODS, ORDERS
+from art_rl.registry import METHODS, METRICS, ORDERS
 from art_rl.report.curves import learning_figure, profile_figure, theta_figure
 from art_rl.report.figures import SOLVER_NAMES, error_figure, schedule_figure
 from art_rl.report.image_figures import (
@@ -27,7 +27,7 @@ from art_rl.report.image_figures import (
     sample_figure,
     spread,
 )
-from art_rl.report.tables import METRIC_LABELS, read_rows
+from art_rl.report.tables import read_rows
 from art_rl.schedules.profile import Profile
 from art_rl.schedules.schedule import Schedule
 
@@ -101,8 +101,8 @@ class ModelFigures:
     def _nfe(self, metric: str) -> Figure:
         solvers = sorted(self.solvers, key=lambda solver: ORDERS[solver])
         floors = self.provenance["floors"].get(metric)
-        labels = {**METRIC_LABELS, **self.provenance["metric_labels"]}
-        label = labels[metric] if metric == "fid" else None
+        own = self.provenance["metric_labels"].get(metric, METRICS[metric].label)
+        label = own if metric == "fid" else None
         return nfe_figure(self.tables, solvers, metric, self.methods, floors, label)
 
     def _schedules(self) -> Figure:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from art_rl.registry import METRICS
 from art_rl.report.figures import (
-    METRIC_AXES,
     STYLE,
     error_axis,
     legend_below,
@@ -19,7 +19,6 @@ from art_rl.report.rivals import SIDES
 from art_rl.schedules.rivals.ays import klub_table
 from art_rl.schedules.rivals.statistics import RivalStatistics
 
-AXES = {**METRIC_AXES, "fid": "LeNet-FID"}
 SIDE_LOOKS = {
     "ART-RL": {"color": "#d55e00", "marker": "*", "markersize": 7},
     "Rivals": {"color": "#6a3d9a", "marker": "s", "markersize": 3.5},
@@ -65,7 +64,7 @@ def frontier_figure(
                     **ADAPTIVE_LOOK,
                 )
             axis.set_xlabel("network calls (NFE)")
-            axis.set_ylabel(AXES[metric])
+            axis.set_ylabel(METRICS[metric].axis)
             error_axis(axis)
         legend_below(figure, axes.flat, 2 if adaptive else 3)
     return figure

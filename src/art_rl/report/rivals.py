@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from art_rl.registry import LEARNED, METHODS, RIVAL, SOLVERS, TRANSFER
+from art_rl.registry import LEARNED, METHODS, METRICS, RIVAL, SOLVERS, TRANSFER
 from art_rl.report.comparison import OUTCOMES, compare
-from art_rl.report.tables import METRIC_LABELS, number
+from art_rl.report.tables import number
 
 Row = Mapping[str, Any]
 
@@ -68,7 +68,7 @@ def outcomes_markdown(results: Sequence[Row], model: str, learned: str) -> str:
     for metric in dict.fromkeys(result["metric"] for result in results):
         mine = [result for result in results if result["metric"] == metric]
         solvers = list(dict.fromkeys(result["solver"] for result in mine))
-        head = [f"{METRIC_LABELS[metric]}, against", *(SOLVERS[s].label for s in solvers), "all"]
+        head = [f"{METRICS[metric].label}, against", *(SOLVERS[s].label for s in solvers), "all"]
         table = [head]
         for other in dict.fromkeys(result["baseline"] for result in mine):
             against = [result for result in mine if result["baseline"] == other]
@@ -151,7 +151,7 @@ def frontier_markdown(rows: Sequence[Row], model: str) -> str:
     lines = [f"**The best solver and schedule per NFE on {model}**", ""]
     for metric in dict.fromkeys(row["metric"] for row in rows):
         mine = [row for row in rows if row["metric"] == metric]
-        table = [[METRIC_LABELS[metric], *SIDES]]
+        table = [[METRICS[metric].label, *SIDES]]
         for calls in sorted({row["nfe"] for row in mine}):
             line = [f"NFE {calls}"]
             for side in SIDES:

@@ -23,14 +23,8 @@ import numpy as np
 
 from art_rl.errors import ArtRLError
 from art_rl.files import check_seal, fault_of_file, write_text
-from art_rl.registry import LEARNED, METHODS
+from art_rl.registry import LEARNED, METHODS, METRICS
 
-METRIC_LABELS = {
-    "w2": "Wasserstein-2 distance",
-    "rmse": "Endpoint RMSE",
-    "fid": "LeNet-FID",
-    "fid_all": "LeNet-FID, all seed blocks together",
-}
 # Floor of RMSE: how far the fine solution it is measured against is off itself (by step doubling).
 REFERENCE_ERROR = "Reference solution's own error"
 PAPER_METRICS = {"Wasserstein-2": "w2", "LeNet-FID": "fid", "FID": "fid"}
@@ -69,7 +63,7 @@ class Table:
         entries: (method id, K) -> Entry; a method without a schedule for some K has no entry there.
         floors: label -> value, lines that no schedule can be expected to beat.
         paper: None, or {"source", "note", "budgets", "rows": {label: [values]}}.
-        label: name of the metric, if not the one of METRIC_LABELS.
+        label: name of the metric, if not the registry's.
     """
 
     model: str
@@ -302,7 +296,7 @@ def notes_of(table: Table) -> list[str]:
 
 def caption(table: Table) -> str:
     """One line that says what the table shows."""
-    metric = table.label or METRIC_LABELS.get(table.metric, table.metric)
+    metric = table.label or METRICS[table.metric].label
     return f"{metric}, model {table.model}, solver {table.solver}"
 
 

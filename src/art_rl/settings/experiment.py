@@ -9,18 +9,12 @@ from functools import lru_cache
 from importlib.resources import files as package_files
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from art_rl.errors import ArtRLError
-from art_rl.registry import LEARNED, METHODS, SOLVERS, TRANSFER, method
-from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Whole, by_kind, over
-from art_rl.settings.learners import (
-    LEARNER_KINDS,
-    ClockLearner,
-    EndpointLearner,
-    PaperLearner,
-    StepsLearner,
-)
+from art_rl.registry import LEARNED, METHODS, METRICS, SOLVERS, TRANSFER, method
+from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Whole, over
+from art_rl.settings.learners import LEARNER_KINDS, Learner
 from art_rl.settings.models import (
     Control,
     EDMModel,
@@ -84,7 +78,7 @@ class Table(Closed):
     budgets: Budgets
     """Numbers of steps K."""
     metrics: Annotated[
-        tuple[Annotated[str, OneOf(["w2", "rmse", "fid", "fid_all"])], ...],
+        tuple[Annotated[str, OneOf(METRICS)], ...],
         UNIQUE,
         Field(min_length=1),
     ]
@@ -139,15 +133,6 @@ class Evaluation(Closed):
                 f"seed must be at most 2^63 - seed_blocks, so that every block has one, got {self.seed}"
             )
         return self
-
-
-Learner = Annotated[
-    Annotated[ClockLearner, Tag("kind=clock")]
-    | Annotated[StepsLearner, Tag("kind=steps")]
-    | Annotated[PaperLearner, Tag("kind=paper")]
-    | Annotated[EndpointLearner, Tag("kind=endpoint")],
-    by_kind("clock"),
-]
 
 
 class Configuration(Closed):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
 from art_rl.errors import ArtRLError
 from art_rl.registry import LEARNED, METHODS
@@ -15,6 +15,7 @@ from art_rl.settings.base import (
     Seed,
     Share,
     Whole,
+    by_kind,
 )
 
 # Criteria of the `converged` flag: objective / time-only closed form - 1.
@@ -261,3 +262,12 @@ class EndpointLearner(_Learner):
     """clock, steps, paper or endpoint."""
     settings: EndpointSettings
     """Settings of the learner (its seed comes from the workflow)."""
+
+
+Learner = Annotated[
+    Annotated[ClockLearner, Tag("kind=clock")]
+    | Annotated[StepsLearner, Tag("kind=steps")]
+    | Annotated[PaperLearner, Tag("kind=paper")]
+    | Annotated[EndpointLearner, Tag("kind=endpoint")],
+    by_kind("clock"),
+]
