@@ -103,8 +103,8 @@ def cells_job(tmp_path, images=3, dim=4, reference_dim=4):
             "name": "m",
             "model": EDM,
             "solvers": ["euler"],
-            "cells": {"euler": [("edm", 2)]},
-            "blocks": 1,
+            "cells": {"euler": [("edm", 2, 1)]},
+            "pooled": False,
         },
     )
     return result, Moments.of(features), other
@@ -193,7 +193,7 @@ def sample_job(tmp_path, weights, png, batch=2):
             "model": {**EDM, "sampling": sampling},
             "sampling": sampling,
             "shards": [(3, 0)],
-            "cells": [("euler", "edm", 2), ("euler", "dpm", 2)],
+            "cells": [("euler", "edm", 2, 4), ("euler", "dpm", 2, 4)],
             "preview": 0,
         },
         wildcards={"model": "tiny"},
