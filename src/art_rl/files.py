@@ -293,7 +293,7 @@ def check_seal(path: str | os.PathLike) -> None:
 
 
 @contextmanager
-def state_folder(product: str | os.PathLike, key: str, wait: float = 5.0) -> Iterator[Path]:
+def state_folder(product: str | os.PathLike, key: str, wait: float = 40.0) -> Iterator[Path]:
     """The folder in which the job that makes ``product`` keeps what it needs to go on after a kill.
 
     It lies beside the product, and is made here; folders of the same product with another key (other
@@ -303,7 +303,7 @@ def state_folder(product: str | os.PathLike, key: str, wait: float = 5.0) -> Ite
     Args:
         product: the file to be made.
         key: digest of what it depends on.
-        wait: seconds to wait for another process that is about to end.
+        wait: seconds to wait for another process that is about to end (Slurm gives a cancelled job 30).
 
     Raises:
         ArtRLError: a living process works in such a folder: two runs at once, or a job that outlived its run.

@@ -170,6 +170,16 @@ def test_damaged_model_files(tmp_path):
     (tmp_path / "m.json").write_text(header.replace("art_rl.unet", "other"))
     with pytest.raises(ArtRLError, match=r"not a art_rl\.unet file"):
         load_model(path)
+    for training in ("[]", '{"settings": 3}'):
+        (tmp_path / "m.json").write_text(
+            header.replace('"training": {}', f'"training": {training}')
+        )
+        with pytest.raises(ArtRLError, match=r"m\.json: 'training' must be an object"):
+            load_model(path)
+    noise = '"training": {"settings": {"P_mean": "a"}}'
+    (tmp_path / "m.json").write_text(header.replace('"training": {}', noise))
+    with pytest.raises(ArtRLError, match="do not fit their JSON .* could not convert"):
+        load_model(path)
     with pytest.raises(ArtRLError, match=r"\.safetensors file"):
         save_model(tmp_path / "m.pt", random_model())
 

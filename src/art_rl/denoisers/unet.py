@@ -261,7 +261,12 @@ def load_model(path: str | os.PathLike, device: torch.device | str = "cpu") -> U
         raise ArtRLError(
             f"{path.with_suffix('.json')}: not a {FORMAT} file of version {FORMAT_VERSION}"
         )
-    training = header.get("training", {}).get("settings", {})
+    training = header.get("training", {})
+    training = training.get("settings", {}) if isinstance(training, dict) else None
+    if not isinstance(training, dict):
+        raise ArtRLError(
+            f"{path.with_suffix('.json')}: 'training' must be an object, and its 'settings' too"
+        )
 
     def build() -> UNetDenoiser:
         model = UNetDenoiser(UNetConfig(**header["config"]), header["sigma_data"])

@@ -36,7 +36,7 @@ def load_weights(
     try:
         model = build()
         model.load_state_dict(load_file(path), strict=True)
-    except (ArtRLError, SafetensorError, RuntimeError, KeyError, TypeError, OSError) as error:
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
         reason = f"weights do not fit their JSON or are damaged: {' '.join(str(error).split())}"
         raise ArtRLError(f"{path}: {fault_of_file(path) or reason}") from None
     if model.digest != header.get("digest"):
