@@ -178,7 +178,7 @@ def test_damaged_model_files(tmp_path):
             load_model(path)
     noise = '"training": {"settings": {"P_mean": "a"}}'
     (tmp_path / "m.json").write_text(header.replace('"training": {}', noise))
-    with pytest.raises(ArtRLError, match="do not fit their JSON .* could not convert"):
+    with pytest.raises(ArtRLError, match=r"do not fit their JSON .* could not convert"):
         load_model(path)
     with pytest.raises(ArtRLError, match=r"\.safetensors file"):
         save_model(tmp_path / "m.pt", random_model())
