@@ -337,16 +337,23 @@ def kill_test(options: argparse.Namespace, work: Path) -> int:
                 if holds(records[name]):
                     shutil.rmtree(folder)
                 write_json(kept, {"asked": asked, "runs": records})
+                summary(options.output, asked, code, records)
             record = records[name]
             places = "; ".join(f"{kill['event']}: {kill['at']}" for kill in record["kills"])
             print(f"{name}: {'held' if holds(record) else 'NOT HELD'} ({places})", flush=True)
             if not holds(record):
                 print(json.dumps({k: record[k] for k in ("faults", "differ", "left")}, indent=2))
-    kills = sum(len(record["kills"]) for record in records.values())
-    held = sum(len(record["kills"]) for record in records.values() if holds(record))
-    write_json(options.output, {"kills": kills, "held": held, "code": code, "runs": records})
+    kills, held = summary(options.output, asked, code, records)
     print(f"{held} of {kills} kills held, in {len(records)} runs")
     return int(held != kills or kills == 0)
+
+
+def summary(path: Path, asked: dict, code: str, records: dict[str, dict]) -> tuple[int, int]:
+    """Write what was found so far; kills done, and kills of runs that held."""
+    kills = sum(len(record["kills"]) for record in records.values())
+    held = sum(len(record["kills"]) for record in records.values() if holds(record))
+    write_json(path, {"kills": kills, "held": held, "asked": asked, "code": code, "runs": records})
+    return kills, held
 
 
 def main() -> int:
