@@ -61,7 +61,7 @@ def floors_of(snakemake, measures):
     """What no schedule can be expected to beat: metric -> label -> value; also the reference's record and
     its own numbers by block."""
     found, _ = collect(snakemake.input.reference)
-    measures = [measure for measure in measures if measure.metric != "rmse"]
+    measures = [measure for measure in measures if not measure.to_reference]
     blocks = [block_of(entries, measures) for entries in found.values()]
     own = {m.metric: [values[m.metric] for _, _, values, _ in blocks] for m in measures if blocks}
     for _, _, values, _ in blocks:  # W2 is asked for by the sampling job alone

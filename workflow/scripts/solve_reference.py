@@ -26,7 +26,7 @@ def main(snakemake):
         snakemake.wildcards.model, params.model, one(snakemake.input.network), sampling=sampling
     )
     measures = experiment.measures(Files(features=one(snakemake.input.features)))
-    measures = [measure for measure in measures if measure.metric != "rmse"]
+    measures = [measure for measure in measures if not measure.to_reference]
     seeds, ends, cells, error = [], [], [], None
     for block, shard in params.shards:
         own = shard_seeds(sampling["samples"], sampling["shard"], block, shard)

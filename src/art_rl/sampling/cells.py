@@ -22,6 +22,7 @@ from art_rl.files import digest, read_npz, write_npz
 from art_rl.flow.reference import reference_solution
 from art_rl.flow.seeds import to_uint8
 from art_rl.flow.solvers import nfe
+from art_rl.registry import METRICS
 from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import Collector, Measure
 from art_rl.sampling.shards import sample_batches
@@ -30,6 +31,7 @@ from art_rl.schedules.schedule import Schedule
 
 # Columns of a cells file, in this order; a measure that a model does not have is left out.
 COLUMNS = "model method solver K nfe block samples rmse fid fid_all converged w2".split()
+COLUMNS += [metric for metric in METRICS if metric not in COLUMNS]
 REFERENCE_SOLVER = "rk4"
 # Seeds on which the reference's own error is measured by step doubling.
 CHECKED = 64

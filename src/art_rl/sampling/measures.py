@@ -76,7 +76,12 @@ class Measure(Collector, Protocol):
         label: what a reader sees for it, None for the usual one.
         note: what sets the paper's numbers apart from ours, None for the usual one.
         digest: JSON-like; what the collected arrays depend on beside the samples.
+        to_reference: whether samples are compared with the fine solution, which then has no value itself.
     """
+
+    @property
+    def to_reference(self) -> bool:
+        """Whether samples are compared with the fine solution, which then has no value itself."""
 
     @property
     def label(self) -> str | None:
@@ -138,6 +143,7 @@ class EndpointRMSE:
     """
 
     metric, label, note, digest = "rmse", None, None, None
+    to_reference = True
 
     def __init__(self, reference: Sequence[str | os.PathLike] = ()) -> None:
         self._reference = Endpoints(reference)
@@ -175,7 +181,7 @@ class FeatureMoments:
         note: see `Measure`.
     """
 
-    metric = "fid"
+    metric, to_reference = "fid", False
 
     def __init__(
         self,
@@ -231,6 +237,7 @@ class ExactW2:
     """W2 to a 1-D target.  Kept: the samples themselves, one number each."""
 
     metric, label, note, digest = "w2", None, None, None
+    to_reference = False
 
     def __init__(self, denoiser: GaussianMixture) -> None:
         self.denoiser = denoiser

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from art_rl.errors import ArtRLError
-from art_rl.registry import LEARNED, METHODS, METRICS, SOLVERS, TRANSFER, method
+from art_rl.registry import KINDS, LEARNED, METHODS, METRICS, SOLVERS, TRANSFER, method
 from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Whole, over
 from art_rl.settings.learners import LEARNER_KINDS, Learner
 from art_rl.settings.models import (
@@ -241,34 +241,33 @@ class Configuration(Closed):
     def _check_metrics(self, name: str, table: Table) -> None:
         """w2 needs quantiles of the exact 1-D target, fid a network's feature space."""
         model = self.models[table.model]
-        exact, given = isinstance(model, ExactModel), list(table.metrics)
+        kind, given = KINDS[model.kind], list(table.metrics)
+        own = getattr(model, "sampling", None)  # without it a model is sampled as evaluation says
+        where, sampled = (
+            (f"models.{table.model}.sampling", own) if own else ("evaluation", self.evaluation)
+        )
         if "w2" in given and not (isinstance(model, ExactModel) and model.target.dim == 1):
             raise ArtRLError(
                 f"tables.{name}.metrics must not have w2, got {given}: model {table.model} has no "
-                f"exact 1-D target; use rmse{'' if exact else ' or fid'}"
+                f"exact 1-D target; use rmse{' or fid' if kind.features else ''}"
             )
-        if {"fid", "fid_all"} & set(given) and exact:
+        if {"fid", "fid_all"} & set(given) and not kind.features:
             raise ArtRLError(
                 f"tables.{name}.metrics must not have fid, got {given}: model {table.model} is exact, "
                 "not one of images; use rmse, or w2 in one dimension"
             )
-        if "rmse" in given and not isinstance(model, EDMModel):
-            where = "evaluation" if exact else f"models.{table.model}.sampling"
-            steps = (
-                self.evaluation if isinstance(model, ExactModel) else model.sampling
-            ).reference_steps
+        if "rmse" in given and kind.reference:
+            steps = sampled.reference_steps
             if max(table.budgets) >= steps:
                 raise ArtRLError(
                     f"tables.{name}.budgets must be below {where}.reference_steps ({steps}), got "
                     f"{max(table.budgets)}: RMSE would be measured against a solution no finer than what it "
                     "measures; raise reference_steps"
                 )
-        if isinstance(model, EDMModel) and not set(given) <= {"fid", "fid_all"}:
+        if not kind.reference and not set(given) <= {"fid", "fid_all"}:
             raise ArtRLError(
                 f"tables.{name}.metrics must be fid or fid_all for the checkpoint {table.model}, got {given}"
             )
-        where = "evaluation" if isinstance(model, ExactModel) else f"models.{table.model}.sampling"
-        sampled = self.evaluation if isinstance(model, ExactModel) else model.sampling
         if table.seed_blocks is not None and table.seed_blocks > sampled.seed_blocks:
             raise ArtRLError(
                 f"tables.{name}.seed_blocks must be at most {where}.seed_blocks ({sampled.seed_blocks}), "
