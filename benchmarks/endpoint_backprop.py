@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--states", type=int, default=2048)
     parser.add_argument("--perturbed", type=int, default=2, help="perturbed copies of every start")
     parser.add_argument("--settings", type=json.loads, default={}, help="of the learner, as JSON")
+    parser.add_argument("--yardstick", type=Path, help="take it from an earlier result (.json)")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     n = options.states
@@ -131,9 +132,13 @@ def main() -> None:
         return float(squared_error(fresh, fresh_end, levels, solver).sqrt())
 
     rows = []
+    earlier = json.loads(options.yardstick.read_text()) if options.yardstick else []
+    known = {(row["solver"], row["K"]): row["back_propagation"] for row in earlier}
     for solver in options.solvers:
-        yardstick = {}
+        yardstick = {K: known[solver, K] for K in options.budgets if (solver, K) in known}
         for K in options.budgets:
+            if K in yardstick:
+                continue
             began = time.process_time()
             levels, gradients = back_propagation(train, x_end, solver, K, options.perturbed)
             yardstick[K] = {

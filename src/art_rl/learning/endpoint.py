@@ -51,7 +51,7 @@ RIDGE = 1e-3
 LARGEST_CHANGE = 2.0  # of the log density per iteration
 FEWEST_PAIRS = 4
 # Early iterations only choose a valley: up to these shares of the iterations, these shares of the points.
-STAGES = ((0.25, 1 / 16), (0.5, 1 / 8), (0.8, 1 / 2), (1.0, 1.0))
+STAGES = ((0.25, 1 / 32), (0.5, 1 / 16), (0.8, 1 / 4), (1.0, 1.0))
 FEWEST_POINTS = 16
 
 

@@ -114,7 +114,7 @@ class _Natural(Closed):
     """N, schedules sampled per iteration, even (noise comes in +/- pairs)."""
     points: Count = 128
     """P, states per iteration, shared by all draws (at most all there are to learn on)."""
-    start_points: Count = 512
+    start_points: Count = 1024
     """Learning states the starts are compared on (at most all)."""
     evaluations: Count | None = 25_000_000
     """Network evaluations (one per state and call) to spend at most on one budget's updates, or null.  For
@@ -153,12 +153,12 @@ class EndpointSettings(_Natural):
     """Trials per budget (the problem is not convex): from the best starts that differ, in turn, each with its
     own draws.  The better half goes on after a quarter of the iterations, half of those after three eighths,
     the best after half."""
-    draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 64
+    draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 40
     """Schedules sampled per iteration at most, even (noise comes in +/- pairs); K - 1 pairs tell all there is
     to first order, and no more (at least four) are drawn."""
-    points: Count = 512
-    """P, states per iteration, shared by all draws (at most all there are to learn on): 1/16 of them in the
-    first quarter of the iterations, 1/8 in the second, 1/2 up to 0.8, then all, other ones in every
+    points: Count = 1024
+    """P, states per iteration, shared by all draws (at most all there are to learn on): 1/32 of them in the
+    first quarter of the iterations, 1/16 in the second, 1/4 up to 0.8, then all, other ones in every
     iteration if there are more; not below 16."""
     start_points: Count = 256
     """Learning states the starts and the trials are compared on (at most all)."""
