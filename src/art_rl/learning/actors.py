@@ -22,6 +22,7 @@ optimum theta* = I(psi) / ((T - t) sqrt(q)) of the time-only problem (docs/metho
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,17 +51,24 @@ class Episode:
     gradients: Tensor | None
     sigmas: Tensor
 
+    def first(self, count: int) -> "Episode":
+        """The first ``count`` clocks."""
+        slope = None if self.gradients is None else self.gradients[:count]
+        return Episode(
+            self.u[:count], self.actions[:count], self.means[:count], slope, self.sigmas[:count]
+        )
+
 
 class _Landing(NamedTuple):
     """Where the mean of a step lands: the clock's cell and share before, cell and part after, level m."""
 
-    keep: float | Tensor
-    here: Tensor
-    share: Tensor
-    cell: Tensor
-    part: Tensor
-    drop: Tensor
-    m: Tensor
+    keep: np.ndarray
+    here: np.ndarray
+    share: np.ndarray
+    cell: np.ndarray
+    part: np.ndarray
+    drop: np.ndarray
+    m: np.ndarray
 
 
 class ShareActor:
@@ -93,7 +101,7 @@ class ShareActor:
 
     def sigma(self, u: Tensor) -> Tensor:
         """Levels of clock values u in [0, 1]; any shape; 0 exactly at u = 1."""
-        index, share = _cell(u)
+        index, share = map(torch.from_numpy, _cell(u.numpy()))
         return self.sigma_min * torch.expm1(
             (1 - share) * self.tau[index] + share * self.tau[index + 1]
         )
@@ -104,9 +112,7 @@ class ShareActor:
 
     def mean(self, u: Tensor, k: int | Tensor, remaining: Tensor) -> Tensor:
         """mu of step ``k`` from clock ``u``; shape of ``u``, ``k`` broadcasts against it."""
-        land = self._land(u, k, remaining)
-        # logit((m - u) / (1 - u)) = log(m - u) - log(1 - m)
-        return torch.log(land.m - u) - torch.log(1 - land.m)
+        return _logit_share(u, torch.from_numpy(self._land(u, k, remaining.numpy()).m))
 
     def gradient(self, u: Tensor, k: int | Tensor, coefficients: Tensor) -> Tensor:
         """d mu / d coefficients, (*u.shape, J).
@@ -115,20 +121,28 @@ class ShareActor:
         """
         density = torch.exp(self.hats @ coefficients)
         slopes = _from_the_end(density[:, None] * self.hats)
-        land = self._land(u, k, _from_the_end(density))
+        land = self._land(u, k, _from_the_end(density).numpy())
+        cell, part, here, share = map(
+            torch.from_numpy, (land.cell, land.part, land.here, land.share)
+        )
         keep = torch.as_tensor(land.keep, dtype=torch.float64)[..., None]
-        moved = _mix(slopes, land.cell, land.part) - keep * _mix(slopes, land.here, land.share)
-        dm = moved / (CELLS * land.drop)[..., None]
-        return dm * (1 / (land.m - u) + 1 / (1 - land.m))[..., None]
+        moved = _mix(slopes, cell, part) - keep * _mix(slopes, here, share)
+        m = torch.from_numpy(land.m)
+        # d logit((m - u) / (1 - u)) / dm
+        steep = 1 / (m - u) + 1 / (1 - m)
+        return moved * (steep / (CELLS * torch.from_numpy(land.drop)))[..., None]
 
-    def _land(self, u: Tensor, k: int | Tensor, remaining: Tensor) -> _Landing:
-        keep = 1 - 1 / (self.K - k)
+    def _land(self, u: Tensor | np.ndarray, k: int | Tensor, remaining: np.ndarray) -> _Landing:
+        """In numpy, on the tensors' memory: some twenty operations on a few dozen numbers per step."""
+        u = np.asarray(u)
+        keep = 1 - 1 / (self.K - np.asarray(k))
         index, share = _cell(u)
-        here = (1 - share) * remaining[index] + share * remaining[index + 1]
-        target = keep * here
-        cell = (torch.searchsorted(-remaining, -target, right=True) - 1).clamp(0, CELLS - 1)
-        left = remaining[cell]
-        drop = left - remaining[cell + 1]
+        before = remaining.take(index)
+        target = keep * (before + share * (remaining.take(index + 1) - before))
+        cell = (-remaining).searchsorted(-target, side="right") - 1
+        np.minimum(np.maximum(cell, 0, out=cell), CELLS - 1, out=cell)
+        left = remaining.take(cell)
+        drop = left - remaining.take(cell + 1)
         part = (left - target) / drop
         return _Landing(keep, index, share, cell, part, drop, (cell + part) / CELLS)
 
@@ -143,24 +157,28 @@ class ShareActor:
             noise: standard deviation of y, >= 0.
             gradients: compute d mu / d coefficients too.
         """
-        remaining = self.remaining(coefficients)
-        u = torch.zeros(len(normals), dtype=torch.float64)
-        clock, actions, means = [u], [], []
-        for k in range(self.K - 1):
-            mu = self.mean(u, k, remaining)
-            y = mu + noise * normals[:, k]
-            u = u + (1 - u) * torch.sigmoid(y)
-            clock.append(u)
-            actions.append(y)
-            means.append(mu)
-        states = torch.stack(clock, 1)
-        sigmas = torch.cat([self.sigma(states), torch.zeros(len(u), 1, dtype=torch.float64)], 1)
+        remaining = self.remaining(coefficients).numpy()
+        # The odds against a share, (1 - u_next) / (u_next - u), are the mean's times exp(-noise * normal).
+        factors = torch.exp(-noise * normals.T).numpy()
+        u = np.zeros(len(normals))
+        clock, middles = [u], []
+        with np.errstate(all="ignore"):
+            for k in range(self.K - 1):
+                m = self._land(u, k, remaining).m
+                u = u + (1 - u) / (1 + (1 - m) / (m - u) * factors[k])
+                clock.append(u)
+                middles.append(m)
+        states = torch.from_numpy(np.stack(clock, 1))
+        means = _logit_share(states[:, :-1], torch.from_numpy(np.stack(middles, 1)))
+        sigmas = torch.cat(
+            [self.sigma(states), torch.zeros(len(states), 1, dtype=torch.float64)], 1
+        )
         sigmas[:, 0] = self.sigma_max
         slope = None
         if gradients:
             steps = torch.arange(self.K - 1, dtype=torch.float64)
             slope = self.gradient(states[:, :-1], steps, coefficients)
-        return Episode(states, torch.stack(actions, 1), torch.stack(means, 1), slope, sigmas)
+        return Episode(states, means + noise * normals, means, slope, sigmas)
 
     def levels(self, coefficients: Tensor | None) -> Tensor:
         """(K + 1,) levels of the mean policy; None: of the base density."""
@@ -182,10 +200,15 @@ def score(episode: Episode, noise: float) -> Tensor:
     return scaled[:, :, None] * given(episode.gradients, "gradients")
 
 
-def _cell(u: Tensor) -> tuple[Tensor, Tensor]:
-    """Lattice cell of each clock value and the position inside it."""
+def _logit_share(u: Tensor, m: Tensor) -> Tensor:
+    """logit((m - u) / (1 - u)) = log(m - u) - log(1 - m)."""
+    return torch.log(m - u) - torch.log(1 - m)
+
+
+def _cell(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lattice cell of each clock value >= 0 and the position inside it."""
     position = u * CELLS
-    index = position.floor().long().clamp(0, CELLS - 1)
+    index = np.minimum(position.astype(np.int64), CELLS - 1)
     return index, position - index
 
 

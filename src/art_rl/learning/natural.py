@@ -73,8 +73,10 @@ class NaturalLearner(PolicyLearner):
         half = torch.randn(
             self.draws // 2, actor.K - 1, dtype=torch.float64, generator=self.generator
         )
-        episode = actor.rollout(self.coefficients, torch.cat([half, -half]), noise)
-        policy = actor.levels(self.coefficients)
+        # The last row is the mean policy.
+        normals = torch.cat([half, -half, torch.zeros_like(half[:1])])
+        drawn = actor.rollout(self.coefficients, normals, noise)
+        episode, policy = drawn.first(self.draws), drawn.sigmas[-1]
         outcome = self.held.run(episode.sigmas, index, policy, self.start)
 
         total = outcome.rewards.sum(1)

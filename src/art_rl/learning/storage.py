@@ -55,7 +55,8 @@ def read_tensors(
         with safetensors.safe_open(path, framework="pt") as file:
             stated, _, text = (file.metadata() or {}).get("json", "").partition(" ")
             head = parse_json(text) if text.startswith("{") else None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            # Clones lie aligned, as fresh tensors do: the last bit of a dot product depends on it.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
     except Exception as error:  # safetensors raises its own kinds
         fault = fault_of_file(path) or f"not a readable safetensors file, damaged? ({error})"
         raise ArtRLError(f"{path}: {fault}") from None
