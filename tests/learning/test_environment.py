@@ -86,8 +86,8 @@ def test_observed_integral_is_exact(table):
 
 def test_learning_and_held_out_trajectories_are_apart(table):
     generator = torch.Generator().manual_seed(0)
-    learning = table.start(500, generator).offset // (table.lattice.cells + 1)
-    held_out = table.start(0, generator, held_out=True).offset // (table.lattice.cells + 1)
+    learning = table.start(500, generator).row // (table.lattice.cells + 1)
+    held_out = table.start(0, generator, held_out=True).row // (table.lattice.cells + 1)
     assert learning.max() < held_out.min()
     assert len(held_out) == 20
 

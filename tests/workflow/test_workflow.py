@@ -104,7 +104,7 @@ def test_nothing_reruns_without_a_reason_and_an_edit_reruns_what_depends_on_it(f
         found = jobs(run(finished, "-n"))
     finally:
         source.write_text(original)
-    expected = {"closed_form_schedules", "learn_endpoint_euler_1_0", "endpoint_schedules_euler"}
+    expected = {"closed_form_schedules", "learn_endpoint_euler_1", "endpoint_schedules_euler"}
     assert expected <= set(found)
     assert not {"hand_made_schedules", "reference"} & set(found)
 
@@ -123,13 +123,13 @@ def test_killed_run_continues_to_the_same_bytes(finished, tmp_path):
         start_new_session=True,
     )
     deadline = time.monotonic() + 1500
-    while not list(learning.glob("state-*/state.safetensors")):
+    while not list(learning.glob("state-*/seed0/state.safetensors")):
         assert process.poll() is None and time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (learning / "result.json").exists(), "killed after the end of learning"
-    assert list(learning.glob("state-*/state.safetensors"))
+    assert list(learning.glob("state-*/seed0/state.safetensors"))
     (folder / target).unlink(missing_ok=True)
     assert run(folder, "--unlock").returncode == 0
     succeeded(run(folder, target))

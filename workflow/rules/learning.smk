@@ -24,9 +24,8 @@ rule control_table:
         "../scripts/control_table.py"
 
 
-# One job per model, learner, solver and seed; the first seed's writes the schedules of all its budgets.
+# One job per model, learner and solver for all its seeds; the first seed's schedules of all its budgets.
 for job in targets.learning_jobs():
-    folder = f"<results>/{{model}}/learning/{job.run}/seed{job.seed}"
 
     rule:
         name:
@@ -36,15 +35,15 @@ for job in targets.learning_jobs():
             script=products.from_cwd(f"workflow/scripts/learn_{job.kind}.py"),
             code=modules(f"learn_{job.kind}.py"),
         output:
-            **{n: f"{folder}/{n}.csv" for n in ["theta"] if job.kind == "clock"},
-            tensors=f"{folder}/result.safetensors",
-            report=f"{folder}/result.json",
-            metrics=f"{folder}/metrics.jsonl",
+            **{n: job_files(job, f"{n}.csv") for n in ["theta"] if job.kind == "clock"},
+            tensors=job_files(job, "result.safetensors"),
+            report=job_files(job, "result.json"),
+            metrics=job_files(job, "metrics.jsonl"),
             schedules=products.written_by(job),
         log:
-            f"<logs>/{{model}}/{job.run}_seed{job.seed}.log",
+            f"<logs>/{{model}}/{job.run}.log",
         benchmark:
-            f"<benchmarks>/{{model}}/learn_{job.run}_seed{job.seed}.tsv"
+            f"<benchmarks>/{{model}}/learn_{job.run}.tsv"
         wildcard_constraints:
             model=pattern(job.models),
         conda:

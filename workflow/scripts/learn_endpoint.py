@@ -1,10 +1,9 @@
 """Learn the schedules of one solver on the measured endpoint error; feeds every table."""
 
-import shutil
-
-from rule_job import resumable, save_schedules
+from rule_job import learn_seeds
 
 from art_rl.learning import EndpointError, learn_budgets
+from art_rl.learning.result import BudgetsResult
 from art_rl.registry import ORDERS
 from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.closed_form import node_density
@@ -15,7 +14,6 @@ from art_rl.settings.learners import EndpointRun
 def main(snakemake):
     job, control = snakemake.params.job, snakemake.params.control
     profile_path, *network = snakemake.input.learned_from
-    settings = EndpointRun.from_dict({**snakemake.params.settings, "seed": job["seed"]})
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, *network[:1], rollouts=True
     )
@@ -23,34 +21,37 @@ def main(snakemake):
     states = experiment.draw(n, control["seed"])
     labels = experiment.labels(n, control["seed"])
     half = n // 2
-    reward = EndpointError(
-        experiment.denoiser,
-        states[:half],
-        states[half:],
-        experiment.sigma_max,
-        experiment.sigma_min,
-        job["solver"],
-        labels=(None, None) if labels is None else (labels[:half], labels[half:]),
-        batch_rows=settings.batch_rows,
-        reference_steps=settings.reference_steps,
-        model=experiment.name,
-    )
+
+    def reward(settings):
+        return EndpointError(
+            experiment.denoiser,
+            states[:half],
+            states[half:],
+            experiment.sigma_max,
+            experiment.sigma_min,
+            job["solver"],
+            labels=(None, None) if labels is None else (labels[:half], labels[half:]),
+            batch_rows=settings.batch_rows,
+            reference_steps=settings.reference_steps,
+            model=experiment.name,
+        )
+
     profile = Profile.load(profile_path)
     densities = {"quadrature": node_density(profile)}
     densities["propagated"] = node_density(profile, propagated=True)
     order = ORDERS[job["solver"]]
     if order > 1:
         densities["quadrature_order"] = node_density(profile, order)
-    with resumable(snakemake) as state:
-        result = learn_budgets(
-            reward,
+
+    def learn(settings, metrics, state):
+        return learn_budgets(
+            reward(settings),
             job["budgets"],
             settings,
             "art_rl_endpoint",
             densities=densities,
-            metrics_path=state / "metrics.jsonl",
-            state_path=state / "state.safetensors",
+            metrics_path=metrics,
+            state_path=state,
         )
-        shutil.copyfile(state / "metrics.jsonl", snakemake.output.metrics)
-        result.save(snakemake.output.tensors)
-        save_schedules(snakemake, result.schedule)
+
+    learn_seeds(snakemake, EndpointRun, learn, BudgetsResult.schedule)

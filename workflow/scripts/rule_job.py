@@ -9,6 +9,7 @@ import atexit
 import ctypes
 import gc
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -117,6 +118,30 @@ def save_schedules(snakemake, schedule):
         schedule(K).with_provenance(
             method=method, model=snakemake.wildcards.model, solver=solver
         ).save(path)
+
+
+def learn_seeds(snakemake, settings_class, learn, schedule):
+    """Run a learner with each of its seeds; returns the results.
+
+    Metrics, result and report of every seed, and the first seed's schedules, are written.
+
+    Args:
+        settings_class: of the learner, with a seed.
+        learn: (settings, metrics_path, state_path) -> result.
+        schedule: (result, K) -> the schedule of one budget.
+    """
+    output, results = snakemake.output, []
+    with resumable(snakemake) as state:
+        for number, seed in enumerate(snakemake.params.job["seeds"]):
+            settings = settings_class.from_dict({**snakemake.params.settings, "seed": seed})
+            folder = state / f"seed{seed}"
+            folder.mkdir(exist_ok=True)
+            result = learn(settings, folder / "metrics.jsonl", folder / "state.safetensors")
+            shutil.copyfile(folder / "metrics.jsonl", output.metrics[number])
+            result.save(output.tensors[number])
+            results.append(result)
+        save_schedules(snakemake, lambda K: schedule(results[0], K))
+    return results
 
 
 @contextmanager

@@ -40,6 +40,11 @@ def run_files(model: str, run: str, seed: int, *names: str) -> list[str]:
     return [f"<results>/{model}/learning/{run}/seed{seed}/{name}" for name in names]
 
 
+def job_files(job: LearningJob, name: str) -> list[str]:
+    """Path patterns, with {model} open, of one file of every seed of a learner's job."""
+    return [path for seed in job.seeds for path in run_files("{model}", job.run, seed, name)]
+
+
 # Settings of a model that rules get apart from what the model is.
 APART = "samples profile endpoint control learners rivals ld3 left_sum trust_ablation".split()
 

@@ -27,23 +27,23 @@ Cell = tuple[str, int]
 
 @dataclass(frozen=True)
 class LearningJob:
-    """One learner, solver and seed on models that ask for the same budgets.
+    """One learner and solver on models that ask for the same budgets and seeds.
 
     Attributes:
         name: of its rule.
         learner: key of the configuration's learners; kind: of that entry.
         solver: the solver it learns for, or "any".
-        seed: its seed.
+        seeds: its seeds, one run each.
         models: what it runs on.
         budgets: K of the schedules that tables ask for.
-        writes: id of the method whose schedules it writes; None for further seeds.
+        writes: id of the method whose schedules the first seed writes, if any.
     """
 
     name: str
     learner: str
     kind: str
     solver: str
-    seed: int
+    seeds: tuple[int, ...]
     models: tuple[str, ...]
     budgets: tuple[int, ...]
     writes: str | None
@@ -171,44 +171,33 @@ class Targets:
         return [name for name, entry in self.learners.items() if entry["kind"] == kind]
 
     def learning_jobs(self) -> list[LearningJob]:
-        """Every run of a learner, grouped over models with the same budgets.
+        """Every learner with all its seeds, grouped over models with the same budgets and seeds.
 
-        A learner runs where tables ask for its method; one of a fine clock on every exact model.
+        A learner runs where tables ask for its method; one of a fine clock on every exact model, and
+        there alone with its further seeds, which say how sure the curves are.
         """
         jobs = []
         for learner, entry in self.learners.items():
-            groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+            groups: dict[tuple[str, tuple[int, ...], tuple[int, ...]], list[str]] = {}
             for model in self.models:
+                first = entry["kind"] == "clock" and self.kind(model).network
+                seeds = tuple(entry["seeds"][:1] if first else entry["seeds"])
                 for solver, budgets in self._learned(model, entry).items():
-                    groups.setdefault((solver, budgets), []).append(model)
-            for number, ((solver, budgets), models) in enumerate(groups.items(), 1):
-                for position, seed in enumerate(entry["seeds"]):
-                    parts = [
-                        "learn",
+                    groups.setdefault((solver, budgets, seeds), []).append(model)
+            for number, ((solver, budgets, seeds), models) in enumerate(groups.items(), 1):
+                parts = ["learn", learner, *[solver] * (solver != "any"), str(number)]
+                jobs.append(
+                    LearningJob(
+                        "_".join(parts),
                         learner,
-                        *[solver] * (solver != "any"),
-                        str(number),
-                        str(seed),
-                    ]
-                    writes = entry.get("method") if position == 0 else None
-                    if (
-                        position and entry["kind"] == "clock"
-                    ):  # further seeds: how sure the curves are
-                        models = [m for m in models if not self.kind(m).network]
-                    if not models:
-                        continue
-                    jobs.append(
-                        LearningJob(
-                            "_".join(parts),
-                            learner,
-                            entry["kind"],
-                            solver,
-                            seed,
-                            tuple(models),
-                            budgets,
-                            writes,
-                        )
+                        entry["kind"],
+                        solver,
+                        seeds,
+                        tuple(models),
+                        budgets,
+                        entry.get("method"),
                     )
+                )
         return jobs
 
     def _learned(self, model: str, entry: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -238,8 +227,12 @@ class Targets:
 
     def runs(self, model: str, kinds: Iterable[str] = ("clock",)) -> list[tuple[str, int]]:
         """(run, seed) of the learners of some kinds on a model."""
-        jobs = self.learning_jobs()
-        return [(job.run, job.seed) for job in jobs if job.kind in kinds and model in job.models]
+        return [
+            (job.run, seed)
+            for job in self.learning_jobs()
+            if job.kind in kinds and model in job.models
+            for seed in job.seeds
+        ]
 
     def fine_runs(self, model: str) -> list[tuple[str, int]]:
         """(learner, seed) of the fine clocks of a model.
@@ -252,10 +245,11 @@ class Targets:
         """(model, learner, run, seed) of every learner, exact models first."""
         jobs = self.learning_jobs()
         return [
-            (model, job.learner, job.run, job.seed)
+            (model, job.learner, job.run, seed)
             for model in sorted(self.used(), key=lambda name: bool(self.kind(name).network))
             for job in jobs
             if model in job.models
+            for seed in job.seeds
         ]
 
     def learner_label(self, name: str) -> str:

@@ -27,18 +27,18 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from art_rl.checks import check_budget, given
+from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.learning.adam import Adam
-from art_rl.learning.critics import rewards_to_go
 from art_rl.learning.evaluate import judge_steps
 from art_rl.learning.result import BudgetsResult
 from art_rl.learning.run import run
-from art_rl.learning.table import TableEnvironment
+from art_rl.learning.table import TableEnvironment, TableRollout
 from art_rl.schedules.hand_made import grid_from_density
 from art_rl.settings.learners import PaperSettings
 
@@ -72,7 +72,7 @@ class ThetaLearner:
         lengths = -levels.diff()
         # Step k < K - 1 leaves this share of T - psi, the last one takes (1 + its excess) of it.
         self.base = levels[1:-1] / levels[:-2]
-        self.logs = torch.zeros(K, dtype=torch.float64, requires_grad=True)
+        self.logs = torch.zeros(K, dtype=torch.float64)
         self.adam = Adam([self.logs])
         integral = lattice.integral((table.mean_q[1:] + table.mean_q[:-1]) / 2)
         spent = -lattice.evaluate(integral, levels).diff()
@@ -95,7 +95,7 @@ class ThetaLearner:
 
     def levels(self) -> Tensor:
         """(K + 1,) of the mean policy, lengths normalised to sum to T."""
-        shares = self.shares().detach()
+        shares = self.shares()
         left, lengths = torch.tensor(self.T, dtype=torch.float64), []
         for share in shares:
             lengths.append(left * share)
@@ -112,40 +112,23 @@ class ThetaLearner:
 
     def step(self) -> dict[str, float]:
         """One iteration; returns its metrics."""
-        settings, K, dt = self.settings, self.K, self.dt
+        settings, K = self.settings, self.K
         gamma = self.gamma + GAMMA_PROPORTIONAL * self.gamma_scale * self.budget_error
         # Noise in +/- pairs on the same trajectory, which takes its own cost out of the estimate.
         rollout = self.table.start(settings.batch // 2, self.generator, copies=2)
-        noise = torch.randn(settings.batch // 2, K, dtype=torch.float64, generator=self.generator)
-        noise = torch.cat([noise, -noise])
-        with torch.no_grad():
-            shares = self.shares()
-            columns: tuple[list[Tensor], ...] = ([], [], [], [])
-            seen = rollout.observe(False)
-            for k in range(K):
-                mean_q = given(seen.mean_q, "mean_q")
-                std = torch.sqrt(self.lambda_ / torch.maximum(seen.q, Q_FLOOR * mean_q)) * dt
-                distance = seen.sigma * shares[k] + std * noise[:, k]
-                before = seen
-                rollout.advance(distance)
-                seen = rollout.observe(False)
-                if self.left_sum:
-                    spent = before.q * distance**2 / dt
-                else:
-                    left = given(before.integral, "integral")
-                    spent = distance / dt * (left - given(seen.integral, "integral"))
-                for column, value in zip(
-                    columns, (before.sigma, std, distance, spent), strict=True
-                ):
-                    column.append(value)
-        sigma, spread, moved, cost = (torch.stack(column, 1) for column in columns)
-        to_go = rewards_to_go(-cost - gamma * moved)
+        half = torch.randn(settings.batch // 2, K, dtype=torch.float64, generator=self.generator)
+        noise = torch.cat([half, -half]).T.contiguous().numpy()
+        sigma, spread, moved, cost = self._roll_out(rollout, noise)
+        to_go = np.cumsum((-cost - gamma * moved)[::-1], 0)[::-1]
         advantage = to_go - _regression(sigma, to_go)
-        weight = advantage / advantage.std(0).clamp_min(1e-300)
-        scores = -0.5 * ((moved - sigma * self.shares()) / spread) ** 2  # log pi but for a constant
-        self.adam.zero_grad()
-        (-(weight * scores).mean()).backward()
-        size = torch.nn.utils.clip_grad_norm_(self.adam.parameters, _LARGEST_GRADIENT)
+        weight = advantage / np.maximum(advantage.std(1, ddof=1, keepdims=True), 1e-300)
+        # d log pi / d share = (moved - sigma share) sigma / spread^2, and the noise is what was drawn.
+        gradient = (weight * noise * sigma / spread).mean(1) / K
+        shares = self.shares().numpy()
+        gradient *= np.append(shares[:-1] - 1, shares[-1])  # d share / d logs
+        size = float(np.sqrt((gradient**2).sum()))
+        gradient *= min(1.0, _LARGEST_GRADIENT / (size + 1e-6))
+        self.logs.grad = torch.from_numpy(-gradient)
         decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.iteration / settings.iterations))
         self.adam.step(ACTOR_RATE * decay)
         error = float(-rollout.sigma.mean())
@@ -155,11 +138,11 @@ class ThetaLearner:
         metrics = {
             "budget": K,
             "iteration": self.iteration,
-            "surrogate": float(cost.sum(1).mean()),
+            "surrogate": float(cost.sum(0).mean()),
             "psi_error": error,
             "psi_error_spread": float(rollout.sigma.std()),
             "gamma": gamma,
-            "actor_gradient": float(size),
+            "actor_gradient": size,
         }
         if not all(math.isfinite(value) for value in metrics.values()):
             raise ArtRLError(
@@ -168,9 +151,33 @@ class ThetaLearner:
             )
         return metrics
 
+    def _roll_out(self, rollout: TableRollout, noise: np.ndarray) -> tuple[np.ndarray, ...]:
+        """(K, B) levels before the steps, standard deviations, distances and costs of K noisy steps.
+
+        In numpy, on the tensors' memory (see `learning.lattice`).
+        """
+        shares, dt = self.shares().numpy(), self.dt
+        columns: tuple[list[np.ndarray], ...] = ([], [], [], [])
+        integral, q, mean_q = rollout.read()
+        for k in range(self.K):
+            sigma = rollout.sigma.numpy()
+            std = np.sqrt(self.lambda_ / np.maximum(q, Q_FLOOR * mean_q)) * dt
+            distance = sigma * shares[k] + std * noise[k]
+            before, left = q, integral
+            rollout.advance(torch.from_numpy(distance))
+            integral, q, mean_q = rollout.read()
+            if self.left_sum:
+                spent = before * distance**2 / dt
+            else:
+                spent = distance / dt * (left - integral)
+            for column, value in zip(columns, (sigma, std, distance, spent), strict=True):
+                column.append(value)
+        sigma, spread, moved, cost = map(np.stack, columns)
+        return sigma, spread, moved, cost
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Tensors and numbers that `restore` continues from."""
-        tensors = {"logs": self.logs.detach(), "generator": self.generator.get_state()}
+        tensors = {"logs": self.logs, "generator": self.generator.get_state()}
         tensors |= {f"adam.{name}": value for name, value in self.adam.state().items()}
         numbers = {
             "budget": self.K,
@@ -182,8 +189,7 @@ class ThetaLearner:
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, float]) -> None:
         """Continue from what `state` returned."""
-        with torch.no_grad():
-            self.logs.copy_(tensors["logs"])
+        self.logs.copy_(tensors["logs"])
         self.adam.restore(
             {k.removeprefix("adam."): v for k, v in tensors.items() if k.startswith("adam.")}
         )
@@ -192,14 +198,25 @@ class ThetaLearner:
         self.gamma, self.budget_error = numbers["gamma"], numbers["budget_error"]
 
 
-def _regression(sigma: Tensor, to_go: Tensor) -> Tensor:
-    """J at every step: fitted values of the rewards to go on (1, z, z^2), z the standardised level."""
-    z = (sigma - sigma.mean(0)) / sigma.std(0).clamp_min(1e-12 * float(sigma.max()))
-    design = torch.stack([torch.ones_like(z), z, z**2], -1).transpose(0, 1)
-    gram = design.transpose(1, 2) @ design / len(sigma)
-    gram = gram + 1e-9 * torch.eye(3, dtype=torch.float64)  # at step 0 all levels agree
-    moment = design.transpose(1, 2) @ to_go.T[..., None] / len(sigma)
-    return (design @ torch.linalg.solve(gram, moment))[..., 0].T
+def _regression(sigma: np.ndarray, to_go: np.ndarray) -> np.ndarray:
+    """J at every step, (K, B): fitted values of the rewards to go on (1, z, z^2), z the standardised level.
+
+    By orthogonal polynomials, so that each coefficient is a quotient of two means.
+    """
+    smallest = 1e-12 * sigma.max()
+    z = sigma - sigma.mean(1, keepdims=True)
+    z /= np.maximum(z.std(1, ddof=1, keepdims=True), smallest)
+    fitted = to_go.mean(1, keepdims=True)
+    square = z**2
+    for power in (z, square - square.mean(1, keepdims=True) - _slope(square, z) * z):
+        fitted = fitted + _slope(to_go, power) * power
+    return fitted
+
+
+def _slope(values: np.ndarray, regressor: np.ndarray) -> np.ndarray:
+    """(K, 1) least-squares coefficient of ``values`` on one regressor; at step 0 all levels agree: 0."""
+    size = np.einsum("kb,kb->k", regressor, regressor) / regressor.shape[1] + 1e-9
+    return (np.einsum("kb,kb->k", values, regressor) / regressor.shape[1] / size)[:, None]
 
 
 class PaperRun:
@@ -251,7 +268,7 @@ class PaperRun:
             metrics = self.learner.step()
             if self.learner.done:
                 self.levels[K] = self.learner.levels()
-                self.shares[K] = self.learner.shares().detach()
+                self.shares[K] = self.learner.shares()
                 self.reports[K] = {
                     **judge_steps(self.table, self.levels[K].numpy(), CRITERION),
                     "iterations": self.learner.iteration,

@@ -246,34 +246,42 @@ class TableRollout:
 
     def __init__(self, table: TableEnvironment, index: Tensor) -> None:
         self.table = table
-        self.offset = index * (table.lattice.cells + 1)
-        self.flat = table.flat
+        self.row = index.numpy() * (table.lattice.cells + 1)
         self.sigma = torch.full(index.shape, table.lattice.sigma_max, dtype=torch.float64)
 
     def observe(self, features: bool = True, slope: bool = False) -> Observation:
         """Piecewise-linear reading of the table."""
-        lattice = self.table.lattice
-        place = lattice.locate(self.sigma)
-        cell, share = place.cell.numpy(), place.share.numpy()
-        rows = (self.flat if features else self.table.short).numpy()
-        row = self.offset.numpy() + cell
-        left = rows.take(row, 0)
-        change = rows.take(row + 1, 0)
-        change -= left
-        integral = left[:, 0] + change[:, 0] * share
-        values = change * place.inside().share.numpy()[:, None]
-        values += left
+        table = self.table
+        place = table.lattice.locate(self.sigma)
+        integral, values, change = self._read(place, table.flat if features else table.short)
+        if slope:
+            change /= table.lattice.widths.numpy().take(place.cell.numpy())[:, None]
         return Observation(
             self.sigma,
             torch.from_numpy(values[:, 1]),
             torch.from_numpy(values[:, 3:]) if features else None,
-            torch.from_numpy(-change[:, 3:] / lattice.widths.numpy().take(cell)[:, None])
-            if slope
-            else None,
+            torch.from_numpy(-change[:, 3:]) if slope else None,
             torch.from_numpy(integral),
             torch.from_numpy(values[:, 2]),
             place,
         )
+
+    def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """int_0^sigma |Q| dsigma, |Q| and its mean, each (B,), as `observe` has them."""
+        integral, values, _ = self._read(self.table.lattice.locate(self.sigma), self.table.short)
+        return integral, values[:, 1], values[:, 2]
+
+    def _read(self, place: Place, rows: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Integral (B,), columns of ``rows`` at the levels and their change over the cell, (B, columns)."""
+        share, row = place.share.numpy(), self.row + place.cell.numpy()
+        table = rows.numpy()
+        left = table.take(row, 0)
+        change = table.take(row + 1, 0)
+        change -= left
+        integral = left[:, 0] + change[:, 0] * share
+        values = change * place.inside().share.numpy()[:, None]
+        values += left
+        return integral, values, change
 
     def advance(self, distance: Tensor) -> None:
         """psi += distance."""
