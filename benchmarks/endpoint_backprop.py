@@ -132,7 +132,7 @@ def main() -> None:
         return float(squared_error(fresh, fresh_end, levels, solver).sqrt())
 
     rows = []
-    earlier = json.loads(options.yardstick.read_text()) if options.yardstick else []
+    earlier = json.loads(options.yardstick.read_text(encoding="utf-8")) if options.yardstick else []
     known = {(row["solver"], row["K"]): row["back_propagation"] for row in earlier}
     for solver in options.solvers:
         yardstick = {K: known[solver, K] for K in options.budgets if (solver, K) in known}

@@ -153,6 +153,8 @@ OTHER = "does not fit"
 DAMAGES = [
     [
         ("cells/euler.csv", changed_digit, "../figures/smoke/toy_euler_rmse.csv", OTHER),
+    ],
+    [
         (
             "control_table.safetensors",
             changed_digit,
@@ -172,7 +174,7 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize("damages", DAMAGES, ids=["a table and a learner", "cells and a report"])
+@pytest.mark.parametrize("damages", DAMAGES, ids=["a table", "a learner", "cells and a report"])
 def test_a_damaged_product_stops_its_reader_with_one_line(finished, damages):
     # Before: other numbers and exit status 0.
     kept, targets = {}, {}

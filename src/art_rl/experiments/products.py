@@ -90,10 +90,7 @@ class Products(Reports):
         return lambda wildcards: self.targets.block(wildcards.model, name)
 
     def model(self, wildcards: Any) -> dict[str, Any]:
-        """What a model is: without how it is sampled, measured and learned on, which rules get apart.
-
-        So neither more images nor another learner trains its network anew.
-        """
+        """What a model is: more images or another learner do not train its network anew (`APART`)."""
         settings = self.targets.models[wildcards.model]
         own = {key: value for key, value in settings.items() if key not in APART}
         if "sampling" in own:
