@@ -147,14 +147,18 @@ def legend_below(
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     entries |= {str(handle.get_label()): handle for handle in more}
-    figure.legend(
-        entries.values(),
-        entries.keys(),
-        loc="outside lower center",
-        ncols=columns,
-        columnspacing=1.2,
-        handlelength=1.8,
-    )
+    for count in range(columns, 0, -1):  # fewer columns where these do not fit the page
+        legend = figure.legend(
+            entries.values(),
+            entries.keys(),
+            loc="outside lower center",
+            ncols=count,
+            columnspacing=1.2,
+            handlelength=1.8,
+        )
+        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def panel_legend(axis: Axes, columns: int = 2, more: Sequence[Artist] = ()) -> None:
