@@ -42,18 +42,18 @@ def load(path, entry):
 
 
 def block_of(entries, measures):
-    """(NFE, number of samples, values, preview) of one cell's block."""
+    """(NFE, number of samples, values, the part itself where there is one) of one cell's block."""
     _, first = entries[0]
     if "values" in first:
         return first.get("nfe"), first.get("samples"), first["values"], None
     part = merge_parts((load(*entry) for entry in entries), measures)
-    return part.nfe, len(part.seeds), values_of(part, measures), part.preview
+    return part.nfe, len(part.seeds), values_of(part, measures), part
 
 
 def pooled(blocks, measures):
-    """FID of the images of several blocks (lists of entries) together, as a metric of its own."""
+    """FID of the images of several blocks (from `block_of`) together, as a metric of its own."""
     fid = [measure for measure in measures if measure.metric == "fid"]
-    parts = [load(*entry).only("fid") for entries in blocks for entry in entries]
+    parts = [part.only("fid") for *_, part in blocks]
     return {"fid_all": values_of(merge_parts(parts, fid), fid)["fid"]}
 
 
@@ -76,14 +76,15 @@ def floors_of(snakemake, measures):
             floors["rmse"] = {REFERENCE_ERROR: reference["error"]}
         del reference["cells"]
     if snakemake.params.pooled and found:
-        together = pooled(found.values(), measures)["fid_all"]
+        together = pooled(blocks, measures)["fid_all"]
         floors["fid_all"] = {"Reference solution, same noise": together}
     for path in snakemake.input.target_facts:
         test = read_json(path).get("fid_test_against_train")
         for metric in floors.keys() & {"fid", "fid_all"} if test is not None else ():
             floors[metric]["Test set against training set"] = test
     floors = {metric: {k: float(v) for k, v in lines.items()} for metric, lines in floors.items()}
-    return reference, own, floors, blocks[0][3] if blocks else None
+    fine = blocks[0][3] if blocks else None
+    return reference, own, floors, fine and fine.preview
 
 
 def main(snakemake):
@@ -120,13 +121,13 @@ def main(snakemake):
             cell = [found.get((solver, method, K, block)) for block in range(blocks)]
             if not all(cell):
                 raise ArtRLError(f"{method}, {solver}, K = {K}: not sampled; sample again")
+            cell = [block_of(entries, measures) for entries in cell]
             together = pooled(cell, measures) if snakemake.params.pooled else {}
-            for block, entries in enumerate(cell):
-                calls, samples, values, preview = block_of(entries, measures)
+            for block, (calls, samples, values, part) in enumerate(cell):
                 values = {**values, **together}
                 rows.append(cell_row(model, schedule, solver, block, samples, calls, values))
-                if block == 0 and preview is not None:
-                    shown[f"{method}_K{K}"] = preview
+                if block == 0 and part is not None:
+                    shown[f"{method}_K{K}"] = part.preview
         write_rows(output.cells[index], rows)
         if solver in previews:
             write_npz(previews[solver], **shown)

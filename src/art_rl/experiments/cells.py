@@ -13,30 +13,24 @@ def methods_of_table(settings: Mapping[str, Any], table: str) -> list[str]:
     return [name for name in METHODS if name in wanted and method(name).runs_with(entry["solver"])]
 
 
-def wanted_cells(settings: Mapping[str, Any], model: str, solver: str) -> list[tuple[str, int]]:
-    """(method, K) pairs of every table on ``model`` with ``solver``, in a fixed order."""
-    pairs = {
-        (name, K)
-        for table, entry in settings["tables"].items()
-        if entry["model"] == model and entry["solver"] == solver
-        for name in methods_of_table(settings, table)
-        for K in entry["budgets"]
-    }
-    return sorted(pairs, key=lambda pair: (list(METHODS).index(pair[0]), pair[1]))
-
-
 def cell_blocks(
     settings: Mapping[str, Any], model: str, solver: str, blocks: int
 ) -> dict[tuple[str, int], int]:
-    """Cell of `wanted_cells` -> its seed blocks: the most that a table asks for, of the model's own."""
+    """(method, K) of every table on ``model`` with ``solver``, in a fixed order, and its seed blocks.
 
-    def asked(cell: tuple[str, int]) -> int:
-        return max(
-            entry.get("seed_blocks") or blocks
-            for table, entry in settings["tables"].items()
-            if (entry["model"], entry["solver"]) == (model, solver)
-            and cell[1] in entry["budgets"]
-            and cell[0] in methods_of_table(settings, table)
-        )
+    These are the most that a table asks for; one that says nothing asks for all of the model's ``blocks``.
+    """
+    found: dict[tuple[str, int], int] = {}
+    for table, entry in settings["tables"].items():
+        if (entry["model"], entry["solver"]) == (model, solver):
+            asked = entry.get("seed_blocks") or blocks
+            for name in methods_of_table(settings, table):
+                for K in entry["budgets"]:
+                    found[name, K] = max(found.get((name, K), 0), asked)
+    order = list(METHODS)
+    return {cell: found[cell] for cell in sorted(found, key=lambda c: (order.index(c[0]), c[1]))}
 
-    return {cell: asked(cell) for cell in wanted_cells(settings, model, solver)}
+
+def wanted_cells(settings: Mapping[str, Any], model: str, solver: str) -> list[tuple[str, int]]:
+    """The cells of `cell_blocks`, whatever their seed blocks."""
+    return list(cell_blocks(settings, model, solver, 1))
