@@ -35,7 +35,6 @@ import torch
 from torch import Tensor
 
 from art_rl.checks import given
-from art_rl.learning.actors import ShareActor
 from art_rl.learning.ensemble import LARGEST_ERROR
 from art_rl.learning.policy import PolicyLearner
 from art_rl.learning.rewards import EndpointError
@@ -74,18 +73,8 @@ class EndpointLearner(PolicyLearner):
     AVERAGE_FROM: ClassVar = STAGES[-2][0]
     REPEATS: ClassVar = True
 
-    def __init__(
-        self,
-        actor: ShareActor,
-        reward: EndpointError,
-        iterations: int,
-        draws: int,
-        points: int,
-        seed: int,
-        trial: int,
-    ) -> None:
-        super().__init__(actor, reward, iterations, draws, points, seed, trial)
-        self.measured, self.damping = reward, 1.0
+    reward: EndpointError
+    damping = 1.0
 
     @staticmethod
     def points_at(iteration: int, iterations: int, points: int) -> int:
@@ -117,7 +106,7 @@ class EndpointLearner(PolicyLearner):
         normals = torch.cat([half, -half])
         drawn = actor.rollout(self.coefficients, normals, noise, gradients=False)
         mean = actor.rollout(self.coefficients, torch.zeros_like(half[:1]), 0.0)
-        errors, products = self.measured.products(torch.cat([drawn.sigmas, mean.sigmas]), index)
+        errors, products = self.reward.products(torch.cat([drawn.sigmas, mean.sigmas]), index)
         S = float(errors[-1])
 
         # Half differences of the pairs; a pair that exploded says nothing.
@@ -143,7 +132,7 @@ class EndpointLearner(PolicyLearner):
                 move = move * min(1.0, LARGEST_CHANGE / max(float(move.abs().max()), 1e-12))
                 policies.append(self.coefficients + move)
         tried = [actor.levels(value) for value in policies[1:]]
-        found = self.measured.compare(torch.stack([self.start, *tried]), index)
+        found = self.reward.compare(torch.stack([self.start, *tried]), index)
         best = int(torch.cat([errors[-1:], found[1:]]).argmin())
         move = policies[best] - self.coefficients
         length = float((move @ fisher @ move).clamp_min(0).sqrt())

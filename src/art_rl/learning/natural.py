@@ -46,6 +46,8 @@ class NaturalLearner(PolicyLearner):
     ROUNDS: ClassVar = (0.4,)
     AVERAGE_FROM: ClassVar = 0.7
 
+    reward: HeldCost
+
     def __init__(
         self,
         actor: ShareActor,
@@ -57,7 +59,6 @@ class NaturalLearner(PolicyLearner):
         trial: int,
     ) -> None:
         super().__init__(actor, reward, iterations, draws, points, seed, trial)
-        self.held = reward
         self.critic = RegressionCritic(actor.K - 1, CRITIC_MEMORY, CRITIC_RIDGE)
         self.path = actor.start()
 
@@ -77,7 +78,7 @@ class NaturalLearner(PolicyLearner):
         normals = torch.cat([half, -half, torch.zeros_like(half[:1])])
         drawn = actor.rollout(self.coefficients, normals, noise)
         episode, policy = drawn.first(self.draws), drawn.sigmas[-1]
-        outcome = self.held.run(episode.sigmas, index, policy, self.start)
+        outcome = self.reward.run(episode.sigmas, index, policy, self.start)
 
         total = outcome.rewards.sum(1)
         spread = total.std().clamp_min(1e-12)

@@ -22,7 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from art_rl.learning.clock.critic import Critic
-from art_rl.learning.clock.networks import LogDensity, Modulation, TimeNet, base_density
+from art_rl.learning.clock.networks import (
+    LogDensity,
+    Modulation,
+    TimeNet,
+    base_density,
+    seen_features,
+)
 from art_rl.learning.table import Observation, TableEnvironment
 from art_rl.settings.learners import LearnerConfig
 
@@ -63,7 +69,7 @@ class FeedbackActor(nn.Module):
         size = (config.hidden, generator)
         self.lattice = lattice
         self.density = LogDensity(lattice, base, *size)
-        features = table.num_features if config.state == "full" else 0
+        features = seen_features(table, config)
         self.modulation = Modulation(features, *size)
 
     def prepare(self) -> Tensor:
@@ -105,7 +111,7 @@ class PaperActor(nn.Module):
         lattice = self.lattice = table.lattice
         base = base_density(config.base, lattice.middles, lattice.sigma_min)
         self.integral = lattice.integral(base)
-        features = table.num_features if config.state == "full" else 0
+        features = seen_features(table, config)
         self.net = TimeNet(features, config.hidden, generator)
 
     def prepare(self) -> Tensor:

@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from art_rl.checks import given
-from art_rl.learning.clock.networks import LogDensity, Modulation, TimeNet, base_density
+from art_rl.learning.clock.networks import (
+    LogDensity,
+    Modulation,
+    TimeNet,
+    base_density,
+    seen_features,
+)
 from art_rl.learning.lattice import Lattice
 from art_rl.learning.table import Observation, TableEnvironment
 from art_rl.settings.learners import LearnerConfig
@@ -74,7 +80,7 @@ class ShapedCritic(Critic):
         base = base / (base * lattice.widths).sum() * first
         size = (config.hidden, generator)
         self.density = LogDensity(lattice, base, *size)
-        features = table.num_features if config.state == "full" else 0
+        features = seen_features(table, config)
         self.modulation = Modulation(features, *size)
         if not self.hard_end:
             self.drift = TimeNet(features, *size)
@@ -104,7 +110,7 @@ class NetworkCritic(Critic):
     ) -> None:
         super().__init__()
         self.lattice, self.scale = table.lattice, rate * table.lattice.sigma_max
-        features = table.num_features if config.state == "full" else 0
+        features = seen_features(table, config)
         self.net = TimeNet(features, config.hidden, generator)
 
     def value(self, step: Tensor | int, steps: int, observation: Observation) -> Tensor:

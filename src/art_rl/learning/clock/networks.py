@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from art_rl.checks import given
 from art_rl.learning.lattice import Lattice
+from art_rl.learning.table import TableEnvironment
+from art_rl.settings.learners import LearnerConfig
 
 _BUMPS = 16
 _CENTRES = torch.linspace(0, 1, _BUMPS, dtype=torch.float64)
@@ -114,6 +116,11 @@ class TimeNet(nn.Module):
         if self.num_features:
             parts.append(given(features, "features"))
         return self.net(torch.cat(parts, -1))
+
+
+def seen_features(table: TableEnvironment, config: LearnerConfig) -> int:
+    """Features of x that actor and critic see: none where the state is (t, psi)."""
+    return table.num_features if config.state == "full" else 0
 
 
 def base_density(name: str, sigma: Tensor, sigma_min: float) -> Tensor:
