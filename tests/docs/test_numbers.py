@@ -1,0 +1,80 @@
+"""Tables that a page repeats are those of the committed run, to the digits that it prints."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from art_rl.files import read_json
+from art_rl.report.tables import read_rows
+
+ROOT = Path(__file__).parents[2]
+TABLES = ROOT / "paper_figures/mnist"
+ROWS = {
+    "Uniform": "uniform",
+    "DPM": "dpm",
+    "EDM": "edm",
+    "ART closed form, order p": "quadrature_order",
+    "Gauss-Newton": "gauss_newton",
+    "ART-RL (paper's form)": "art_rl_paper",
+    "ART-RL (endpoint reward)": "art_rl_endpoint",
+}
+
+
+def means(table):
+    """method -> values at the table's budgets, as a rule wrote them."""
+    found = {}
+    for row in read_rows(TABLES / f"table4_mnist_rk4_{table}.csv"):
+        if row["source"] == "ours":
+            found.setdefault(row["method"], []).append(row["mean"])
+    return found
+
+
+def table_below(head):
+    """The first table of docs/images.md at or after the text ``head``: label -> texts of its cells."""
+    page = (ROOT / "docs/images.md").read_text(encoding="utf-8")
+    lines = page[page.index(head) :].splitlines()
+    rows = itertools.takewhile(
+        lambda line: line.startswith("|"), itertools.dropwhile(lambda line: line[:1] != "|", lines)
+    )
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
+    return {label: values for label, *values in cells}
+
+
+def as_printed(text, value):
+    """Whether ``text`` is ``value`` rounded to the digits of ``text``."""
+    decimals = len(text.partition(".")[2])
+    return abs(float(text) - value) <= 0.5000001 * 10.0**-decimals
+
+
+def test_mnist_table_4_on_the_page_is_the_committed_one():
+    fid, rmse = means("fid_all"), means("rmse")
+    shown = table_below("**Table 4 (RK4), LeNet-FID of 10,000 images / endpoint RMSE.**")
+    assert ROWS.keys() <= shown.keys()
+    for label, method in ROWS.items():
+        for index, cell in enumerate(shown[label]):
+            for text, value in zip(
+                cell.split(" / "), (fid[method][index], rmse[method][index]), strict=True
+            ):
+                assert as_printed(text, value), (
+                    f"{label}, column {index}: {text}, the run has {value}"
+                )
+
+
+def test_ratios_to_edm_on_the_page_are_those_of_the_tables():
+    fid = means("fid_all")
+    shown = table_below("| LeNet-FID over EDM's")
+    paper = read_json(ROOT / "src/art_rl/report/paper_tables.json")["tables"]["table_4"]["rows"]
+    pairs = {
+        "ART-RL (paper's form)": (fid["art_rl_paper"], fid["edm"]),
+        "ART-RL (endpoint reward)": (fid["art_rl_endpoint"], fid["edm"]),
+        "the papers' ART-RL": (paper["ART-RL"], paper["EDM"]),
+    }
+    for label, (ours, edm) in pairs.items():
+        for text, a, b in zip(shown[label], ours, edm, strict=True):
+            assert as_printed(text, a / b), f"{label}: {text}, the tables have {a / b}"
+
+
+@pytest.mark.parametrize("text", ["3.90", "3.92"])
+def test_a_wrong_last_digit_is_noticed(text):
+    assert as_printed("3.91", 3.9108) and not as_printed(text, 3.9108)
