@@ -96,7 +96,7 @@ class Method:
         solvers: None if one schedule serves every solver, else the solvers it is made for, each
             with its own schedule.
         tolerance: relative change of a metric that a rerun on another machine may show.  Learners
-            amplify rounding; the rest only repeats it.
+            and high derivatives amplify rounding; the rest only repeats it.
     """
 
     id: str
@@ -138,6 +138,7 @@ METHODS: dict[str, Method] = {
             ("#56b4e9", "--", "v"),
             PROFILE,
             solvers=_HIGHER,
+            tolerance=1e-3,  # of a fifth derivative's rounding: 8e-5 between two processors
         ),
         Method("propagated", "ART propagated", CLOSED_FORM, ("#0072b2", "-", "P"), PROFILE),
         Method(
@@ -146,7 +147,7 @@ METHODS: dict[str, Method] = {
             CLOSED_FORM,
             ("#009e73", "-", "X"),
             solvers=SINGLE_STEP,
-            tolerance=1e-4,
+            tolerance=1e-3,
         ),
         Method("gits", "GITS", RIVAL, ("#6a3d9a", "-", "1"), STATISTICS),
         Method("dmn", "DMN", RIVAL, ("#6a3d9a", "--", "2"), STATISTICS),
