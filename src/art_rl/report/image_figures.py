@@ -38,6 +38,8 @@ from art_rl.schedules.profile import EDM_NOISE, Profile
 
 # An error panel ends at this multiple of its best schedule's largest error, so that the good ones fill it.
 HEADROOM = 4
+# Bands of all rows would hide each other: seed blocks move them together.
+WITH_BAND = ("edm", "art_rl_endpoint")
 _NOTE = {"fontsize": 6, "color": "0.35", "ha": "right", "va": "top"}
 _BLUE, _ORANGE = "#0072b2", "#d55e00"
 
@@ -75,7 +77,7 @@ def nfe_figure(
     """One metric against network calls per image, one column per solver, each with its own range.
 
     Below RMSE stands its ratio to that of ``versus``, as in plots.error_figure.  Curves far above the
-    best one leave their panel at the top.
+    best one leave their panel at the top.  Bands show the spread of the rows WITH_BAND.
 
     Args:
         rows: tidy cells {method, solver, K, nfe, block, metric}.
@@ -109,7 +111,7 @@ def nfe_figure(
             for name, curve in curves.items():
                 mean, sd = np.array(list(curve.values())).T
                 axis.plot(list(curve), mean, **look(name))
-                if sd.any():
+                if sd.any() and name in WITH_BAND:
                     low = np.maximum(mean - sd, mean * 0.05)
                     colour = look(name)["color"]
                     axis.fill_between(list(curve), low, mean + sd, color=colour, alpha=0.15, lw=0)
@@ -118,7 +120,7 @@ def nfe_figure(
                             color="0.6",
                             alpha=0.4,
                             lw=0,
-                            label="± 1 standard deviation of seed blocks",
+                            label="± 1 standard deviation of seed blocks (EDM, endpoint reward)",
                         )
                     ]
             calls = sorted({nfe for curve in curves.values() for nfe in curve})
