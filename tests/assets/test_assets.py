@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from art_rl.assets.fetch import Asset, catalogue, fetch, fetch_asset, find_asset, verify
+from art_rl.assets.fetch import Asset, catalogue, fetch_asset, find_asset
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json
 
@@ -286,11 +286,11 @@ def test_catalogue():
 def test_real_mnist_mirror(test_data, tmp_path):
     mirror = test_data("mirror")
     for name in ("mnist-train-images", "mnist-test-labels"):
-        path = fetch(name, tmp_path / name, mirror=mirror, progress=False)
-        verify(name, path)
+        path = fetch_asset(find_asset(name), tmp_path / name, mirror=mirror, progress=False)
+        assert path.is_file()
     (tmp_path / "mnist-test-labels").write_bytes(b"x")
     with pytest.raises(ArtRLError, match="f7ae60f92e00"):
-        verify("mnist-test-labels", tmp_path / "mnist-test-labels")
+        fetch_asset(find_asset("mnist-test-labels"), tmp_path / "mnist-test-labels")
 
 
 @pytest.mark.parametrize("content", ["[]", "null", '{"f": 3}', '{"f": {}}'])

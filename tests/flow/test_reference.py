@@ -50,12 +50,10 @@ def test_step_doubling_estimates_the_error():
     assert float((fine.end - truth).square().mean().sqrt()) < 2e-5
 
 
-def test_select_and_call_count():
+def test_call_count():
     counting = CountingDenoiser(MIXTURE)
     reference = reference_solution(counting, draw(6, 3.0), 3.0, steps=10, check=0)
     assert counting.calls == reference.nfe == 4 * 10 - 3 + 9
-    part = reference.select(torch.tensor([4, 1]))
-    torch.testing.assert_close(part.at([0.7]), reference.at([0.7])[:, [4, 1]], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

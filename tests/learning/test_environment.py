@@ -9,7 +9,7 @@ from art_rl.denoisers import Gaussian, GaussianMixture
 from art_rl.errors import ArtRLError
 from art_rl.flow.curvature import difference, jvp
 from art_rl.learning import TableEnvironment
-from art_rl.learning.features import default_features
+from art_rl.learning.features import features
 from art_rl.learning.lattice import Lattice
 from art_rl.learning.table import sensitivity
 
@@ -110,9 +110,9 @@ def test_sensitivity_is_the_gaussians():
 
 
 def test_features_of_small_and_large_states():
-    few = default_features(STD)(torch.ones(3, 2), torch.tensor([1.0, 2.0, 3.0]))
+    few = features(torch.ones(3, 2), torch.tensor([1.0, 2.0, 3.0]), STD)
     assert few.shape == (3, 2)
-    large = default_features(STD)(torch.ones(3, 1, 4, 4), torch.tensor(2.0))
+    large = features(torch.ones(3, 1, 4, 4), torch.tensor(2.0), STD)
     torch.testing.assert_close(large, torch.full((3, 1), 1 / math.sqrt(STD**2 + 4)))
 
 

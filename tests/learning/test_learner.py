@@ -20,9 +20,10 @@ from art_rl.learning.clock.mean_policy import levels_from_speed
 from art_rl.learning.clock.training import ClockRun
 from art_rl.learning.evaluate import (
     clock_objective,
-    closed_form_levels,
     closed_form_objective,
+    held_out_q,
     per_trajectory_bound,
+    sqrt_integral,
 )
 from art_rl.learning.run import run
 from art_rl.schedules.clock import read_clock
@@ -47,6 +48,13 @@ def converged(table, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     config = LearnerConfig(iterations=80, batch=128)
     return train(table, config, metrics_path=folder / "metrics.jsonl"), folder
+
+
+def closed_form_levels(table, K):
+    """K + 1 levels of the time-only closed form on the held-out trajectories."""
+    integral = sqrt_integral(table, held_out_q(table).mean(0))
+    shares = integral[-1] * torch.linspace(1, 0, K + 1, dtype=torch.float64)
+    return table.lattice.invert(integral, shares).numpy()
 
 
 def test_references_are_the_gaussians(table):

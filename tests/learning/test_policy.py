@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from theorem import exploratory_value, hamiltonian
 
 from art_rl.denoisers import Gaussian
 from art_rl.learning import LearnerConfig, TableEnvironment
 from art_rl.learning.clock.actor import FeedbackActor, PaperActor, log_prob, policy_std
 from art_rl.learning.clock.critic import ShapedCritic, least_squares_values, td_errors, traced
-from art_rl.learning.clock.exact import TimeOnlySolution, exploratory_value, hamiltonian
+from art_rl.learning.clock.exact import TimeOnlySolution
 from art_rl.learning.clock.learner import Learner
 from art_rl.learning.table import Observation
 from art_rl.schedules.hand_made import grid_from_density

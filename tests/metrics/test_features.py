@@ -10,7 +10,7 @@ from paper_mirror import write_inception
 
 from art_rl.errors import ArtRLError
 from art_rl.flow.seeds import to_uint8
-from art_rl.metrics.features import inception_features, lenet_features, register_lenet
+from art_rl.metrics.features import inception_features, lenet_features
 from art_rl.metrics.fidelity_compat import import_torch_fidelity, safe_weight_loading
 from art_rl.metrics.frechet import frechet_between
 from art_rl.metrics.lenet import (
@@ -178,16 +178,45 @@ class Pixels(torch.utils.data.Dataset):
         return self.images[index]
 
 
-def test_torch_fidelity_agrees(tmp_path, lenet, digits):
+def register(fidelity, lenet):
+    """Make LeNet known to torch-fidelity; returns the name to pass as ``feature_extractor``."""
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+    class LeNetExtractor(FeatureExtractorBase):
+        def __init__(self, name, features_list, **_):
+            super().__init__(name, features_list)
+            self.lenet = lenet
+
+        @staticmethod
+        def get_provided_features_list():
+            return ("84",)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric):
+            return "84"
+
+        @staticmethod
+        def can_be_compiled():
+            return False
+
+        @staticmethod
+        def get_dummy_input_for_compile():
+            return torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
+
+        def forward(self, images):
+            return (self.lenet.features(images),)
+
+    fidelity.register_feature_extractor("art-rl-lenet", LeNetExtractor)
+    return "art-rl-lenet"
+
+
+def test_torch_fidelity_agrees(lenet, digits):
     fidelity = import_torch_fidelity()
-    path = tmp_path / "lenet.safetensors"
-    save_lenet(path, lenet, 0.0)
     first, second = digits.train[:400], digits.test
     result = fidelity.calculate_metrics(
         input1=Pixels(first),
         input2=Pixels(second),
-        feature_extractor=register_lenet(),
-        feature_extractor_weights_path=str(path),
+        feature_extractor=register(fidelity, lenet),
         fid=True,
         cuda=False,
         cache=False,
@@ -195,7 +224,7 @@ def test_torch_fidelity_agrees(tmp_path, lenet, digits):
         save_cpu_ram=True,
         batch_size=100,
     )
-    features = lenet_features(path)
+    features = lenet_features(lenet)
     ours = frechet_between(features.moments(first), features.moments(second))
     # torch-fidelity forms float64 covariances of float32 features; some of the 84 never fire, so its
     # square root of a non-symmetric singular product costs digits.

@@ -16,7 +16,6 @@ from art_rl.schedules.closed_form import (
     closed_form_objective,
     node_density,
     per_trajectory_bound,
-    quadrature_band,
     quadrature_schedule,
     smooth_log,
 )
@@ -171,22 +170,6 @@ def test_automatic_trust_does_not_fail_on_another_range():
     profile = power_profile(levels, levels**-2.0, exact=False)
     got = quadrature_schedule(profile, 5).numpy()
     np.testing.assert_allclose(got, quadrature_schedule(profile, 5, trust=None).numpy())
-
-
-def test_band_covers_the_schedule_of_many_trajectories(mixture_profile):
-    small = measure_profile(MIXTURE, 80 * normal(64, 1, seed=4), MAX, MIN, progress=False)
-    band = quadrature_band(small, 8, repeats=8)
-    assert band.shape == (2, 9) and (band[0] <= band[1]).all()
-    assert (band[:, 0] == MAX).all() and (band[:, -1] == 0).all()
-    many = quadrature_schedule(mixture_profile, 8).numpy()
-    width = (band[1] - band[0])[1:-1]
-    outside = np.maximum(band[0] - many, many - band[1])[1:-1]
-    assert (outside < 1.0 * width).all()
-    assert np.array_equal(band, quadrature_band(small, 8, repeats=8))
-    large = quadrature_band(mixture_profile, 8, repeats=8)
-    ratio = (large[1] - large[0])[1:-1] / width
-    assert 0.15 < ratio.mean() < 0.75  # 8 times the trajectories: 0.35
-    assert (np.diff(quadrature_band(small, 8, 4, propagated=True), axis=1) < 0).all()
 
 
 def test_objective_of_known_cases():

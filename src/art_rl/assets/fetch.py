@@ -250,7 +250,7 @@ def fetch_asset(
     beside the destination and are continued by the next attempt or the next call.
 
     Args:
-        asset: what to fetch; ``fetch`` takes a catalogue name instead.
+        asset: what to fetch; `find_asset` has those of the catalogue.
         destination: path of the file (not of a directory).
         mirror: directory or base URL tried first; default: environment variable ART_RL_MIRROR.
             Files are looked up as ``<group>/<file>``, then ``<file>``.
@@ -297,25 +297,3 @@ def fetch_asset(
         f"asset {asset.name}: no source gave the right file ({'; '.join(faults)}); put it at "
         f"{destination} by hand or name a mirror (argument or {MIRROR_VARIABLE})"
     )
-
-
-def fetch(
-    asset_name: str,
-    destination: str | os.PathLike,
-    mirror: str | os.PathLike | None = None,
-    progress: bool = True,
-    lock: str | os.PathLike | None = None,
-) -> Path:
-    """``fetch_asset`` for a name of the catalogue; ArtRLError also for an unknown name."""
-    return fetch_asset(find_asset(asset_name), destination, mirror, progress, lock)
-
-
-def verify(asset_name: str, path: str | os.PathLike, lock: str | os.PathLike | None = None) -> None:
-    """Raise ArtRLError, naming both digests, unless ``path`` is the asset."""
-    asset, path = find_asset(asset_name), Path(path)
-    if not path.is_file():
-        raise ArtRLError(f"{path}: no such file")
-    lock = path.with_name(LOCK_NAME) if lock is None else Path(lock)
-    fault = _mismatch(asset, path, _locked_digest(asset, lock))
-    if fault is not None:
-        raise ArtRLError(f"{path} is not asset {asset_name}: {fault}")

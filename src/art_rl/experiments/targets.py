@@ -166,10 +166,6 @@ class Targets:
         """The learner whose schedules are the rows of method ``name``."""
         return next(key for key, entry in self.learners.items() if entry.get("method") == name)
 
-    def of_learner_kind(self, kind: str) -> list[str]:
-        """Learners of one kind."""
-        return [name for name, entry in self.learners.items() if entry["kind"] == kind]
-
     def learning_jobs(self) -> list[LearningJob]:
         """Every learner with all its seeds, grouped over models with the same budgets and seeds.
 

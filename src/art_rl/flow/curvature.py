@@ -23,7 +23,7 @@ from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser, expand_sigma
 from art_rl.errors import ArtRLError
-from art_rl.flow.trajectory import Walk, norms
+from art_rl.flow.trajectory import Walk
 
 ESTIMATORS = ("rollout", "difference", "jvp")
 _ROLLOUT_POINTS = 7
@@ -96,43 +96,6 @@ def difference(
     slope = (x - denoised) / expand_sigma(level, x)
     moved = denoiser(x - expand_sigma(h, x) * slope, level - h, class_labels).to(x.dtype)
     return slope, (moved - denoised) / expand_sigma(h * level, x)
-
-
-class RolloutQ:
-    """A `QFunction` with memory: Q of a rollout from the D it evaluates anyway, one call per step.
-
-        Q between sigma_(k-1) and sigma_k
-            ~  (D_(k-1) - D_k) / (sqrt(sigma_(k-1) sigma_k) (sigma_(k-1) - sigma_k))
-
-    It is known when sigma_k is reached and stands for the state there (a bias of first order in the
-    step).  Rollouts begin at sigma_max; there |Q| is ``first_q``, along the slope.
-    """
-
-    # Steps below this share of sigma say nothing about |Q|: rounding is divided by them.
-    LEAST_STEP = 0.01
-
-    def __init__(self, sigma_max: float, first_q: float) -> None:
-        self.sigma_max, self.first_q = sigma_max, first_q
-        self.last: tuple[Tensor, Tensor, Tensor] | None = None
-
-    @torch.no_grad()
-    def __call__(
-        self, denoiser: Denoiser, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """(dx/dsigma, Q), both shaped like x; sigma (B,)."""
-        denoised = denoiser(x, sigma, class_labels).to(x.dtype)
-        slope = (x - denoised) / expand_sigma(sigma, x)
-        if self.last is None or bool((sigma >= self.sigma_max * (1 - 1e-9)).all()):
-            q = slope / expand_sigma(norms(slope, 1).clamp_min(1e-300), x) * self.first_q
-        else:
-            before, level, known = self.last
-            step = level - sigma
-            steady = step < self.LEAST_STEP * level
-            scale = torch.sqrt(level * sigma) * torch.where(steady, level, step)
-            q = (before - denoised) / expand_sigma(scale, x)
-            q = torch.where(expand_sigma(steady.to(x.dtype), x) > 0, known, q)
-        self.last = denoised, sigma, q
-        return slope, q
 
 
 def difference_step(sigma: Levels, dtype: torch.dtype, sigma_data: float) -> Levels:

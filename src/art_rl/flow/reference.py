@@ -50,11 +50,6 @@ class Reference:
         """(B, *shape) solution at sigma = 0."""
         return self.states[-1]
 
-    def select(self, index: Tensor) -> "Reference":
-        """The same solution for some of the starting states; ``index`` (B',) of int64."""
-        states, slopes = self.states.index_select(1, index), self.slopes.index_select(1, index)
-        return Reference(self.sigmas, states, slopes, self.error, self.nfe)
-
     def at(self, sigmas: Sequence[float] | Tensor) -> Tensor:
         """States at any levels.
 

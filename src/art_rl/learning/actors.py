@@ -187,13 +187,6 @@ class ShareActor:
         return self.rollout(coefficients, zeros, 0.0, gradients=False).sigmas[0]
 
 
-def log_probability(episode: Episode, noise: float) -> Tensor:
-    """(N, K - 1) log density of the sampled actions under N(mu, noise^2)."""
-    scaled = (episode.actions - episode.means) / noise
-    constant = torch.log(torch.tensor(noise * (2 * torch.pi) ** 0.5, dtype=torch.float64))
-    return -0.5 * scaled**2 - constant
-
-
 def score(episode: Episode, noise: float) -> Tensor:
     """(N, K - 1, J) d log pi / d coefficients: the eta of (29b)."""
     scaled = (episode.actions - episode.means) / noise**2

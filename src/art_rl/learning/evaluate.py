@@ -43,16 +43,6 @@ def per_trajectory_bound(table: TableEnvironment) -> float:
     return float((total**2).mean() / table.lattice.sigma_max)
 
 
-def closed_form_levels(table: TableEnvironment, K: int, held_out: bool = True) -> np.ndarray:
-    """K + 1 levels of the time-only closed form, descending, ends exact."""
-    q = held_out_q(table).mean(0) if held_out else table.mean_q
-    integral = sqrt_integral(table, q)
-    shares = integral[-1] * torch.linspace(1, 0, K + 1, dtype=torch.float64)
-    levels = table.lattice.invert(integral, shares).numpy()
-    levels[0], levels[-1] = table.lattice.sigma_max, 0.0
-    return levels
-
-
 def clock_objective(table: TableEnvironment, levels: np.ndarray) -> float:
     """Objective of the clock that takes equal times between ``levels`` (descending, to 0)."""
     mean_q = held_out_q(table).mean(0)

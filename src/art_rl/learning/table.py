@@ -18,9 +18,9 @@ from torch import Tensor
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
-from art_rl.flow.curvature import QFunction, RolloutQ, difference, second_derivatives
+from art_rl.flow.curvature import difference, second_derivatives
 from art_rl.flow.trajectory import norms, propagate, steps, walk
-from art_rl.learning.features import Features, default_features, norm
+from art_rl.learning.features import features, norm
 from art_rl.learning.lattice import Lattice, Place
 
 # |Q| below this share of its mean at the level is not told apart in the feature log(|Q| / mean).
@@ -159,22 +159,16 @@ class TableEnvironment:
         sigma_max: float,
         sigma_min: float,
         *,
-        held_out: int | None = None,
         cost: str = "q",
         cells: int = 192,
         model: str = "",
-        q_function: QFunction = difference,
-        features: Features | None = None,
         class_labels: Tensor | None = None,
         progress: bool = False,
     ) -> "TableEnvironment":
-        """Integrate ``x_start`` (B, *shape), states at sigma_max, down the flow once.
+        """Integrate ``x_start`` (B, *shape), states at sigma_max, down the flow once; half are held out.
 
         Args:
-            held_out: trajectories kept for evaluation, from the end; half of them if None.
             cost: "q" or "propagated" (see settings.learners.ClockSettings.cost).
-            features: hook (x, sigma) -> (B, F).
-            q_function: `curvature.difference`, or `curvature.jvp` for the paper's exact product.
 
         Costs about 3 denoiser calls per cell on the batch (and about cells / 4 more batches for
         the propagated cost).
@@ -185,12 +179,10 @@ class TableEnvironment:
         lattice = Lattice(sigma_max, sigma_min, cells)
         if cost not in ("q", "propagated"):
             raise ArtRLError(f"cost must be one of q, propagated, got {cost!r}")
-        features = features or default_features(denoiser.sigma_data)
-        q, raw = _trace(denoiser, x_start, lattice, q_function, features, class_labels, progress)
+        q, raw = _trace(denoiser, x_start, lattice, class_labels, progress)
         if cost == "propagated":
             q = q * sensitivity(denoiser, x_start, lattice, class_labels, progress)
-        count = len(x_start) // 2 if held_out is None else held_out
-        return cls(lattice, q, raw, count, model, denoiser.digest, cost)
+        return cls(lattice, q, raw, len(x_start) // 2, model, denoiser.digest, cost)
 
     def start(
         self, count: int, generator: torch.Generator, held_out: bool = False, copies: int = 1
@@ -200,10 +192,6 @@ class TableEnvironment:
             return TableRollout(self, torch.arange(self.learning, len(self.q)))
         index = torch.randint(self.learning, (count,), generator=generator)
         return TableRollout(self, index.repeat(copies))
-
-    def rollout_q(self) -> RolloutQ:
-        """A |Q| for rollouts that costs no call; it knows |Q| at sigma_max from this table."""
-        return RolloutQ(self.lattice.sigma_max, float(self.mean_q[-1]))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the table as safetensors, atomically; one upstream job can serve every budget."""
@@ -300,8 +288,6 @@ def _trace(
     denoiser: Denoiser,
     x_start: Tensor,
     lattice: Lattice,
-    q_function: QFunction,
-    features: Features,
     class_labels: Tensor | None,
     progress: bool,
 ) -> tuple[Tensor, Tensor]:
@@ -315,11 +301,11 @@ def _trace(
     walked = steps(denoiser, x_start, levels, class_labels, "heun", progress)
     for j, (x, denoised) in zip(range(len(q[0]) - 1, first - 1, -1), walked, strict=True):
         sigma = torch.tensor(float(lattice.nodes[j]), dtype=x.dtype, device=x.device)
-        _, total = q_function(denoiser, x, sigma, class_labels, denoised)
+        _, total = difference(denoiser, x, sigma, class_labels, denoised)
         q[:, j] = norm(total).double().cpu()
         if not torch.isfinite(q[:, j]).all():
             raise ArtRLError(f"|Q| is not finite at sigma = {float(sigma):.6g}; check the denoiser")
-        seen[j] = features(x, sigma).double().cpu()
+        seen[j] = features(x, sigma, denoiser.sigma_data).double().cpu()
     q[:, :first] = q[:, first : first + 1]
     seen[:first] = [seen[first]] * first
     return q, torch.stack(seen, 1)
@@ -331,14 +317,13 @@ def sensitivity(
     lattice: Lattice,
     class_labels: Tensor | None = None,
     progress: bool = False,
-    every: int = 4,
 ) -> Tensor:
     """w = |Phi(0, sigma) Q| / |Q| at every node, (B, nodes): how much of an error is passed on.
 
-    Measured at every ``every``-th node (`art_rl.flow.trajectory.propagate`), log w interpolated between.
+    Measured at every fourth node (`art_rl.flow.trajectory.propagate`), log w interpolated between.
     """
     levels, _ = _levels(lattice)
-    levels = np.unique(np.append(levels[::every], levels[-1]))[::-1].copy()
+    levels = np.unique(np.append(levels[::4], levels[-1]))[::-1].copy()
     path = walk(denoiser, x_start, levels, class_labels, "heun", progress)
     local = second_derivatives(denoiser, path, "difference")
     w = norms(propagate(denoiser, path, local, progress=progress)) / norms(local)

@@ -1,13 +1,12 @@
 """Feature spaces for the Frechet distance: LeNet (84) and Inception (2048), both on uint8 images.
 
 Images go in batch by batch and leave as moments; nothing is written to disk in between.  torch-fidelity
-supplies the Inception network and, through `register_lenet`, can run on our LeNet itself.
+supplies the Inception network.
 """
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -18,8 +17,6 @@ from art_rl.flow.seeds import check_not_pixels, to_uint8
 from art_rl.metrics.fidelity_compat import import_torch_fidelity, safe_weight_loading
 from art_rl.metrics.frechet import INCEPTION_SIZE, Moments
 from art_rl.metrics.lenet import FEATURES, LeNet, load_lenet
-
-LENET_NAME = "art-rl-lenet"
 
 
 @dataclass(frozen=True)
@@ -118,55 +115,3 @@ def inception_features(
             return network(images)[0]
 
     return Features("inception", INCEPTION_SIZE, sha256_file(weights_path), extract, device)
-
-
-@cache
-def register_lenet() -> str:
-    """Make LeNet known to torch-fidelity; returns the name to pass as ``feature_extractor``.
-
-    ``torch_fidelity.calculate_metrics(..., feature_extractor=register_lenet(),
-    feature_extractor_weights_path="lenet.safetensors", fid=True)`` then runs on its 84 features.
-    """
-    fidelity = import_torch_fidelity()
-    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-
-    class LeNetExtractor(FeatureExtractorBase):
-        """uint8 (B, 1, H, W) -> the features asked for: "84" and "logits"."""
-
-        def __init__(
-            self,
-            name: str,
-            features_list: list[str],
-            feature_extractor_weights_path: str | None = None,
-            **_: object,
-        ) -> None:
-            super().__init__(name, features_list)
-            if feature_extractor_weights_path is None:
-                raise ArtRLError(
-                    "feature_extractor_weights_path must name the LeNet's .safetensors"
-                )
-            self.lenet = load_lenet(feature_extractor_weights_path)
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return "84", "logits"
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return {"isc": "logits", "fid": "84", "kid": "84", "prc": "84"}[metric]
-
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
-
-        @staticmethod
-        def get_dummy_input_for_compile() -> Tensor:
-            return torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
-
-        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-            features = self.lenet.features(images)
-            known = {"84": features, "logits": self.lenet.head(features)}
-            return tuple(known[name] for name in self.features_list)
-
-    fidelity.register_feature_extractor(LENET_NAME, LeNetExtractor)
-    return LENET_NAME

@@ -367,13 +367,6 @@ def _ld3(method: str, p: Problem) -> Schedules:
     return {K: schedule for K, (schedule, _) in learned.items()}
 
 
-def _is_sampler(solver: str) -> bool:
-    from art_rl.flow.solvers import SOLVERS
-    from art_rl.own_model.solver import Sampler
-
-    return isinstance(SOLVERS[solver], Sampler)
-
-
 # Multiples of sigma_data from which noise is all that a state shows.
 _FAR = 20.0
 

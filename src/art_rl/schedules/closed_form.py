@@ -128,7 +128,6 @@ def node_density(
     propagated: bool = False,
     trust: Trust = "auto",
     smooth: bool = True,
-    mean: np.ndarray | None = None,
 ) -> Density:
     """The node density r(sigma) of a closed-form schedule, for float64 levels in [0, sigma_max].
 
@@ -141,7 +140,6 @@ def node_density(
             trained on (`trained_range`, EDM's: 0.020 to 4.5), everywhere for exact models.  None: everywhere.
             Below the profile it is constant, and for exact models and even p proportional to sigma.
         smooth: smooth the profile first.
-        mean: (M,) replaces profile.mean[order], e.g. a bootstrap mean.
 
     Raises:
         ArtRLError: the profile lacks the order, a bad range, or it is zero everywhere.
@@ -149,7 +147,7 @@ def node_density(
     if order not in profile.mean:
         raise ArtRLError(f"order must be one of {sorted(profile.mean)}, got {order!r}")
     levels = profile.levels
-    values = profile.mean[order] if mean is None else mean
+    values = profile.mean[order]
     limits = check_trust(profile, trust)
     inside = np.ones(len(levels), bool)
     if limits is not None:
@@ -197,7 +195,9 @@ def quadrature_schedule(
         ArtRLError: as `node_density`; K < 1.
     """
     density = node_density(profile, order, propagated, trust, smooth)
-    sigmas = _grid(profile, density, check_budget(K))
+    sigmas = grid_from_density(
+        density, check_budget(K), profile.sigma_max, smooth_below=profile.sigma_min
+    )
     method = "quadrature" if order == 1 else "quadrature_order"
     details = {"order": order, **density_facts(profile, propagated, trust, smooth)}
     return Schedule.found(
@@ -219,41 +219,6 @@ def density_facts(profile: Profile, propagated: bool, trust: Trust, smooth: bool
         "smooth": smooth,
         "profile": dict(profile.settings),
     }
-
-
-def quadrature_band(
-    profile: Profile,
-    K: int,
-    repeats: int = 64,
-    seed: int = 0,
-    propagated: bool = False,
-    trust: Trust = "auto",
-    smooth: bool = True,
-) -> np.ndarray:
-    """95 % band of the order-1 levels over the choice of trajectories, by the bootstrap.
-
-    Trajectories are redrawn with replacement from profile.table; with ``propagated`` the sensitivity is
-    redrawn within its standard error, by one common normal factor per repeat.
-
-    Returns:
-        (2, K + 1) float64: lower and upper level (2.5 % and 97.5 % points); ends exact.
-    """
-    rng = np.random.default_rng(seed)
-    B = len(profile.table)
-    grids = []
-    for _ in range(repeats):
-        mean = profile.table[rng.integers(B, size=B)].astype(np.float64).mean(0)
-        shift = rng.standard_normal()
-        if propagated:
-            factor = 1 + shift * profile.sensitivity_error / np.maximum(profile.sensitivity, 1e-12)
-            mean = mean * np.maximum(factor, 0.1)
-        density = node_density(profile, 1, propagated, trust, smooth, mean)
-        grids.append(_grid(profile, density, K))
-    return np.quantile(np.array(grids), [0.025, 0.975], axis=0)
-
-
-def _grid(profile: Profile, density: Density, K: int) -> np.ndarray:
-    return grid_from_density(density, K, profile.sigma_max, smooth_below=profile.sigma_min)
 
 
 def _integral(function: Callable[[np.ndarray], np.ndarray], edges: np.ndarray) -> np.ndarray:
