@@ -66,21 +66,14 @@ def test_other_batch_sizes_differ_by_rounding_only():
         assert (to_uint8(other) != to_uint8(whole)).float().mean() < 5e-3
 
 
-def test_labels_are_the_seeds_own_or_one_class():
+def test_labels_are_the_seeds_own():
     model, seeds = network(label_dim=4), range(6)
     noise = SeedNoise(seeds, (1, 8, 8), 4)
     x = noise.latents.double() * 80.0
     own = solve(model, x, EDM5, "euler", noise.class_labels)
     assert torch.allclose(sample(model, seeds, solver="euler", batch_size=6), own, atol=1e-12)
-    fixed = solve(model, x, EDM5, "euler", torch.eye(4)[[2] * 6])
-    got = sample(model, seeds, solver="euler", batch_size=6, class_index=2)
-    assert torch.allclose(got, fixed, atol=1e-12)
     # Filled-up batches carry their labels along.
     assert torch.allclose(sample(model, seeds, solver="euler", batch_size=4), own, atol=1e-4)
-    with pytest.raises(ArtRLError, match=r"class index must be in \[0, 4\)"):
-        sample(model, seeds, class_index=4)
-    with pytest.raises(ArtRLError, match="unconditional"):
-        sample(network(), seeds, class_index=0)
 
 
 class Diverging:

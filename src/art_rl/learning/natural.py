@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from art_rl.checks import given
-from art_rl.learning.actors import ShareActor, score
+from art_rl.learning.actors import score
 from art_rl.learning.critics import RegressionCritic, credits, critic_features, rewards_to_go
 from art_rl.learning.policy import PolicyLearner
 from art_rl.learning.rewards import HeldCost
@@ -48,19 +48,10 @@ class NaturalLearner(PolicyLearner):
 
     reward: HeldCost
 
-    def __init__(
-        self,
-        actor: ShareActor,
-        reward: HeldCost,
-        iterations: int,
-        draws: int,
-        points: int,
-        seed: int,
-        trial: int,
-    ) -> None:
-        super().__init__(actor, reward, iterations, draws, points, seed, trial)
-        self.critic = RegressionCritic(actor.K - 1, CRITIC_MEMORY, CRITIC_RIDGE)
-        self.path = actor.start()
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.critic = RegressionCritic(self.actor.K - 1, CRITIC_MEMORY, CRITIC_RIDGE)
+        self.path = self.actor.start()
 
     @staticmethod
     def runs(draws: int, K: int) -> int:

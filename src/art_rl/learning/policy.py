@@ -1,5 +1,6 @@
 """What every learner of one budget shares: its actor, its exploration, and the policies to choose from."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -13,6 +14,7 @@ __all__ = ["PolicyLearner"]
 SNAPSHOTS = 3
 
 
+@dataclass(eq=False)
 class PolicyLearner:
     """State of learning one budget; ``state``/``restore`` carry it through a state file.
 
@@ -34,22 +36,20 @@ class PolicyLearner:
     # Whether there may be several trials of one start, with other draws.
     REPEATS: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        actor: ShareActor,
-        reward: Reward,
-        iterations: int,
-        draws: int,
-        points: int,
-        seed: int,
-        trial: int,
-    ) -> None:
-        self.actor, self.reward, self.trial = actor, reward, trial
-        self.iterations, self.draws, self.points = iterations, draws, points
-        self.generator = torch.Generator().manual_seed((seed * 10_007 + actor.K) * 101 + trial)
-        self.start = actor.levels(None)
-        self.coefficients = actor.start()
-        self.total = actor.start()
+    actor: ShareActor
+    reward: Reward
+    iterations: int
+    draws: int
+    points: int
+    seed: int
+    trial: int
+
+    def __post_init__(self) -> None:
+        K = self.actor.K
+        self.generator = torch.Generator().manual_seed((self.seed * 10_007 + K) * 101 + self.trial)
+        self.start = self.actor.levels(None)
+        self.coefficients = self.actor.start()
+        self.total = self.actor.start()
         self.annealed = 0.0
         self.averaged = 0
         self.snapshots: list[Tensor] = []

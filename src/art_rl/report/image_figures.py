@@ -40,6 +40,8 @@ from art_rl.schedules.profile import EDM_NOISE, Profile
 HEADROOM = 4
 # Bands of all rows would hide each other: seed blocks move them together.
 WITH_BAND = ("edm", "art_rl_endpoint")
+# Images of a block of samples: at the most, and in a row.
+_IMAGES, _COLUMNS = 8, 4
 _NOTE = {"fontsize": 6, "color": "0.35", "ha": "right", "va": "top"}
 _BLUE, _ORANGE = "#0072b2", "#d55e00"
 
@@ -169,13 +171,14 @@ def spread(budgets: Sequence[int], count: int) -> list[int]:
     return [budgets[int(rank + 0.5)] for rank in ranks]
 
 
-def _montage(images: np.ndarray, columns: int) -> np.ndarray:
-    """(n, C, H, W) as (H', W') or (H', W', 3): ``columns`` images in a row, white lines between."""
+def _montage(images: np.ndarray) -> np.ndarray:
+    """The first of (n, C, H, W) as (H', W') or (H', W', 3): a few in a row, white lines between."""
+    images = images[:_IMAGES]
     n, channels, height, width = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), 255, np.uint8)
+    rows = -(-n // _COLUMNS)
+    sheet = np.full((channels, rows * (height + 1) - 1, _COLUMNS * (width + 1) - 1), 255, np.uint8)
     for index, image in enumerate(images):
-        y, x = (height + 1) * (index // columns), (width + 1) * (index % columns)
+        y, x = (height + 1) * (index // _COLUMNS), (width + 1) * (index % _COLUMNS)
         sheet[:, y : y + height, x : x + width] = image
     return np.moveaxis(sheet, 0, -1) if channels == 3 else sheet[0]
 
@@ -186,16 +189,12 @@ def sample_figure(
     budgets: Sequence[int],
     nfe: Mapping[int, int],
     solver: str,
-    images: int = 8,
-    columns: int = 4,
 ) -> Figure:
     """Samples from the same noise: one row per method, one block of images per budget.
 
     Args:
         previews: "<method>_K<K>" and, if there is one, "reference" -> uint8 (n, 1 or 3, H, W).
         nfe: K -> network calls per image.
-        images: images per block (all there are, if fewer).
-        columns: images in a row of a block.
 
     Raises:
         ArtRLError: no method or budget to draw, or a preview is missing.
@@ -209,7 +208,7 @@ def sample_figure(
         raise ArtRLError(f"no preview images of {', '.join(missing)}; sample these cells first")
     groups = [f"K = {K}, NFE {nfe[K]}" for K in budgets]
     groups += ["fine solution"] * ("reference" in previews)
-    height, width = _montage(previews[f"{methods[0]}_K{budgets[0]}"][:images], columns).shape[:2]
+    height, width = _montage(previews[f"{methods[0]}_K{budgets[0]}"]).shape[:2]
     cell = (PAGE - 1.2) / len(groups)
     with plt.rc_context(STYLE):
         figure, axes = new_figure(
@@ -221,8 +220,9 @@ def sample_figure(
                 axis = axes[row, column]
                 last = column == len(budgets)
                 key = "reference" if last else f"{method}_K{budgets[column]}"
-                sheet = _montage(previews[key][:images], columns)
-                axis.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                axis.imshow(
+                    _montage(previews[key]), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+                )
                 axis.set_xticks([])
                 axis.set_yticks([])
                 axis.grid(False)

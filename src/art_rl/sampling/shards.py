@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
-from art_rl.flow.seeds import SeedNoise, one_hot
+from art_rl.flow.seeds import SeedNoise
 from art_rl.flow.solvers import solve
 from art_rl.schedules.schedule import Schedule
 
@@ -48,9 +47,7 @@ def sample_batches(
     solver: str,
     seeds: Sequence[int],
     batch_size: int = 250,
-    class_index: int | None = None,
     device: torch.device | str = "cpu",
-    progress: bool = False,
     start: Start | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Samples of consecutive batches of ``seeds``.
@@ -60,7 +57,6 @@ def sample_batches(
         schedule, solver: how to integrate.
         seeds: integers, at least one.
         batch_size: rows of every network call.
-        class_index: one class for all seeds instead of their own (the label is drawn all the same).
         device: where latents are drawn and the network runs.
         start: seeds -> (x, labels); default: sigma_0 times the latent of each seed, and its own label.
 
@@ -68,15 +64,14 @@ def sample_batches(
         (slice into ``seeds``, endpoint x (B, *shape) float64 on ``device``), not clipped.
 
     Raises:
-        ArtRLError: no seeds, bad batch size, a class for an unconditional model or out of range, or an
-            endpoint that is not finite (seed named).
+        ArtRLError: no seeds, bad batch size, or an endpoint that is not finite (seed named).
     """
     seeds = list(seeds)
     if batch_size < 1:
         raise ArtRLError(f"batch_size must be at least 1, got {batch_size}")
     if not seeds:
         raise ArtRLError("seeds must hold at least one seed, got none")
-    for first in tqdm(range(0, len(seeds), batch_size), desc="sampling", disable=not progress):
+    for first in range(0, len(seeds), batch_size):
         part = slice(first, min(first + batch_size, len(seeds)))
         chosen = seeds[part]
         if start is not None:
@@ -84,8 +79,6 @@ def sample_batches(
         else:
             noise = SeedNoise(chosen, denoiser.shape, denoiser.label_dim, device)
             x, labels = noise.latents.double() * schedule.sigma_max, noise.class_labels
-        if class_index is not None:
-            labels = one_hot([class_index] * len(chosen), denoiser.label_dim).to(device)
         fill = batch_size - len(chosen)
         if fill:
             x = torch.cat([x, x[-1:].expand(fill, *x.shape[1:])])

@@ -36,10 +36,10 @@ from art_rl.schedules.schedule import Schedule
 
 __all__ = ["endpoint_schedule", "solve_convex"]
 
+_ITERATIONS = 500  # of Newton, at the most
 
-def solve_convex(
-    moments: np.ndarray, weights: np.ndarray, order: int, iterations: int = 500
-) -> tuple[np.ndarray, float]:
+
+def solve_convex(moments: np.ndarray, weights: np.ndarray, order: int) -> tuple[np.ndarray, float]:
     """Minimise 1/2 phi' A phi + p sum w phi^(-1/p) over phi > 0, A_ij = w_i C_ij w_j.
 
     Damped Newton steps: the objective is strictly convex, its Hessian positive
@@ -63,7 +63,7 @@ def solve_convex(
 
     phi = np.ones(len(w))
     residual = np.inf
-    for _ in range(iterations):
+    for _ in range(_ITERATIONS):
         pull = A @ phi
         residual = float(np.abs(pull * phi ** (1 / p + 1) / w - 1).max())
         if residual < 1e-10:

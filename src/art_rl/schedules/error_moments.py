@@ -4,7 +4,6 @@ C(s, s') = E <v(s), v(s')>; measured by `art_rl.flow.measure_errors`, minimised 
 `art_rl.schedules.endpoint`.
 """
 
-import json
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.files import parse_json, read_npz, write_npz
+from art_rl.records import read_record, write_record
 from art_rl.registry import ORDERS, check_solver
 
 FORMAT = "art_rl.error_moments/1"
+
+_ARRAYS = ("edges", "moments", "last_step")
 
 
 @dataclass(frozen=True)
@@ -70,33 +71,16 @@ class ErrorMoments:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write as ``.npz``, atomically."""
-        head = {
-            "format": FORMAT,
-            "solver": self.solver,
-            "model_digest": self.model_digest,
-            "settings": self.settings,
-        }
-        write_npz(
-            path,
-            head=np.array(json.dumps(head)),
-            edges=self.edges,
-            moments=self.moments,
-            last_step=self.last_step,
-        )
+        names = ("solver", "model_digest", "settings")
+        head, arrays = ({n: getattr(self, n) for n in group} for group in (names, _ARRAYS))
+        write_record(path, FORMAT, head, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ErrorMoments":
         """Read what `save` wrote; anything else is an ArtRLError naming the file."""
-        arrays = read_npz(path)
-        try:
-            head = dict(parse_json(str(arrays["head"])))
-            if head.pop("format") != FORMAT:
-                raise ArtRLError(f"its format is not {FORMAT!r}")
-            return cls(
-                edges=arrays["edges"],
-                moments=arrays["moments"],
-                last_step=arrays["last_step"],
-                **head,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtRLError(f"{path}: not an error-moment file ({error})") from None
+        return read_record(
+            path,
+            FORMAT,
+            "an error-moment file",
+            lambda head, arrays: cls(**{name: arrays[name] for name in _ARRAYS}, **head),
+        )

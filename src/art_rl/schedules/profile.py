@@ -1,6 +1,5 @@
 """The `Profile` file: |Q| and its relatives as measured by profile.py; reading one needs no torch."""
 
-import json
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.files import parse_json, read_npz, write_npz
+from art_rl.records import read_record, write_record
 
 FORMAT = "art_rl.profile/1"
 # (P_mean, P_std): ln sigma ~ N(P_mean, P_std^2) in EDM's training (Karras et al. 2022, table 1).
 EDM_NOISE = (-1.2, 1.2)
+
+_ARRAYS = ("levels", "sensitivity", "sensitivity_error", "table")
 
 
 @dataclass(frozen=True)
@@ -78,42 +79,23 @@ class Profile:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write as ``.npz``, atomically."""
-        head = {
-            "format": FORMAT,
-            "exact": self.exact,
-            "sigma_data": self.sigma_data,
-            "model_digest": self.model_digest,
-            "settings": self.settings,
-        }
-        arrays: dict[str, Any] = {f"mean_{p}": self.mean[p] for p in self.mean}
+        names = ("exact", "sigma_data", "model_digest", "settings")
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"mean_{p}": self.mean[p] for p in self.mean}
         arrays |= {f"standard_error_{p}": self.standard_error[p] for p in self.mean}
-        write_npz(
-            path,
-            head=np.array(json.dumps(head)),
-            levels=self.levels,
-            sensitivity=self.sensitivity,
-            sensitivity_error=self.sensitivity_error,
-            table=self.table,
-            **arrays,
-        )
+        write_record(path, FORMAT, {name: getattr(self, name) for name in names}, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Profile":
         """Read what `save` wrote; anything else is an ArtRLError naming the file."""
-        arrays = read_npz(path)
-        try:
-            head = dict(parse_json(str(arrays["head"])))
-            if head.pop("format") != FORMAT:
-                raise ArtRLError(f"its format is not {FORMAT!r}")
+
+        def make(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Profile":
             orders = sorted(int(key[5:]) for key in arrays if key.startswith("mean_"))
             return cls(
-                levels=arrays["levels"],
                 mean={p: arrays[f"mean_{p}"] for p in orders},
                 standard_error={p: arrays[f"standard_error_{p}"] for p in orders},
-                sensitivity=arrays["sensitivity"],
-                sensitivity_error=arrays["sensitivity_error"],
-                table=arrays["table"],
+                **{name: arrays[name] for name in _ARRAYS},
                 **head,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtRLError(f"{path}: not a |Q| profile ({error})") from None
+
+        return read_record(path, FORMAT, "a |Q| profile", make)

@@ -147,9 +147,7 @@ def optimal_steps(cost: StepCost, budgets: Iterable[int]) -> dict[int, np.ndarra
 def steps_schedules(
     profile: Profile,
     budgets: Iterable[int],
-    propagated: bool = False,
     trust: Trust = "auto",
-    smooth: bool = True,
     model: str | None = None,
 ) -> dict[int, Schedule]:
     """For every K of ``budgets`` the schedule of K steps with the least held-step cost J_K.
@@ -160,8 +158,8 @@ def steps_schedules(
     Raises:
         ArtRLError: as `closed_form.node_density`; a budget below 1.
     """
-    cost = StepCost.from_profile(profile, propagated, trust, smooth)
-    facts = density_facts(profile, propagated, trust, smooth)
+    cost = StepCost.from_profile(profile, trust=trust)
+    facts = density_facts(profile, False, trust, True)
     return {
         K: Schedule.found(
             levels,

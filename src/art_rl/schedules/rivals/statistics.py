@@ -4,7 +4,6 @@ All expectations are over data x_0 and one noise path per sample: x at level s_j
 level plus fresh noise, as in the forward process.  Squares are per coordinate.
 """
 
-import json
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.files import read_npz, write_npz
+from art_rl.records import read_record, write_record
 from art_rl.schedules.rivals.path import ended
 from art_rl.schedules.schedule import Schedule
 
@@ -75,27 +74,19 @@ class RivalStatistics:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write as ``.npz``, atomically."""
-        head = {
-            "format": FORMAT,
-            "evaluations": self.evaluations,
-            "model_digest": self.model_digest,
-            "settings": self.settings,
-        }
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        write_npz(path, head=np.array(json.dumps(head)), **arrays)
+        names = ("evaluations", "model_digest", "settings")
+        head, arrays = ({n: getattr(self, n) for n in group} for group in (names, _ARRAYS))
+        write_record(path, FORMAT, head, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "RivalStatistics":
         """Read what `save` wrote; anything else is an ArtRLError naming the file."""
-        arrays = read_npz(path)
-        try:
-            head = json.loads(str(arrays.pop("head")))
-            if head.pop("format") != FORMAT:
-                raise ArtRLError(f"its format is not {FORMAT!r}")
-            fields: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
-            return cls(**fields, **head)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtRLError(f"{path}: not rival statistics ({error})") from None
+        return read_record(
+            path,
+            FORMAT,
+            "rival statistics",
+            lambda head, arrays: cls(**{name: arrays[name] for name in _ARRAYS}, **head),
+        )
 
     def schedule(
         self, levels: np.ndarray, method: str, used: str, model: str | None, **details: Any
