@@ -34,6 +34,7 @@ from art_rl.sampling.measures import (
 from art_rl.sampling.shards import shard_seeds, split_seeds
 from art_rl.schedules.hand_made import baseline_schedule
 from art_rl.schedules.schedule import Schedule
+from art_rl.settings.sampling import CellSampling
 
 STD, TOP, SAMPLES = 0.5, 10.0, 400
 TOY = {
@@ -53,7 +54,7 @@ def blocks_of(experiment):
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory):
     """An exact experiment with the reference endpoints of two blocks, and its measures."""
-    experiment = build_experiment("toy", TOY, sampling=SAMPLING)
+    experiment = build_experiment("toy", TOY, sampling=CellSampling(**SAMPLING))
     path = tmp_path_factory.mktemp("reference") / "all.npz"
     parts = [
         reference_shard(experiment, seeds, 64, experiment.measures(Files())[1:], SAMPLES)

@@ -26,6 +26,7 @@ from art_rl.sampling.measures import FeatureMoments
 from art_rl.sampling.png import PngShard, png_path, write_png
 from art_rl.sampling.shards import sample_batches
 from art_rl.schedules.schedule import Schedule
+from art_rl.settings.sampling import CellSampling, Speed
 
 EDM = {"kind": "edm", "sigma_min": 0.002, "sigma_max": 80.0, "sampling": {"device": "cpu"}}
 
@@ -77,7 +78,9 @@ def cells_job(tmp_path, images=3, dim=4, reference_dim=4):
     shard = tmp_path / "block0_0.json"
     fake = Features("fake", dim, "0", extract, torch.device("cpu"))
     measures = [FeatureMoments(fake, lambda moments: 0.0, "fake")]
-    experiment = build_experiment("m", EDM, out["weights"], sampling=EDM["sampling"])
+    experiment = build_experiment(
+        "m", EDM, out["weights"], sampling=CellSampling(**EDM["sampling"])
+    )
     part = measure_seeds(experiment, schedule, "euler", range(images), measures, images, preview=1)
     part.save(shard.with_suffix(".cells") / "a.npz")
     cell = {"solver": "euler", "method": "edm", "K": 2, "block": 0, "file": "a.npz"}
@@ -229,7 +232,7 @@ def test_png_export_of_a_shard(tmp_path, converted, sampled):
     folder = tmp_path / "tiny/png/euler/edm_K2"
     assert files_of(folder) == {"000000/000999.png", "001000/001000.png", "001000/001001.png"}
     schedule = Schedule.load(tmp_path / "schedules/edm/any/K2.json")
-    denoiser = fast_network(converted, "cpu", {})
+    denoiser = fast_network(converted, "cpu", Speed())
     (_, a), (_, b) = sample_batches(denoiser, schedule, "euler", [999, 1000, 1001], 2)
     for seed, image in zip((999, 1000, 1001), to_uint8(torch.cat([a, b])), strict=True):
         with Image.open(png_path(folder, seed)) as file:
@@ -292,7 +295,7 @@ def test_experiment_of_a_checkpoint(converted):
     )
     assert torch.equal(labels, experiment.labels(50, seed=3))
     assert torch.equal(
-        fast_network(converted, "cpu", {})(x[:2], torch.tensor(1.0), labels[:2]),
+        fast_network(converted, "cpu", Speed())(x[:2], torch.tensor(1.0), labels[:2]),
         experiment.denoiser(x[:2], torch.tensor(1.0), labels[:2]),
     )
 
@@ -302,7 +305,7 @@ def test_experiment_of_a_checkpoint(converted):
 )
 def test_float32_means_no_tf32_either(converted, monkeypatch, speed, tf32):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not tf32)
-    fast_network(converted, "cpu", speed)
+    fast_network(converted, "cpu", Speed(**speed))
     assert torch.backends.cudnn.allow_tf32 == tf32
 
 
@@ -311,4 +314,4 @@ def test_experiment_without_file_or_gpu(converted):
         build_experiment("m", EDM)
     if not torch.cuda.is_available():
         with pytest.raises(ArtRLError, match="torch sees no GPU"):
-            fast_network(converted, "cuda", {})
+            fast_network(converted, "cuda", Speed())

@@ -14,6 +14,7 @@ from art_rl.sampling.experiment import build_experiment
 from art_rl.sampling.measures import Files
 from art_rl.schedules.closed_form import quadrature_schedule
 from art_rl.schedules.profile import Profile
+from art_rl.settings.sampling import CellSampling
 
 # "auto": the levels the network is trained on, 0.020 to 4.5.
 RANGES = {
@@ -28,7 +29,7 @@ RANGES = {
 def main(snakemake):
     torch.set_num_threads(snakemake.threads)
     inputs, params = snakemake.input, snakemake.params
-    sampling, ablation = params.sampling, params.model["trust_ablation"]
+    sampling, ablation = CellSampling(**params.sampling), params.model["trust_ablation"]
     experiment = build_experiment(
         snakemake.wildcards.model, params.model, one(inputs.network), sampling=sampling
     )
@@ -36,11 +37,11 @@ def main(snakemake):
         Files(one(inputs.features), one(inputs.target), inputs.reference)
     )
     profile = Profile.load(inputs.profile)
-    seeds = range(sampling["samples"])  # the first seed block
+    seeds = range(sampling.samples)  # the first seed block
     key = [
         [sha256_file(path) for path in inputs.reference],
         digest([sha256_file(path) for path in inputs.numerics]),
-        sampling["batch"],
+        sampling.batch,
     ]
     todo = [
         (solver, label, propagated, K)
@@ -55,9 +56,7 @@ def main(snakemake):
         folder = Path(inputs.profile).parent / "trust.cells"
         path = cell_file(folder, experiment, schedule, solver, seeds, measures, key)
         if not path.exists():
-            measure_seeds(experiment, schedule, solver, seeds, measures, sampling["batch"]).save(
-                path
-            )
+            measure_seeds(experiment, schedule, solver, seeds, measures, sampling.batch).save(path)
         part = CellPart.load(path)
         rows.append(
             {

@@ -8,15 +8,15 @@ from art_rl.learning.trust import trusted_table
 from art_rl.report.tables import write_rows
 from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.closed_form import trained_range
+from art_rl.settings.measuring import Control
 
 
 def main(snakemake):
-    settings = dict(snakemake.params.control)
-    sizes = {key: settings[key] for key in ("cells",) if key in settings}
+    settings = Control(**snakemake.params.control)
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
-    n, seed = settings["trajectories"], settings["seed"]
+    n, seed = settings.trajectories, settings.seed
     table = TableEnvironment.from_denoiser(
         experiment.denoiser,
         experiment.draw(n, seed),
@@ -24,7 +24,7 @@ def main(snakemake):
         experiment.sigma_min,
         model=experiment.name,
         class_labels=experiment.labels(n, seed),
-        **sizes,
+        cells=settings.cells,
     )
     if snakemake.params.model["kind"] != "exact":
         table = trusted_table(table, trained_range(*trained_noise(experiment.denoiser)))

@@ -4,14 +4,15 @@ from rule_job import run
 
 from art_rl.flow.measure_errors import measure_error_moments
 from art_rl.sampling.experiment import build_experiment
+from art_rl.settings.measuring import Endpoint
 
 
 def main(snakemake):
-    settings = dict(snakemake.params.endpoint)
+    settings = Endpoint(**snakemake.params.endpoint)
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
-    n, seed = settings.pop("trajectories"), settings.pop("seed")
+    n, seed = settings.trajectories, settings.seed
     measure_error_moments(
         experiment.denoiser,
         experiment.draw(n, seed),
@@ -19,7 +20,7 @@ def main(snakemake):
         experiment.sigma_min,
         snakemake.wildcards.solver,
         class_labels=experiment.labels(n, seed),
-        **settings,
+        nodes=settings.nodes,
     ).save(snakemake.output.moments)
 
 

@@ -8,10 +8,11 @@ from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.closed_form import quadrature_schedule
 from art_rl.schedules.hand_made import baseline_schedule
 from art_rl.schedules.profile import Profile
+from art_rl.settings.measuring import Control
 
 
 def main(snakemake):
-    control = snakemake.params.control
+    control = Control(**snakemake.params.control)
     experiment = build_experiment(
         snakemake.wildcards.model,
         snakemake.params.model,
@@ -19,8 +20,8 @@ def main(snakemake):
         rollouts=True,
     )
     # The states the learner of the same error learns and chooses on.
-    n = control.get("endpoint_states", control["trajectories"])
-    states, labels = experiment.draw(n, control["seed"]), experiment.labels(n, control["seed"])
+    n = control.states
+    states, labels = experiment.draw(n, control.seed), experiment.labels(n, control.seed)
     half = n // 2
     profile = Profile.load(snakemake.input.profile)
     span = experiment.sigma_max, experiment.sigma_min

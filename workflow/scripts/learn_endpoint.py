@@ -9,17 +9,18 @@ from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.closed_form import node_density
 from art_rl.schedules.profile import Profile
 from art_rl.settings.learners import EndpointRun
+from art_rl.settings.measuring import Control
 
 
 def main(snakemake):
-    job, control = snakemake.params.job, snakemake.params.control
+    job, control = snakemake.params.job, Control(**snakemake.params.control)
     profile_path, *network = snakemake.input.learned_from
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, *network[:1], rollouts=True
     )
-    n = control.get("endpoint_states", control["trajectories"])
-    states = experiment.draw(n, control["seed"])
-    labels = experiment.labels(n, control["seed"])
+    n = control.states
+    states = experiment.draw(n, control.seed)
+    labels = experiment.labels(n, control.seed)
     half = n // 2
 
     def reward(settings):

@@ -8,6 +8,7 @@ from rule_job import run
 from art_rl.flow.measure_profile import measure_profile
 from art_rl.report.tables import write_rows
 from art_rl.sampling.experiment import build_experiment
+from art_rl.settings.measuring import Profile
 
 
 def curves(profile, dim):
@@ -32,18 +33,21 @@ def curves(profile, dim):
 
 
 def main(snakemake):
-    settings = dict(snakemake.params.profile)
+    settings = Profile(**snakemake.params.profile)
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
-    n, seed = settings.pop("trajectories"), settings.pop("seed")
+    n, seed = settings.trajectories, settings.seed
     profile = measure_profile(
         experiment.denoiser,
         experiment.draw(n, seed),
         experiment.sigma_max,
         experiment.sigma_min,
         class_labels=experiment.labels(n, seed),
-        **settings,
+        estimator=settings.estimator,
+        levels=settings.levels,
+        sensitivity_levels=settings.sensitivity_levels,
+        sensitivity_samples=settings.sensitivity_samples,
     )
     profile.save(snakemake.output.profile)
     write_rows(snakemake.output.csv, curves(profile, math.prod(experiment.denoiser.shape)))

@@ -17,12 +17,13 @@ from art_rl.sampling.measures import Files
 from art_rl.sampling.png import PngShard
 from art_rl.sampling.shards import shard_seeds
 from art_rl.schedules.schedule import Schedule
+from art_rl.settings.sampling import CellSampling
 
 
 def main(snakemake):
     torch.set_num_threads(snakemake.threads)
     inputs, params, output = snakemake.input, snakemake.params, Path(snakemake.output.parts)
-    sampling = params.sampling
+    sampling = CellSampling(**params.sampling)
     experiment = build_experiment(
         snakemake.wildcards.model, params.model, one(inputs.network), sampling=sampling
     )
@@ -34,16 +35,16 @@ def main(snakemake):
         [sha256_file(path) for path in inputs.reference],
         digest([sha256_file(path) for path in inputs.numerics]),
         params.model.get("speed", {}),
-        sampling["batch"],
+        sampling.batch,
     ]
     cells = []
     todo = [(*cell, *s) for *cell, blocks in params.cells for s in params.shards if s[0] < blocks]
     for solver, method, K, block, shard in tqdm(todo, desc="cells"):
         schedule = schedules[method, method_of(method).schedule_solver(solver), K]
-        seeds = shard_seeds(sampling["samples"], sampling["shard"], block, shard)
+        seeds = shard_seeds(sampling.samples, sampling.shard, block, shard)
         cell = {"solver": solver, "method": method, "K": K, "block": block}
         if experiment.block:  # the shard is a whole block: its numbers are all there is to keep
-            part = measure_seeds(experiment, schedule, solver, seeds, measures, sampling["batch"])
+            part = measure_seeds(experiment, schedule, solver, seeds, measures, sampling.batch)
             values = values_of(part, measures)
             cells.append({**cell, "nfe": part.nfe, "samples": len(part.seeds), "values": values})
             continue
@@ -58,7 +59,7 @@ def main(snakemake):
             [*key, preview],
         )
         images = None
-        if sampling.get("png"):
+        if sampling.png:
             images = PngShard(output.parents[2] / f"png/{solver}/{method}_K{K}", seeds)
             images.clear()
         if not path.exists() or (images and not images.holds(path.stem)):
@@ -68,7 +69,7 @@ def main(snakemake):
                 solver,
                 seeds,
                 measures,
-                sampling["batch"],
+                sampling.batch,
                 preview,
                 watch=images and images.add,
             ).save(path)

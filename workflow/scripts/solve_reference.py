@@ -16,12 +16,13 @@ from art_rl.sampling.cells import (
 from art_rl.sampling.experiment import build_experiment
 from art_rl.sampling.measures import ExactW2, Files
 from art_rl.sampling.shards import shard_seeds
+from art_rl.settings.sampling import CellSampling
 
 
 def main(snakemake):
     torch.set_num_threads(snakemake.threads)
     params, output = snakemake.params, Path(snakemake.output.endpoints)
-    sampling, steps = params.sampling, params.sampling["reference_steps"]
+    sampling = CellSampling(**params.sampling)
     experiment = build_experiment(
         snakemake.wildcards.model, params.model, one(snakemake.input.network), sampling=sampling
     )
@@ -29,14 +30,16 @@ def main(snakemake):
     measures = [measure for measure in measures if not measure.to_reference]
     seeds, ends, cells, error = [], [], [], None
     for block, shard in params.shards:
-        own = shard_seeds(sampling["samples"], sampling["shard"], block, shard)
+        own = shard_seeds(sampling.samples, sampling.shard, block, shard)
         first = block == shard == 0
         preview = params.preview if first and experiment.block is None else 0
-        part, end = reference_shard(experiment, own, steps, measures, sampling["batch"], preview)
+        part, end = reference_shard(
+            experiment, own, sampling.reference_steps, measures, sampling.batch, preview
+        )
         seeds.append(part.seeds)
         ends.append(end)
         if first:
-            error = reference_error(experiment, own, steps)
+            error = reference_error(experiment, own, sampling.reference_steps)
         if experiment.block:  # the shard is a whole block
             cells.append({"block": block, "values": values_of(part, measures)})
         else:
@@ -48,12 +51,12 @@ def main(snakemake):
         snakemake.output.facts,
         {
             "solver": REFERENCE_SOLVER,
-            "steps": steps,
+            "steps": sampling.reference_steps,
             "error": error,
             "model": experiment.denoiser.digest,
-            "seeds": [sampling.get("seed", 0), sampling["samples"]],
+            "seeds": [sampling.seed, sampling.samples],
             "floors": {
-                measure.metric: measure.floor(sampling["samples"], sampling["seed"] + 10_000)
+                measure.metric: measure.floor(sampling.samples, sampling.seed + 10_000)
                 for measure in measures
                 if isinstance(measure, ExactW2)
             },

@@ -160,7 +160,7 @@ class TableEnvironment:
         sigma_min: float,
         *,
         cost: str = "q",
-        cells: int = 192,
+        cells: int | None = None,
         model: str = "",
         class_labels: Tensor | None = None,
         progress: bool = False,
@@ -168,6 +168,7 @@ class TableEnvironment:
         """Integrate ``x_start`` (B, *shape), states at sigma_max, down the flow once; half are held out.
 
         Args:
+            cells: of the lattice; default 192.
             cost: "q" or "propagated" (see settings.learners.ClockSettings.cost).
 
         Costs about 3 denoiser calls per cell on the batch (and about cells / 4 more batches for
@@ -176,7 +177,7 @@ class TableEnvironment:
         Raises:
             ArtRLError: unknown cost; |Q| is not finite (sigma named).
         """
-        lattice = Lattice(sigma_max, sigma_min, cells)
+        lattice = Lattice(sigma_max, sigma_min, cells or 192)
         if cost not in ("q", "propagated"):
             raise ArtRLError(f"cost must be one of q, propagated, got {cost!r}")
         q, raw = _trace(denoiser, x_start, lattice, class_labels, progress)

@@ -21,6 +21,7 @@ from art_rl.flow.seeds import SeedNoise, one_hot
 from art_rl.registry import kind_of
 from art_rl.sampling.measures import Files, Measure
 from art_rl.schedules.schedule import check_sigma_range
+from art_rl.settings.sampling import CellSampling
 
 PRIORS = ("exact", "noise")
 
@@ -107,7 +108,7 @@ def build_experiment(
     settings: Mapping[str, Any],
     network: str | os.PathLike | None = None,
     rollouts: bool = False,
-    sampling: Mapping[str, Any] | None = None,
+    sampling: CellSampling | None = None,
 ) -> Experiment:
     """An Experiment from its block of the checked configuration, by the builder of its kind.
 

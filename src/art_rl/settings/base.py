@@ -235,6 +235,7 @@ LIST = BeforeValidator(_listed)
 UNIQUE = BeforeValidator(lambda value: _unique(_listed(value)))
 Whole = Annotated[int, BeforeValidator(_whole)]
 Count = Annotated[Whole, Field(ge=1)]
+Steps = Annotated[Whole, Field(ge=2)]
 # torch's generators take seeds below 2^63.
 Seed = Annotated[Whole, Field(ge=0, le=2**63 - 1)]
 Positive = Annotated[float, Field(gt=0)]

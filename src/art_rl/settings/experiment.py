@@ -13,18 +13,10 @@ from pydantic import Field, model_validator
 
 from art_rl.errors import ArtRLError
 from art_rl.registry import KINDS, LEARNED, METHODS, METRICS, SOLVERS, TRANSFER, method
-from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Whole, over
+from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Steps, Whole, over
 from art_rl.settings.learners import LEARNER_KINDS, Learner
-from art_rl.settings.models import (
-    Control,
-    EDMModel,
-    Endpoint,
-    ExactModel,
-    Model,
-    Profile,
-    SolverId,
-    Steps,
-)
+from art_rl.settings.measuring import Control, Endpoint, Profile
+from art_rl.settings.models import EDMModel, ExactModel, Model, SolverId
 from art_rl.settings.references import check_references
 from art_rl.settings.rivals import LD3Settings, RivalSettings
 

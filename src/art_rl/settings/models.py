@@ -16,10 +16,12 @@ from art_rl.settings.base import (
     OneOf,
     Positive,
     Seed,
+    Steps,
     Whole,
     by_kind,
     over,
 )
+from art_rl.settings.measuring import Control, Endpoint, Profile
 from art_rl.settings.networks import (
     DATA,
     LeNetSettings,
@@ -28,94 +30,17 @@ from art_rl.settings.networks import (
     UNetConfig,
 )
 from art_rl.settings.rivals import LD3Settings, RivalSettings
+from art_rl.settings.sampling import CheckpointSampling, Sampling, Speed
 
 SolverId = Annotated[str, OneOf(SOLVERS)]
-Steps = Annotated[Whole, Field(ge=2)]
 
 
-# What is measured on a model before schedules are made.  A model's own values go over the common ones.
-
-
-class Profile(Closed):
-    """Measurement of |Q| along trajectories."""
-
-    trajectories: Annotated[Whole, Field(ge=2)] = 512
-    """Number of trajectories."""
-    seed: Seed = 1
-    """Seed of their starting noise (evaluation uses other seeds)."""
-    estimator: Literal["rollout", "difference", "jvp"] = "rollout"
-    """How |Q| is estimated: rollout (free), difference, jvp (the paper's)."""
-    levels: Annotated[Whole, Field(ge=8)] | None = None
-    """Noise levels of the lattice; null: chosen by the kind of model."""
-    sensitivity_levels: Annotated[Whole, Field(ge=8)] | None = None
-    """Noise levels of the sensitivity's lattice; null: chosen by the kind of model."""
-    sensitivity_samples: Annotated[Whole, Field(ge=2)] | None = None
-    """Trajectories of the sensitivity; null: chosen by the kind of model."""
-
-
-class Endpoint(Closed):
-    """Measurement of propagated local errors for the convex endpoint schedule."""
-
-    trajectories: Annotated[Whole, Field(ge=2)] = 512
-    """Number of trajectories."""
-    seed: Seed = 3
-    """Seed of their starting noise (evaluation uses other seeds)."""
-    nodes: Annotated[Whole, Field(ge=4)] | None = None
-    """Noise levels at which errors are measured; null: chosen by the kind of model."""
-
-
-class Control(Closed):
-    """Trajectories every learner of a model shares; half of them are held out for evaluation."""
-
-    trajectories: Annotated[Whole, Field(ge=4)] = 1024
-    """Number of trajectories."""
-    endpoint_states: Annotated[Whole, Field(ge=4)] | None = None
-    """Starting states of the endpoint-reward learner, half to learn on and half to choose on; null:
-    trajectories."""
-    seed: Seed = 2
-    """Seed of their starting noise (evaluation uses other seeds)."""
-    cells: Annotated[Whole, Field(ge=8)] | None = None
-    """Cells of the lattice of levels; null: chosen by the kind of model."""
-
-
+# What is measured on a model before schedules are made: its own values go over the common ones.
 ProfileOver: Any = over(Profile)
 EndpointOver: Any = over(Endpoint)
 ControlOver: Any = over(Control)
 RivalsOver: Any = over(RivalSettings)
 LD3Over: Any = over(LD3Settings)
-
-
-class Sampling(Closed):
-    """How images are sampled."""
-
-    samples: Annotated[Whole, Field(ge=2)]
-    """Images per cell and seed block."""
-    seed_blocks: Count = 1
-    """Seed blocks; block b uses the seeds b * samples to (b + 1) * samples - 1."""
-    shard: Count = 1000
-    """Images per job; does not change results."""
-    batch: Count = 250
-    """Images per network call."""
-    reference_steps: Steps = 32
-    """RK4 steps of the reference solution."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where networks are trained and images sampled."""
-
-    @model_validator(mode="after")
-    def _seeds_are_seeds(self) -> Self:
-        if self.samples * self.seed_blocks > 2**63:
-            raise ArtRLError(
-                f"samples times seed_blocks must be at most 2^63, got {self.samples * self.seed_blocks}"
-            )
-        return self
-
-
-class CheckpointSampling(Sampling):
-    """How images are sampled from a checkpoint."""
-
-    png: bool = False
-    """Also write every image as a PNG file below <results>/<model>/png/."""
-
 
 # Targets of exact models.
 
@@ -282,23 +207,6 @@ class ImageModel(_Model):
         except ArtRLError as error:
             raise ArtRLError(f"network does not fit {self.data}: {error}") from None
         return self
-
-
-class Speed(Closed):
-    """How an edm network computes while it samples; art_rl.denoisers.edm.optimise."""
-
-    written = "changed"
-
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Number format of the U-Net's trunk."""
-    channels_last: bool = False
-    """Memory layout NHWC."""
-    fused_attention: bool = False
-    """PyTorch's fused attention kernel."""
-    compile: bool = False
-    """torch.compile."""
-    cuda_graphs: bool = False
-    """Replay recorded CUDA graphs."""
 
 
 class EDMModel(_Model):

@@ -15,6 +15,7 @@ from art_rl.metrics.features import inception_features
 from art_rl.metrics.frechet import Moments, Target, load_reference
 from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import FeatureMoments, Files, Measure
+from art_rl.settings.sampling import CellSampling, Speed
 
 
 def float32_network(weights: str | os.PathLike, device: str, tf32: bool) -> EDMDenoiser:
@@ -23,18 +24,17 @@ def float32_network(weights: str | os.PathLike, device: str, tf32: bool) -> EDMD
     return load_network(weights, Path(weights).with_suffix(".json"), device)
 
 
-def fast_network(weights: str | os.PathLike, device: str, speed: Mapping[str, Any]) -> EDMDenoiser:
+def fast_network(weights: str | os.PathLike, device: str, speed: Speed) -> EDMDenoiser:
     """A converted checkpoint for sampling.
 
     Args:
-        speed: options of ``art_rl.denoisers.edm.optimise``, ``dtype`` as a name such as "float16";
-            with float32 convolutions are float32 too, not TF32.
+        speed: options of ``art_rl.denoisers.edm.optimise``; with float32 convolutions are float32 too,
+            not TF32.
     """
-    options = dict(speed)
-    dtype = getattr(torch, options.pop("dtype", "float32"))
-    check_device(device, tf32=dtype is not torch.float32)
+    check_device(device, tf32=speed.dtype != "float32")
     description = Path(weights).with_suffix(".json")
-    return load_network(weights, description, device, dtype=dtype, **options)
+    options = {**speed.to_dict(), "dtype": getattr(torch, speed.dtype)}
+    return load_network(weights, description, device, **options)
 
 
 def build(
@@ -42,14 +42,14 @@ def build(
     settings: Mapping[str, Any],
     network: str | os.PathLike | None = None,
     rollouts: bool = False,
-    sampling: Mapping[str, Any] | None = None,
+    sampling: CellSampling | None = None,
 ) -> Experiment:
     """``network`` as written by `art_rl.denoisers.snapshots.convert_snapshot`."""
     if not network:
         raise ArtRLError(f"models.{name} is an EDM checkpoint: its converted file is needed")
     device = settings["sampling"]["device"]
     if sampling:
-        denoiser = fast_network(network, device, settings.get("speed", {}))
+        denoiser = fast_network(network, device, Speed(**settings.get("speed", {})))
     else:
         denoiser = float32_network(network, device, tf32=rollouts)
 

@@ -13,6 +13,7 @@ from art_rl.denoisers.exact import Gaussian, GaussianMixture
 from art_rl.errors import ArtRLError
 from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import EndpointRMSE, ExactW2, Files, Measure
+from art_rl.settings.sampling import CellSampling
 
 
 def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> GaussianMixture:
@@ -32,7 +33,7 @@ TARGETS: dict[str, Callable[..., GaussianMixture]] = {
 def build(
     name: str,
     settings: Mapping[str, Any],
-    sampling: Mapping[str, Any] | None = None,
+    sampling: CellSampling | None = None,
     **_: Any,
 ) -> Experiment:
     """The experiment of an exact model; ``settings["target"]["kind"]`` names it.
@@ -54,7 +55,7 @@ def build(
         settings["sigma_min"],
         settings["sigma_max"],
         settings["start"],
-        block=(sampling["samples"], sampling["seed"]) if sampling else None,
+        block=(sampling.samples, sampling.seed) if sampling else None,
         measures=partial(measures, settings, denoiser=denoiser),
     )
 

@@ -14,6 +14,7 @@ from art_rl.metrics.features import lenet_features
 from art_rl.metrics.frechet import Moments, frechet_between
 from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import EndpointRMSE, FeatureMoments, Files, Measure
+from art_rl.settings.sampling import CellSampling
 
 
 def build(
@@ -21,7 +22,7 @@ def build(
     settings: Mapping[str, Any],
     network: str | os.PathLike | None = None,
     rollouts: bool = False,
-    sampling: Mapping[str, Any] | None = None,
+    sampling: CellSampling | None = None,
 ) -> Experiment:
     """``network`` as written by `art_rl.denoisers.unet.save_model`; classes are per seed.
 
