@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 def write_record(
-    path: str | os.PathLike, format: str, head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    path: str | os.PathLike, format: str, head: Mapping[str, Any], arrays: Mapping[str, Any]
 ) -> None:
     """Write arrays and a JSON-like ``head`` as one ``.npz``, atomically; ``format`` goes into the head."""
     write_npz(path, head=np.array(json.dumps({"format": format, **head})), **arrays)
@@ -39,7 +39,7 @@ def read_record(
     path: str | os.PathLike,
     format: str,
     what: str,
-    make: Callable[[dict[str, Any], dict[str, np.ndarray]], T],
+    make: Callable[[dict[str, Any], dict[str, Any]], T],
 ) -> T:
     """``make(head, arrays)`` of what `write_record` wrote.
 

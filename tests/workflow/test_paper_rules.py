@@ -78,9 +78,7 @@ def cells_job(tmp_path, images=3, dim=4, reference_dim=4):
     shard = tmp_path / "block0_0.json"
     fake = Features("fake", dim, "0", extract, torch.device("cpu"))
     measures = [FeatureMoments(fake, lambda moments: 0.0, "fake")]
-    experiment = build_experiment(
-        "m", EDM, out["weights"], sampling=CellSampling(**EDM["sampling"])
-    )
+    experiment = build_experiment("m", EDM, out["weights"], sampling=CellSampling(samples=2))
     part = measure_seeds(experiment, schedule, "euler", range(images), measures, images, preview=1)
     part.save(shard.with_suffix(".cells") / "a.npz")
     cell = {"solver": "euler", "method": "edm", "K": 2, "block": 0, "file": "a.npz"}

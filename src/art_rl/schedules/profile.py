@@ -89,7 +89,7 @@ class Profile:
     def load(cls, path: str | os.PathLike) -> "Profile":
         """Read what `save` wrote; anything else is an ArtRLError naming the file."""
 
-        def make(head: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Profile":
+        def make(head: dict[str, Any], arrays: dict[str, Any]) -> "Profile":
             orders = sorted(int(key[5:]) for key in arrays if key.startswith("mean_"))
             return cls(
                 mean={p: arrays[f"mean_{p}"] for p in orders},
