@@ -104,7 +104,7 @@ def test_nothing_reruns_without_a_reason_and_an_edit_reruns_what_depends_on_it(f
         found = jobs(run(finished, "-n"))
     finally:
         source.write_text(original)
-    expected = {"closed_form_schedules", "learn_endpoint_euler_1", "endpoint_schedules_euler"}
+    expected = {"closed_form_schedules", "learn_endpoint_euler_1", "endpoint_schedules_1"}
     assert expected <= set(found)
     assert not {"hand_made_schedules", "reference"} & set(found)
 

@@ -63,28 +63,6 @@ rule closed_form_schedules:
         "../scripts/closed_form_schedules.py"
 
 
-rule error_moments:
-    """Second moments of one solver's own propagated local errors: the endpoint schedules."""
-    input:
-        network=products.network,
-        code=modules("error_moments.py"),
-    output:
-        moments="<results>/{model}/error_moments/{solver}.npz",
-    log:
-        "<logs>/{model}/error_moments_{solver}.log",
-    benchmark:
-        "<benchmarks>/{model}/error_moments_{solver}.tsv"
-    conda:
-        NUMERICS
-    resources:
-        gpu=products.gpus,
-    params:
-        model=products.model,
-        endpoint=products.block("endpoint"),
-    script:
-        "../scripts/error_moments.py"
-
-
 # A fit costs: each model is fitted for the solvers and budgets of its own tables only.
 for number, (wanted, models) in enumerate(targets.fits("gauss_newton"), 1):
 
@@ -111,6 +89,8 @@ for number, (wanted, models) in enumerate(targets.fits("gauss_newton"), 1):
             NUMERICS
         resources:
             gpu=products.gpus,
+            mem_mb=products.memory,
+            runtime=240,
         params:
             model=products.model,
             control=products.block("control"),
@@ -118,21 +98,53 @@ for number, (wanted, models) in enumerate(targets.fits("gauss_newton"), 1):
             "../scripts/gauss_newton_schedules.py"
 
 
-# A rule per solver, so that a model's moments are measured for the solvers of its own tables only.
-for solver in filter(registry.method("endpoint").runs_with, targets.solvers()):
+# Each model's moments are measured for the solvers of its own tables only.
+for number, (wanted, models) in enumerate(targets.fits("endpoint"), 1):
 
     rule:
         name:
-            f"endpoint_schedules_{solver}"
+            f"error_moments_{number}"
         input:
-            moments=f"<results>/{{model}}/error_moments/{solver}.npz",
+            network=products.network,
+            code=modules("error_moments.py"),
+        output:
+            [f"<results>/{{model}}/error_moments/{solver}.npz" for solver in wanted],
+        log:
+            "<logs>/{model}/error_moments.log",
+        benchmark:
+            "<benchmarks>/{model}/error_moments.tsv"
+        wildcard_constraints:
+            model=pattern(models),
+        conda:
+            NUMERICS
+        resources:
+            gpu=products.gpus,
+            mem_mb=products.memory,  # Of a Slurm job.
+            runtime=240,
+        params:
+            model=products.model,
+            endpoint=products.block("endpoint"),
+        script:
+            "../scripts/error_moments.py"
+
+    rule:
+        name:
+            f"endpoint_schedules_{number}"
+        input:
+            moments=[f"<results>/{{model}}/error_moments/{solver}.npz" for solver in wanted],
             code=modules("endpoint_schedules.py"),
         output:
-            products.schedule_patterns(["endpoint"], solver),
+            [
+                schedule_path("{model}", "endpoint", solver, K)
+                for solver in wanted
+                for K in wanted[solver]
+            ],
         log:
-            f"<logs>/{{model}}/endpoint_schedules_{solver}.log",
+            "<logs>/{model}/endpoint_schedules.log",
         benchmark:
-            f"<benchmarks>/{{model}}/endpoint_schedules_{solver}.tsv"
+            "<benchmarks>/{model}/endpoint_schedules.tsv"
+        wildcard_constraints:
+            model=pattern(models),
         conda:
             "../../envs/cpu.yaml"
         script:

@@ -1,4 +1,6 @@
-"""Convex endpoint schedules of one solver at every budget; feeds every table."""
+"""Convex endpoint schedules of every solver at every budget; feeds every table."""
+
+from pathlib import Path
 
 from rule_job import run, schedule_key
 
@@ -7,11 +9,10 @@ from art_rl.schedules.error_moments import ErrorMoments
 
 
 def main(snakemake):
-    moments = ErrorMoments.load(snakemake.input.moments)
+    moments = {Path(path).stem: ErrorMoments.load(path) for path in snakemake.input.moments}
     for path in snakemake.output:
-        endpoint_schedule(moments, schedule_key(path)[2], model=snakemake.wildcards.model).save(
-            path
-        )
+        _, solver, K = schedule_key(path)
+        endpoint_schedule(moments[solver], K, model=snakemake.wildcards.model).save(path)
 
 
 run(main, snakemake)  # noqa: F821

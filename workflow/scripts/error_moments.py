@@ -1,4 +1,6 @@
-"""Second moments of one solver's own propagated local errors; feeds the endpoint schedules."""
+"""Second moments of the propagated local errors of every solver; feeds the endpoint schedules."""
+
+from pathlib import Path
 
 from rule_job import run
 
@@ -13,15 +15,17 @@ def main(snakemake):
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
     n, seed = settings.trajectories, settings.seed
-    measure_error_moments(
-        experiment.denoiser,
-        experiment.draw(n, seed),
-        experiment.sigma_max,
-        experiment.sigma_min,
-        snakemake.wildcards.solver,
-        class_labels=experiment.labels(n, seed),
-        nodes=settings.nodes,
-    ).save(snakemake.output.moments)
+    states, labels = experiment.draw(n, seed), experiment.labels(n, seed)
+    for path in snakemake.output:
+        measure_error_moments(
+            experiment.denoiser,
+            states,
+            experiment.sigma_max,
+            experiment.sigma_min,
+            Path(path).stem,
+            class_labels=labels,
+            nodes=settings.nodes,
+        ).save(path)
 
 
 run(main, snakemake)  # noqa: F821
