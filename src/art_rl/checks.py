@@ -1,6 +1,7 @@
 """Rules that settings share, and how their faults are said."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +27,13 @@ def check_whole(name: str, value: Any, least: int) -> None:
     """ArtRLError unless ``value`` is a whole number of at least ``least``."""
     if not is_whole(value, least):
         raise ArtRLError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def check_one_of(name: str, value: Any, known: Iterable[Any]) -> None:
+    """ArtRLError unless ``value`` is one of ``known``, which it lists."""
+    known = list(known)
+    if value not in known:
+        raise ArtRLError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
 
 
 def check_seed(seed: Any) -> int:

@@ -242,7 +242,7 @@ def test_the_closed_form_is_a_minimum_over_grids(mixture_profile):
         (lambda p: quadrature_schedule(p, 0), "number of steps"),
         (
             lambda p: quadrature_schedule(p, 3, order=5),
-            r"order must be one of \[1, 2, 3, 4\], got 5",
+            r"order must be one of 1, 2, 3, 4, got 5",
         ),
         (lambda p: quadrature_schedule(p, 3, trust="yes"), 'trust must be "auto", None or'),
         (lambda p: quadrature_schedule(p, 3, trust=(5.0, 1.0)), "at least 3 levels"),

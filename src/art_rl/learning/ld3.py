@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from art_rl.checks import check_budget
+from art_rl.checks import check_budget, check_one_of
 from art_rl.denoisers.base import Denoiser, DenoiserCall
 from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
@@ -41,8 +41,7 @@ BACKWARD = 2
 
 def levels_of(xi: Tensor, sigma_max: float, sigma_min: float, mode: str = "lambda") -> Tensor:
     """(K + 1,) levels from parameters (K + 1,), differentiable, ends sigma_max and sigma_min."""
-    if mode not in MODES:
-        raise ArtRLError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    check_one_of("mode", mode, MODES)
     cumulated = torch.cumsum(torch.softmax(xi, 0), 0)
     position = (cumulated - cumulated[0]) / (cumulated[-1] - cumulated[0])
     if mode == "time":

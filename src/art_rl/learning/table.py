@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.checks import check_one_of
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
@@ -178,8 +179,7 @@ class TableEnvironment:
             ArtRLError: unknown cost; |Q| is not finite (sigma named).
         """
         lattice = Lattice(sigma_max, sigma_min, cells or 192)
-        if cost not in ("q", "propagated"):
-            raise ArtRLError(f"cost must be one of q, propagated, got {cost!r}")
+        check_one_of("cost", cost, ("q", "propagated"))
         q, raw = _trace(denoiser, x_start, lattice, class_labels, progress)
         if cost == "propagated":
             q = q * sensitivity(denoiser, x_start, lattice, class_labels, progress)

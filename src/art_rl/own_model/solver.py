@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from art_rl import registry
-from art_rl.checks import check_whole
+from art_rl.checks import check_one_of, check_whole
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS, History
 
@@ -45,8 +45,7 @@ def known_as(
         ArtRLError: unknown id or coordinates; a function with another signature; order or calls given
             for a known solver.
     """
-    if coordinates not in COORDINATES:
-        raise ArtRLError(f"coordinates must be one of sigma, flow, got {coordinates!r}")
+    check_one_of("coordinates", coordinates, COORDINATES)
     if isinstance(solver, str):
         entry = registry.SOLVERS[registry.check_solver(solver)]
         if order is not None or calls is not None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from art_rl.checks import check_seed
+from art_rl.checks import check_one_of, check_seed
 from art_rl.denoisers.base import Denoiser
 from art_rl.denoisers.exact import GaussianMixture
 from art_rl.errors import ArtRLError
@@ -54,8 +54,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_sigma_range(self.sigma_min, self.sigma_max)
-        if self.prior not in PRIORS:
-            raise ArtRLError(f"start must be one of {', '.join(PRIORS)}, got {self.prior!r}")
+        check_one_of("start", self.prior, PRIORS)
 
     def start(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Where the sampler starts; the same for a seed in every split of the seeds.

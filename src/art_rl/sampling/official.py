@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from art_rl.checks import check_budget
+from art_rl.checks import check_budget, check_one_of
 from art_rl.denoisers.base import Denoiser
 from art_rl.denoisers.edm.preconditioning import iddpm_levels
 from art_rl.errors import ArtRLError
@@ -120,7 +120,7 @@ def sigma_range(
     Raises:
         ArtRLError: unknown discretisation, or nothing is left between the limits.
     """
-    _check_name("discretisation", discretisation, tuple(DEFAULT_RANGES))
+    check_one_of("discretisation", discretisation, DEFAULT_RANGES)
     default_min, default_max = DEFAULT_RANGES[discretisation]
     low = default_min if sigma_min is None else float(sigma_min)
     high = default_max if sigma_max is None else float(sigma_max)
@@ -260,9 +260,9 @@ def ablation_sample(
     Returns:
         (N, *shape) float64, not clipped.
     """
-    _check_name("solver", solver, ("heun", "euler"))
-    _check_name("schedule", schedule, SCHEDULES)
-    _check_name("scaling", scaling, SCALINGS)
+    check_one_of("solver", solver, ("heun", "euler"))
+    check_one_of("schedule", schedule, SCHEDULES)
+    check_one_of("scaling", scaling, SCALINGS)
     if not 0 < alpha <= 1:
         raise ArtRLError(f"alpha must be in (0, 1], got {alpha}")
     low, high = sigma_range(discretisation, denoiser, sigma_min, sigma_max)
@@ -329,8 +329,3 @@ def _labels(denoiser: Denoiser, noise: SeedNoise, given: Tensor | None) -> Tenso
             f"label_dim={denoiser.label_dim} or give class_labels"
         )
     return labels if denoiser.label_dim else None
-
-
-def _check_name(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ArtRLError(f"{name} must be one of {', '.join(known)}, got {value!r}")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from art_rl.checks import check_budget
+from art_rl.checks import check_budget, check_one_of
 from art_rl.errors import ArtRLError
 from art_rl.schedules.hand_made import Density, grid_from_density
 from art_rl.schedules.profile import Profile
@@ -144,8 +144,7 @@ def node_density(
     Raises:
         ArtRLError: the profile lacks the order, a bad range, or it is zero everywhere.
     """
-    if order not in profile.mean:
-        raise ArtRLError(f"order must be one of {sorted(profile.mean)}, got {order!r}")
+    check_one_of("order", order, sorted(profile.mean))
     levels = profile.levels
     values = profile.mean[order]
     limits = check_trust(profile, trust)
@@ -260,8 +259,7 @@ def art_objective(
         "gaussian": lambda s: (s**2 + c**2) ** -0.75,
         "linear": np.ones_like,
     }
-    if clock not in speeds:
-        raise ArtRLError(f"clock must be one of {', '.join(speeds)}, got {clock!r}")
+    check_one_of("clock", clock, speeds)
     rate = speeds[clock]
     q = _interpolate(profile.levels, profile.mean[1])
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.records import read_record, write_record
 from art_rl.registry import ORDERS, check_solver
+from art_rl.schedules.measurement import read_measurement, write_measurement
 
 FORMAT = "art_rl.error_moments/1"
 
@@ -73,12 +73,12 @@ class ErrorMoments:
         """Write as ``.npz``, atomically."""
         names = ("solver", "model_digest", "settings")
         head, arrays = ({n: getattr(self, n) for n in group} for group in (names, _ARRAYS))
-        write_record(path, FORMAT, head, arrays)
+        write_measurement(path, FORMAT, head, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ErrorMoments":
         """Read what `save` wrote; anything else is an ArtRLError naming the file."""
-        return read_record(
+        return read_measurement(
             path,
             FORMAT,
             "an error-moment file",

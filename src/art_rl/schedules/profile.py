@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.records import read_record, write_record
+from art_rl.schedules.measurement import read_measurement, write_measurement
 
 FORMAT = "art_rl.profile/1"
 # (P_mean, P_std): ln sigma ~ N(P_mean, P_std^2) in EDM's training (Karras et al. 2022, table 1).
@@ -83,7 +83,7 @@ class Profile:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"mean_{p}": self.mean[p] for p in self.mean}
         arrays |= {f"standard_error_{p}": self.standard_error[p] for p in self.mean}
-        write_record(path, FORMAT, {name: getattr(self, name) for name in names}, arrays)
+        write_measurement(path, FORMAT, {name: getattr(self, name) for name in names}, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Profile":
@@ -98,4 +98,4 @@ class Profile:
                 **head,
             )
 
-        return read_record(path, FORMAT, "a |Q| profile", make)
+        return read_measurement(path, FORMAT, "a |Q| profile", make)

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from art_rl.checks import check_one_of
 from art_rl.denoisers.edm.arguments import check_arguments, is_number
 from art_rl.denoisers.edm.denoiser import EDMDenoiser, optimise
 from art_rl.denoisers.edm.layers import Conv2d
@@ -27,9 +28,7 @@ def build_network(class_name: str, kwargs: Mapping[str, Any]) -> Preconditioned:
     Raises:
         ArtRLError: unknown class, unknown or missing argument, or a value no network can have.
     """
-    if class_name not in PRECONDITIONINGS:
-        known = ", ".join(PRECONDITIONINGS)
-        raise ArtRLError(f"network class must be one of {known}, got {class_name!r}")
+    check_one_of("network class", class_name, PRECONDITIONINGS)
     kwargs = {
         key: float(value) if value in ("inf", "-inf") else value for key, value in kwargs.items()
     }

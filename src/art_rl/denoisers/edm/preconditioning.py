@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from art_rl.checks import check_one_of
 from art_rl.denoisers.edm.dhariwal import DhariwalUNet
 from art_rl.denoisers.edm.song import SongUNet
-from art_rl.errors import ArtRLError
 
 MODELS = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
 
@@ -67,9 +67,7 @@ class Preconditioned(nn.Module):
         self.sigma_data = 0.5
         self.compute_dtype = torch.float32
         model_type = model_type or self.default_model
-        if model_type not in MODELS:
-            known = ", ".join(MODELS)
-            raise ArtRLError(f"model_type must be one of {known}, got {model_type!r}")
+        check_one_of("model_type", model_type, MODELS)
         self.model = MODELS[model_type](
             img_resolution=img_resolution,
             in_channels=img_channels,

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from art_rl.checks import check_one_of
 from art_rl.denoisers.edm.layers import (
     Conv2d,
     FourierEmbedding,
@@ -19,7 +20,6 @@ from art_rl.denoisers.edm.layers import (
     group_norm,
     zero_weight,
 )
-from art_rl.errors import ArtRLError
 
 EPS = 1e-6
 
@@ -70,9 +70,9 @@ class SongUNet(nn.Module):
         resample_filter: Sequence[float] = (1, 1),
     ) -> None:
         super().__init__()
-        _check("embedding_type", embedding_type, ("positional", "fourier"))
-        _check("encoder_type", encoder_type, ("standard", "residual", "skip"))
-        _check("decoder_type", decoder_type, ("standard", "skip"))
+        check_one_of("embedding_type", embedding_type, ("positional", "fourier"))
+        check_one_of("encoder_type", encoder_type, ("standard", "residual", "skip"))
+        check_one_of("decoder_type", decoder_type, ("standard", "skip"))
         self.label_dim = label_dim
         emb_channels = model_channels * channel_mult_emb
         noise_channels = model_channels * channel_mult_noise
@@ -204,8 +204,3 @@ class SongUNet(nn.Module):
                     x = torch.cat([x, skips.pop()], dim=1)
                 x = module(x, emb)
         return out
-
-
-def _check(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ArtRLError(f"{name} must be one of {', '.join(known)}, got {value!r}")

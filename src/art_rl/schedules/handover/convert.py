@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from art_rl.checks import check_one_of
 from art_rl.errors import ArtRLError
 from art_rl.schedules.handover.azula import noise_schedule
 from art_rl.schedules.handover.conversions import (
@@ -35,8 +36,7 @@ def convert(sigmas: np.ndarray, kind: str, **options: Any) -> Any:
         "flow": _flow,
         "azula": noise_schedule,
     }
-    if kind not in converters:
-        raise ArtRLError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    check_one_of("kind", kind, KINDS)
     try:
         return converters[kind](np.asarray(sigmas, dtype=np.float64), **options)
     except TypeError as error:

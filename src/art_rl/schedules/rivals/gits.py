@@ -13,6 +13,7 @@ dimension every trajectory lies on its chord and dev is 0 everywhere: use l2.
 
 import numpy as np
 
+from art_rl.checks import check_one_of
 from art_rl.errors import ArtRLError
 from art_rl.schedules.rivals.path import best_path
 from art_rl.schedules.rivals.statistics import RivalStatistics
@@ -48,8 +49,7 @@ def jump_costs(
     Raises:
         ArtRLError: an unknown kind, shapes that disagree, values that are not finite.
     """
-    if kind not in COSTS:
-        raise ArtRLError(f"kind must be one of {', '.join(COSTS)}, got {kind!r}")
+    check_one_of("kind", kind, COSTS)
     levels = np.asarray(levels, dtype=np.float64)
     M = len(levels)
     if len(states) != M or states.shape != slopes.shape or states.ndim < 2:

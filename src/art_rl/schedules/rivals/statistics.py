@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.records import read_record, write_record
+from art_rl.schedules.measurement import read_measurement, write_measurement
 from art_rl.schedules.rivals.path import ended
 from art_rl.schedules.schedule import Schedule
 
@@ -76,12 +76,12 @@ class RivalStatistics:
         """Write as ``.npz``, atomically."""
         names = ("evaluations", "model_digest", "settings")
         head, arrays = ({n: getattr(self, n) for n in group} for group in (names, _ARRAYS))
-        write_record(path, FORMAT, head, arrays)
+        write_measurement(path, FORMAT, head, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "RivalStatistics":
         """Read what `save` wrote; anything else is an ArtRLError naming the file."""
-        return read_record(
+        return read_measurement(
             path,
             FORMAT,
             "rival statistics",
