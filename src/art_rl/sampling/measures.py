@@ -69,15 +69,7 @@ class Collector(Protocol):
 
 
 class Measure(Collector, Protocol):
-    """One way to measure samples; see the module.
-
-    Attributes:
-        metric: the column of cells files.
-        label: what a reader sees for it, None for the usual one.
-        note: what sets the paper's numbers apart from ours, None for the usual one.
-        digest: JSON-like; what the collected arrays depend on beside the samples.
-        to_reference: whether samples are compared with the fine solution, which then has no value itself.
-    """
+    """One way to measure samples; see the module."""
 
     @property
     def to_reference(self) -> bool:

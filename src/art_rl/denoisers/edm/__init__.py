@@ -2,11 +2,10 @@
 
 from art_rl.denoisers.edm.denoiser import EDMDenoiser, optimise
 from art_rl.denoisers.edm.load import build_network, load_network, load_weights
-from art_rl.denoisers.edm.preconditioning import PRECONDITIONINGS, Preconditioned
+from art_rl.denoisers.edm.preconditioning import Preconditioned
 from art_rl.denoisers.edm.released import RELEASED
 
 __all__ = [
-    "PRECONDITIONINGS",
     "RELEASED",
     "EDMDenoiser",
     "Preconditioned",

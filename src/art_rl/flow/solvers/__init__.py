@@ -6,9 +6,9 @@ orders, calls per step and the treatment of the last step are `art_rl.registry`'
 dtype (float64 by convention); the denoiser may compute in another.
 """
 
-from art_rl.flow.solvers.base import History, Step
+from art_rl.flow.solvers.base import History
 from art_rl.flow.solvers.run import SOLVERS, run_levels, solve
-from art_rl.flow.solvers.single_step import euler_step, heun_step, rk4_step
+from art_rl.flow.solvers.single_step import euler_step, heun_step
 from art_rl.registry import ORDERS, STAGES, check_single_step, check_solver, nfe
 
 __all__ = [
@@ -16,13 +16,11 @@ __all__ = [
     "SOLVERS",
     "STAGES",
     "History",
-    "Step",
     "check_single_step",
     "check_solver",
     "euler_step",
     "heun_step",
     "nfe",
-    "rk4_step",
     "run_levels",
     "solve",
 ]
