@@ -8,7 +8,7 @@ from torch import Tensor
 
 from art_rl.checks import given
 from art_rl.errors import ArtRLError
-from art_rl.learning.clock.actor import Actor
+from art_rl.learning.clock.actor import Actor, OptimalActor
 from art_rl.learning.table import TableEnvironment
 
 # A mean speed below this share of the average is raised to it, so that levels strictly decrease.
@@ -60,7 +60,8 @@ def run_mean_policy(
     thetas, cost = [], torch.zeros_like(rollout.sigma)
     with torch.no_grad(), np.errstate(all="ignore"):
         prepared = actor.prepare()
-        seen = rollout.observe(full, full)
+        slope = full and isinstance(actor, OptimalActor)
+        seen = rollout.observe(full, slope)
         for k in range(steps):
             theta = actor.mean(prepared, k, steps, seen)
             thetas.append(theta)
@@ -70,6 +71,6 @@ def run_mean_policy(
                     "the learner diverged: its mean policy gives a level that is not finite"
                 )
             before = given(seen.integral, "integral")
-            seen = rollout.observe(full, full)
+            seen = rollout.observe(full, slope)
             cost = cost + theta * (before - given(seen.integral, "integral"))
     return MeanRollout(torch.stack(thetas), rollout.sigma, float(cost.mean()))

@@ -4,6 +4,8 @@ Both are far smaller than any score network: one scalar out, a few dozen units, 
 layer starts at zero, so an untrained actor is exactly its base clock.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,21 +16,25 @@ from art_rl.learning.table import TableEnvironment
 from art_rl.settings.learners import LearnerConfig
 
 _BUMPS = 16
-_CENTRES = torch.linspace(0, 1, _BUMPS, dtype=torch.float64)
+_PER_WIDTH = (_BUMPS - 1) / 1.5  # a bump's standard deviation is one and a half distances
+_CENTRES = torch.linspace(0, 1, _BUMPS, dtype=torch.float64) * _PER_WIDTH
 # Largest log factor by which x may change a speed or a remaining integral; |Q| is told apart from its
 # mean within a factor 10, so sqrt|Q| needs no more.
 _LARGEST_MODULATION = 1.5
 
 
-def encode(position: Tensor) -> Tensor:
-    """A coordinate in [0, 1], any shape, float64, as (..., 17) smooth bumps and itself."""
+def encode(position: Tensor, before: Sequence[Tensor] = (), after: Sequence[Tensor] = ()) -> Tensor:
+    """A coordinate in [0, 1], any shape, float64, as (..., 17) smooth bumps and itself.
+
+    ``before`` and ``after``, (..., n) each, are put beside it: one copy instead of two.
+    """
     column = position[..., None]
-    bumps = column - _CENTRES
+    bumps = column * _PER_WIDTH - _CENTRES
     if bumps.requires_grad:
-        bumps = torch.exp(-0.5 * (bumps * (_BUMPS - 1) / 1.5) ** 2)
+        bumps = torch.exp(-0.5 * bumps**2)
     else:
-        bumps.mul_(_BUMPS - 1).div_(1.5).square_().mul_(-0.5).exp_()
-    return torch.cat([bumps, column], -1)
+        bumps.square_().mul_(-0.5).exp_()
+    return torch.cat([*before, bumps, column, *after], -1)
 
 
 class SmallNet(nn.Sequential):
@@ -90,7 +96,7 @@ class Modulation(nn.Module):
         """Shape of ``coordinate``, the lattice's u / u_max."""
         if not self.num_features:
             return torch.zeros_like(coordinate)
-        change = self.net(torch.cat([encode(coordinate), given(features, "features")], -1))
+        change = self.net(encode(coordinate, after=[given(features, "features")]))
         return _LARGEST_MODULATION * torch.tanh(change / _LARGEST_MODULATION)
 
 
@@ -112,10 +118,8 @@ class TimeNet(nn.Module):
     ) -> Tensor:
         """Shape of ``coordinate``, the lattice's u / u_max; ``step`` a number or a column (n, 1)."""
         time = torch.as_tensor(step / steps, dtype=coordinate.dtype).expand(coordinate.shape)
-        parts = [time[..., None], encode(coordinate)]
-        if self.num_features:
-            parts.append(given(features, "features"))
-        return self.net(torch.cat(parts, -1))
+        after = [given(features, "features")] if self.num_features else []
+        return self.net(encode(coordinate, [time[..., None]], after))
 
 
 def seen_features(table: TableEnvironment, config: LearnerConfig) -> int:
