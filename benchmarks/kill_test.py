@@ -52,6 +52,7 @@ FOLDERS = ("results", "paper_figures")
 SKIPPED = re.compile(
     r"(^|/)(logs|benchmarks|notebooks|png)/|\.(png|pdf|pyc)$|(^|/)(\w*timings\.csv|\.snakemake)"
 )
+KEPT = re.compile(r"^\.snakemake_timestamp$|\.done$")
 TIMES = re.compile(r"^(seconds|began|spent_seconds|content_sha256|tensors_sha256)$")
 LIMIT = 3600  # seconds of a run
 # Bits of inotify.
@@ -235,7 +236,8 @@ def leftovers(folder: Path) -> list[str]:
     odd = []
     for top in FOLDERS:
         for path in (folder / top).rglob("*"):
-            hidden = path.name.startswith(".") and path.name != ".snakemake_timestamp"
+            # Marks of complete PNG folders are products.
+            hidden = path.name.startswith(".") and not KEPT.search(path.name)
             if hidden or path.name.startswith("state-"):
                 odd.append(str(path.relative_to(folder)))
     return odd
