@@ -338,7 +338,7 @@ def test_one_step_needs_no_learning():
 
 def test_given_densities_and_transfer_are_starts():
     result = quick_train([2, 3], densities={"mine": lambda s: 1 / (s**2 + 0.3)})
-    own = {"gaussian", "arctan", "cosine", "edm", "mine"}
+    own = {"gaussian", "arctan", "cosine", "edm", "dpm", "mine"}
     assert set(result.report["budgets"]["2"]["start_merits"]) == own
     assert set(result.report["budgets"]["3"]["start_merits"]) == own | {"learned_2"}
 

@@ -34,13 +34,16 @@ _FEWEST_POINTS, _FEWEST_ITERATIONS = 16, 12
 
 
 def start_densities(sigma_data: float, sigma_min: float) -> dict[str, Density]:
-    """Node densities an actor may start from; "edm" is rho = 7, made finite at 0 by sigma_min."""
+    """Node densities an actor may start from; "edm" (rho = 7) and "dpm" (uniform in ln sigma) are made finite
+    at 0 by sigma_min.
+    """
     c = sigma_data
     return {
         "gaussian": lambda s: (s**2 + c**2) ** -0.75,
         "arctan": lambda s: 1 / (s**2 + c**2),
         "cosine": lambda s: 1 / (s**2 + 1),
         "edm": lambda s: (s + sigma_min) ** (1 / 7 - 1),
+        "dpm": lambda s: 1 / (s + sigma_min),
     }
 
 
