@@ -1,5 +1,7 @@
 """|Q| estimators against the Gaussian's closed form and each other; reference walks; profiles."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -104,6 +106,33 @@ def test_derivative_matrix_is_exact_for_polynomials():
     for order, points in ((1, 1), (3, 13)):
         with pytest.raises(ArtRLError, match="points must be in"):
             derivative_matrix(levels, order, points)
+
+
+@pytest.mark.parametrize("singular", [False, True])
+def test_derivative_weights_where_neighbours_are_decades_apart(singular, monkeypatch):
+    """Third derivative from nine of ten nodes, in rational arithmetic; LAPACK may call it singular."""
+    if singular:
+
+        def refuse(*_):
+            raise np.linalg.LinAlgError("Singular matrix")
+
+        monkeypatch.setattr(np.linalg, "solve", refuse)
+    levels = np.geomspace(80.0, 2e-3, 10)
+    if not singular:
+        levels = np.geomspace(3.0, 0.1, 12)
+    matrix = derivative_matrix(levels, 3, 9)
+    for k in (0, 5, len(levels) - 1):
+        first = min(max(k - 4, 0), len(levels) - 9)
+        nodes = [Fraction(levels[j]) - Fraction(levels[k]) for j in range(first, first + 9)]
+        for i, node in enumerate(nodes):
+            others = nodes[:i] + nodes[i + 1 :]
+            polynomial, scale = [Fraction(1)], Fraction(1)
+            for other in others:
+                shifted = [Fraction(0), *polynomial]
+                polynomial = [a - other * b for a, b in zip(shifted, [*polynomial, 0], strict=True)]
+                scale *= node - other
+            right = float(6 * polynomial[3] / scale)
+            np.testing.assert_allclose(matrix[k, first + i], right, rtol=1e-7)
 
 
 def test_estimators_agree_on_a_mixture_in_float64_and_float32():

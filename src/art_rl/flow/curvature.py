@@ -159,8 +159,24 @@ def derivative_matrix(levels: np.ndarray, order: int, points: int) -> np.ndarray
         powers = np.vander(offsets / scale, points, increasing=True).T
         target = np.zeros(points)
         target[order] = float(np.prod(np.arange(1, order + 1)))
-        matrix[k, first : first + points] = np.linalg.solve(powers, target) / scale**order
+        try:
+            weights = np.linalg.solve(powers, target)
+        except np.linalg.LinAlgError:
+            # Decades between neighbours: singular to rounding, on some processors.
+            weights = lagrange_weights(offsets / scale, target)
+        matrix[k, first : first + points] = weights / scale**order
     return matrix
+
+
+def lagrange_weights(nodes: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(n,) weights that give sum_k target_k c_k of the polynomial c_0 + c_1 x + ... through (n,) nodes."""
+    weights = np.empty(len(nodes))
+    for i, node in enumerate(nodes):
+        others = np.delete(nodes, i)
+        weights[i] = (
+            target @ np.polynomial.polynomial.polyfromroots(others) / np.prod(node - others)
+        )
+    return weights
 
 
 def apply(matrix: np.ndarray, values: Tensor) -> Tensor:

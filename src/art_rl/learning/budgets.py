@@ -34,9 +34,7 @@ _FEWEST_POINTS, _FEWEST_ITERATIONS = 16, 12
 
 
 def start_densities(sigma_data: float, sigma_min: float) -> dict[str, Density]:
-    """Node densities an actor may start from; "edm" (rho = 7) and "dpm" (uniform in ln sigma) are made finite
-    at 0 by sigma_min.
-    """
+    """Node densities an actor may start from; sigma_min keeps "edm" (rho = 7) and "dpm" finite at 0."""
     c = sigma_data
     return {
         "gaussian": lambda s: (s**2 + c**2) ** -0.75,

@@ -1,6 +1,7 @@
 """Endpoint RMSE over EDM's against the network evaluations behind a schedule (`report.costs`)."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                         bar = {"color": style["color"], "lw": 0.6, "alpha": 0.6}
                         axis.plot([spent] * 2, [min(ratios), max(ratios)], **bar)
                 axis.axhline(1, color="0.4", lw=0.8, zorder=1)
-                axis.set_title(f"{model}, {SOLVERS[solver].label}")
+                axis.set_title(fill(f"{model}, {SOLVERS[solver].label}", 22))
                 axis.set_xscale("symlog", linthresh=_LINEAR, linscale=0.5)
                 axis.set_xlim(-0.15 * _LINEAR, max(1.6 * most, 2 * _LINEAR))
                 axis.set_yscale("log")

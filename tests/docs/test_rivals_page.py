@@ -1,0 +1,80 @@
+"""docs/rivals.md repeats what the rules wrote into paper_figures/rivals."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from art_rl.report.tables import read_rows
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "paper_figures/rivals"
+MODELS = ("gmm1d_edm", "gmm64d", "digits")
+ROWS = {
+    "GITS": "gits",
+    "DMN": "dmn",
+    "Score-optimal": "score_optimal",
+    "Rescaled entropic": "entropic",
+    "ELBO": "elbo",
+    "Align Your Steps": "ays",
+    "OSS": "oss",
+    "LD3 (L2)": "ld3",
+    "Gauss-Newton (ours)": "gauss_newton",
+}
+SIDES = ("ART-RL", "Rivals", "Without learning")
+
+
+def tables(heading):
+    """Tables of the page after ``heading``, each a list of rows of texts."""
+    page = (ROOT / "docs/rivals.md").read_text(encoding="utf-8")
+    lines = page[page.index(heading) :].splitlines()
+    groups = itertools.groupby(lines, key=lambda line: line.startswith("|"))
+    return [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in group]
+        for is_table, group in groups
+        if is_table
+    ]
+
+
+def counts(outcomes):
+    return " / ".join(str(outcomes.count(name)) for name in ("win", "tie", "loss"))
+
+
+def test_wins_ties_and_losses():
+    shown = {label: cells for label, *cells in tables("## What came out")[0]}
+    for column, model in enumerate(MODELS):
+        rows = [r for r in read_rows(FOLDER / f"{model}_rivals.csv") if r["metric"] == "rmse"]
+        for label, method in ROWS.items():
+            found = counts([r["outcome"] for r in rows if r["baseline"] == method])
+            assert shown[label][column] == found, f"{label}, {model}"
+        cells = {(r["solver"], r["K"]): r for r in rows}
+        lowest = [
+            min(
+                (r for r in rows if (r["solver"], r["K"]) == cell),
+                key=lambda r: r["baseline_mean"],
+            )
+            for cell in cells
+        ]
+        found = counts([r["outcome"] for r in lowest])
+        assert shown["the best of all others"][column] == found, model
+
+
+@pytest.mark.parametrize(
+    ("position", "model", "metric"),
+    [(1, "gmm1d_edm", "rmse"), (2, "gmm64d", "rmse"), (3, "digits", "rmse"), (4, "digits", "fid")],
+)
+def test_best_pairs(position, model, metric):
+    found = {
+        (str(row["nfe"]), row["side"]): row["mean"]
+        for row in read_rows(FOLDER / f"{model}_frontier.csv")
+        if row["metric"] == metric
+    }
+    shown = tables("## What came out")[position][2:]
+    assert [row[0] for row in shown] == ["4", "5", "6", "8", "10"]
+    for nfe, *cells in shown:
+        for side, cell in zip(SIDES, cells, strict=True):
+            text = cell.split(" ")[0]
+            if (nfe, side) in found:
+                assert text == f"{found[nfe, side]:.3g}", f"{model}, NFE {nfe}, {side}"
+            else:
+                assert text == "-"
