@@ -2,7 +2,7 @@
 # make mnist  MNIST: the paper's Table 4, config/mnist.yaml
 # make mnist-large  the run behind paper_figures/mnist: 10,000 images in the papers' rows, config/overlays/mnist_large.yaml
 # make mnist-gpu  the same on a GPU with 50,000 images per cell, config/overlays/mnist_gpu.yaml
-# make digits_full  digits with every method and solver, config/digits_full.yaml
+# make digits_full  digits with every method and three solvers, config/digits_full.yaml
 # make paper  the paper's tables on the official checkpoints (GPU); make paper-dry prints the plan
 # make test   the tests
 # make lint   style of Python, Snakemake and the workflow
