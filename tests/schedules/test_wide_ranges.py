@@ -93,8 +93,7 @@ def test_grids_from_measured_values(sigma_max, sigma_min):
     for order in (1, 2, 4):
         ratio = profile.mean[order][7:] / (size * derivative(order, sigma))
         good = (sigma < 0.3) | (sigma > 0.6) | (order < 4)
-        # rounding of differences below sigma = 1e-3: up to 4.2e-2 or 5.3e-2 by the processor
-        np.testing.assert_allclose(ratio[good], 1.0, atol=8e-2)
+        np.testing.assert_allclose(ratio[good], 1.0, atol=5e-2)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ which is 2601.18681's Q = dF/dx F + dF/dpsi in EDM coordinates (psi = sigma_max 
 Gaussian data of standard deviation c has |Q| = c^2 (c^2 + sigma^2)^(-3/2) |x_T| / sqrt(c^2 + sigma_max^2).
 """
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -154,28 +155,24 @@ def derivative_matrix(levels: np.ndarray, order: int, points: int) -> np.ndarray
     matrix = np.zeros((M, M))
     for k in range(M):
         first = min(max(k - half, 0), M - points)
-        offsets = levels[first : first + points] - levels[k]
-        scale = np.abs(offsets).max()
-        powers = np.vander(offsets / scale, points, increasing=True).T
-        target = np.zeros(points)
-        target[order] = float(np.prod(np.arange(1, order + 1)))
-        try:
-            weights = np.linalg.solve(powers, target)
-        except np.linalg.LinAlgError:
-            # Decades between neighbours: singular to rounding, on some processors.
-            weights = lagrange_weights(offsets / scale, target)
-        matrix[k, first : first + points] = weights / scale**order
+        nodes = levels[first : first + points] - levels[k]
+        matrix[k, first : first + points] = _derivative_weights(nodes, order)
     return matrix
 
 
-def lagrange_weights(nodes: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(n,) weights that give sum_k target_k c_k of the polynomial c_0 + c_1 x + ... through (n,) nodes."""
-    weights = np.empty(len(nodes))
-    for i, node in enumerate(nodes):
+def _derivative_weights(nodes: np.ndarray, order: int) -> np.ndarray:
+    """(n,) weights of a derivative at 0, which is one of the (n,) distinct nodes.
+
+    Lagrange's polynomials: exact to rounding however far apart the nodes lie, where the linear equations
+    of the monomials become singular.  The weight at 0 makes the sum vanish, so that the rounding of a
+    nearly constant function is not multiplied by it (Baltensperger & Trummer 2003).
+    """
+    weights = np.zeros(len(nodes))
+    for i in np.flatnonzero(nodes):
         others = np.delete(nodes, i)
-        weights[i] = (
-            target @ np.polynomial.polynomial.polyfromroots(others) / np.prod(node - others)
-        )
+        polynomial = np.polynomial.polynomial.polyfromroots(others)
+        weights[i] = math.factorial(order) * polynomial[order] / np.prod(nodes[i] - others)
+    weights[nodes == 0] = -math.fsum(weights)
     return weights
 
 
