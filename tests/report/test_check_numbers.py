@@ -56,7 +56,7 @@ def test_rows_of_exact_models_are_held_to_the_tolerance_of_their_method():
     # Closed forms of order p: from high derivatives, whose rounding another processor changes.
     order = [row("quadrature_order", 5, [0.026, 0.025], "gmm1d", "rmse")]
     assert verdicts(order, changed(0, 1 + 8e-5, order)) == [0, 1, 0, 0]
-    assert verdicts(order, changed(0, 1 + 2e-3, order)) == [0, 0, 0, 1]
+    assert verdicts(order, changed(0, 1 + 4e-4, order)) == [0, 0, 0, 1]
 
 
 def test_errors_near_the_references_own_are_held_to_a_share_of_it():

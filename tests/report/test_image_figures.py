@@ -167,7 +167,7 @@ def test_nfe_figure_names_a_floor_far_below_instead_of_drawing_it():
 def test_nfe_figure_labels_floors_and_the_spread_of_blocks():
     floors = {"reference": 0.1, "test set": 0.2}
     figure = nfe_figure(cells(), ["euler", "heun"], "fid", METHODS, floors, label="FID")
-    band = "± 1 standard deviation of seed blocks (EDM, endpoint reward)"
+    band = "± 1 standard deviation of seed blocks"
     assert {"reference", "test set", band} < set(texts(figure.legends[0]))
     for axis in figure.axes:
         assert len(axis.collections) == len(set(METHODS) & set(WITH_BAND)) > 0

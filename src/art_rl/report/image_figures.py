@@ -122,7 +122,7 @@ def nfe_figure(
                             color="0.6",
                             alpha=0.4,
                             lw=0,
-                            label="± 1 standard deviation of seed blocks (EDM, endpoint reward)",
+                            label="± 1 standard deviation of seed blocks",
                         )
                     ]
             calls = sorted({nfe for curve in curves.values() for nfe in curve})
