@@ -1,14 +1,11 @@
 """Tables that a page repeats are those of the committed run, to the digits that it prints."""
 
-import itertools
-from pathlib import Path
-
 import pytest
+from pages import ROOT, by_label, tables
 
 from art_rl.files import read_json
 from art_rl.report.tables import read_rows
 
-ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "paper_figures/mnist"
 ROWS = {
     "Uniform": "uniform",
@@ -30,17 +27,6 @@ def means(table):
     return found
 
 
-def table_below(head):
-    """The first table of docs/images.md at or after the text ``head``: label -> texts of its cells."""
-    page = (ROOT / "docs/images.md").read_text(encoding="utf-8")
-    lines = page[page.index(head) :].splitlines()
-    rows = itertools.takewhile(
-        lambda line: line.startswith("|"), itertools.dropwhile(lambda line: line[:1] != "|", lines)
-    )
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in rows]
-    return {label: values for label, *values in cells}
-
-
 def as_printed(text, value):
     """Whether ``text`` is ``value`` rounded to the digits of ``text``."""
     decimals = len(text.partition(".")[2])
@@ -49,7 +35,9 @@ def as_printed(text, value):
 
 def test_mnist_table_4_on_the_page_is_the_committed_one():
     fid, rmse = means("fid_all"), means("rmse")
-    shown = table_below("**Table 4 (RK4), LeNet-FID of 10,000 images / endpoint RMSE.**")
+    shown = by_label(
+        tables("images.md", "**Table 4 (RK4), LeNet-FID of 10,000 images / endpoint RMSE.**")[0]
+    )
     assert ROWS.keys() <= shown.keys()
     for label, method in ROWS.items():
         for index, cell in enumerate(shown[label]):
@@ -63,7 +51,7 @@ def test_mnist_table_4_on_the_page_is_the_committed_one():
 
 def test_ratios_to_edm_on_the_page_are_those_of_the_tables():
     fid = means("fid_all")
-    shown = table_below("| LeNet-FID over EDM's")
+    shown = by_label(tables("images.md", "| LeNet-FID over EDM's")[0])
     paper = read_json(ROOT / "src/art_rl/report/paper_tables.json")["tables"]["table_4"]["rows"]
     pairs = {
         "ART-RL (paper's form)": (fid["art_rl_paper"], fid["edm"]),

@@ -1,13 +1,10 @@
 """docs/rivals.md repeats what the rules wrote into paper_figures/rivals."""
 
-import itertools
-from pathlib import Path
-
 import pytest
+from pages import ROOT, by_label, tables
 
 from art_rl.report.tables import read_rows
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "paper_figures/rivals"
 MODELS = ("gmm1d_edm", "gmm64d", "digits")
 ROWS = {
@@ -24,24 +21,12 @@ ROWS = {
 SIDES = ("ART-RL", "Rivals", "Without learning")
 
 
-def tables(heading):
-    """Tables of the page after ``heading``, each a list of rows of texts."""
-    page = (ROOT / "docs/rivals.md").read_text(encoding="utf-8")
-    lines = page[page.index(heading) :].splitlines()
-    groups = itertools.groupby(lines, key=lambda line: line.startswith("|"))
-    return [
-        [[cell.strip() for cell in line.strip("|").split("|")] for line in group]
-        for is_table, group in groups
-        if is_table
-    ]
-
-
 def counts(outcomes):
     return " / ".join(str(outcomes.count(name)) for name in ("win", "tie", "loss"))
 
 
 def test_wins_ties_and_losses():
-    shown = {label: cells for label, *cells in tables("## What came out")[0]}
+    shown = by_label(tables("rivals.md", "## What came out")[0])
     for column, model in enumerate(MODELS):
         rows = [r for r in read_rows(FOLDER / f"{model}_rivals.csv") if r["metric"] == "rmse"]
         for label, method in ROWS.items():
@@ -69,12 +54,9 @@ def test_best_pairs(position, model, metric):
         for row in read_rows(FOLDER / f"{model}_frontier.csv")
         if row["metric"] == metric
     }
-    shown = tables("## What came out")[position][2:]
+    shown = tables("rivals.md", "## What came out")[position][2:]
     assert [row[0] for row in shown] == ["4", "5", "6", "8", "10"]
     for nfe, *cells in shown:
         for side, cell in zip(SIDES, cells, strict=True):
-            text = cell.split(" ")[0]
-            if (nfe, side) in found:
-                assert text == f"{found[nfe, side]:.3g}", f"{model}, NFE {nfe}, {side}"
-            else:
-                assert text == "-"
+            right = f"{found[nfe, side]:.3g}" if (nfe, side) in found else "-"
+            assert cell.split(" ")[0] == right, f"{model}, NFE {nfe}, {side}"
