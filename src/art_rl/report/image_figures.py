@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ def nfe_figure(
             if unseen:
                 names = ", ".join(look(name)["label"] for name in unseen)
                 axis.text(1, 0.99, f"above the panel: {names}", _NOTE, transform=axis.transAxes)
-            axis.set_title(SOLVER_NAMES[solver])
+            axis.set_title(fill(SOLVER_NAMES[solver], 20))
             if lines == 2:
                 base, below, lowest = curves.get(versus, {}), axes[1, column], 1.0
                 for name, curve in curves.items():
@@ -153,7 +154,9 @@ def nfe_figure(
                 ratio_axis(below, lowest)
             for row in axes[:, column]:
                 budget_axis(row, calls)
-            axes[-1, column].set_xlabel("network calls per image (NFE)")
+            # Beside more neighbours than a page holds there is no room for more.
+            few = len(solvers) <= 4
+            axes[-1, column].set_xlabel("network calls per image (NFE)" if few else "NFE")
         axes[0, 0].set_ylabel(label or METRICS[metric].axis)
         if lines == 2:
             axes[1, 0].set_ylabel(ratio_label(versus))
