@@ -23,6 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from art_rl.errors import ArtRLError
 from art_rl.files import digest, seal, sha256_file, state_folder
 
+# Collecting garbage while modules are imported is a tenth of the time that importing torch takes; the child
+# of `run` collects.
+gc.disable()
+
 # Tables that feed other jobs: they cannot hold their digest, so it lies beside them.
 SEALED = (".csv", ".jsonl")
 
@@ -43,6 +47,7 @@ def run(main, snakemake):
         gc.freeze()
         child = os.fork()
         if child == 0:
+            gc.enable()
             _die_with(parent)
             # By file descriptor, so that libraries and grandchildren write there too.
             os.dup2(log.fileno(), 1)

@@ -45,7 +45,7 @@ from art_rl.settings.learners import PaperSettings
 __all__ = ["PaperRun", "ThetaLearner", "learn_paper"]
 
 ACTOR_RATE = 0.02  # Adam's first step, cosine decay to 1 %
-GAMMA_RATE, GAMMA_PROPORTIONAL = 0.05, 1.0  # of |gamma_0| per last step's length of error in psi(T)
+GAMMA_RATE, GAMMA_PROPORTIONAL = 0.12, 1.0  # of |gamma_0| per last step's length of error in psi(T)
 Q_FLOOR = 0.1  # of the mean |Q| at the level, in the variance
 _LARGEST_GRADIENT = 10.0
 CRITERION = 0.03  # of "converged": J_K over the K-step optimum

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,13 +72,14 @@ class Experiment:
             return noise.latents.double() * self.sigma_max, noise.class_labels
         samples, first = self.block
         index = seeds[0] // samples
-        rows = [seed - index * samples for seed in seeds]
-        if min(rows) < 0 or max(rows) >= samples:
+        rows = torch.from_numpy(np.asarray(seeds, np.int64)) - index * samples
+        if rows.min() < 0 or rows.max() >= samples:
             raise ArtRLError(
                 f"seeds {seeds[0]} to {seeds[-1]} span more than one block of {samples}"
             )
         x = self.draw(samples, first + index)
-        return (x if rows == list(range(samples)) else x[rows]), self.labels(samples, first + index)
+        whole = torch.equal(rows, torch.arange(samples))
+        return (x if whole else x[rows]), self.labels(samples, first + index)
 
     def draw(self, n: int, seed: int) -> Tensor:
         """n starting states at sigma_max, float64 (n, *shape); the same for the same seed."""

@@ -99,24 +99,39 @@ class Endpoints:
 
     def __init__(self, paths: Iterable[str | os.PathLike]) -> None:
         self._paths = list(paths)
-        self._row: dict[int, tuple[int, int]] = {}
         self._images: list[np.ndarray] = []
+        # Of every seed, in ascending order: its file and its row in it.
+        self._seeds = self._file = self._row = np.empty(0, np.int64)
 
     def __call__(self, seeds: Sequence[int]) -> Tensor:
         """float64 (n, *shape); ArtRLError for a seed without a reference."""
-        while self._paths:
-            path = self._paths.pop(0)
-            known, images = load_shard(path)
+        if len(self._images) < len(self._paths):
+            self._read()
+        wanted = np.asarray(seeds, np.int64)
+        at = np.minimum(np.searchsorted(self._seeds, wanted), max(len(self._seeds) - 1, 0))
+        known = self._seeds[at] == wanted if len(self._seeds) else np.zeros(len(wanted), bool)
+        if not known.all():
+            raise ArtRLError(f"no reference endpoint for seed {wanted[~known][0]}")
+        found = np.empty((len(wanted), *self._images[0].shape[1:]))
+        for file in np.unique(self._file[at]):
+            here = self._file[at] == file
+            found[here] = self._images[file][self._row[at[here]]]
+        return torch.from_numpy(found)
+
+    def _read(self) -> None:
+        """Load all files."""
+        every = []
+        for path in self._paths:
+            seeds, images = load_shard(path)
             if images.dtype not in (np.float32, np.float64):
                 raise ArtRLError(f"{path}: reference endpoints must be floats, got {images.dtype}")
-            for row, seed in enumerate(known.tolist()):
-                self._row[seed] = len(self._images), row
+            every.append(seeds)
             self._images.append(images)
-        missing = [seed for seed in seeds if seed not in self._row]
-        if missing:
-            raise ArtRLError(f"no reference endpoint for seed {missing[0]}")
-        rows = (self._row[seed] for seed in seeds)
-        return torch.from_numpy(np.stack([self._images[a][b] for a, b in rows])).double()
+        flat = np.concatenate(every)
+        order = np.argsort(flat, kind="stable")
+        self._seeds = flat[order]
+        self._file = np.repeat(np.arange(len(every)), [len(seeds) for seeds in every])[order]
+        self._row = np.concatenate([np.arange(len(seeds)) for seeds in every])[order]
 
 
 def load_shard(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:

@@ -171,7 +171,7 @@ class EndpointSettings(_Natural):
 class _Paper(Closed):
     written = "changed"
 
-    iterations: Count = 500
+    iterations: Count = 300
     """Updates per budget."""
     batch: Annotated[Whole, Field(ge=8, multiple_of=2)] = 256
     """Trajectories per iteration, half of them with the noise of the other half reversed."""
