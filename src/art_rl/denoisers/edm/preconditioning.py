@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from art_rl.checks import check_one_of
-from art_rl.denoisers.edm.dhariwal import DhariwalUNet
-from art_rl.denoisers.edm.song import SongUNet
+from art_rl.denoisers.edm.unets import DhariwalUNet, SongUNet
 
 MODELS = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
 
