@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from mixture_quantiles import Quantiles
 from scipy.integrate import quad
 
 from art_rl.denoisers import CountingDenoiser, Gaussian, GaussianMixture, drift
@@ -13,7 +14,6 @@ from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS, History, nfe, run_levels, solve
 from art_rl.flow.solvers.adams import EQUAL_STEPS, adams_bashforth_weights
 from art_rl.flow.solvers.deis import deis_weights, vp_time
-from art_rl.metrics.wasserstein import MixtureQuantiles
 from art_rl.registry import METHODS, ORDERS, SINGLE_STEP, STAGES, check_single_step
 from art_rl.registry import SOLVERS as ENTRIES
 from art_rl.schedules.hand_made import baseline_schedule
@@ -78,9 +78,7 @@ def test_order_on_the_mixture_against_the_monotone_map(solver):
 
     def marginal(sigma):
         stds = np.sqrt(np.array(TARGET["stds"]) ** 2 + sigma**2)
-        return MixtureQuantiles(
-            GaussianMixture(TARGET["weights"], TARGET["means"], stds.tolist()), 2
-        )
+        return Quantiles(GaussianMixture(TARGET["weights"], TARGET["means"], stds.tolist()), 2)
 
     ranks = marginal(3.0).cdf(np.linspace(-6, 6, 41))
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from mixture_quantiles import Quantiles
 
 from art_rl.denoisers import CountingDenoiser, Denoiser, Gaussian, GaussianMixture, drift
 from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
 from art_rl.flow.solvers import ORDERS, SOLVERS, nfe, run_levels, solve
-from art_rl.metrics.wasserstein import MixtureQuantiles
 from art_rl.registry import SINGLE_STEP
 from art_rl.schedules.hand_made import baseline_schedule
 from art_rl.schedules.schedule import Schedule
@@ -53,9 +53,7 @@ def test_order_on_the_mixture_against_the_monotone_map(solver):
 
     def marginal(sigma):
         stds = np.sqrt(np.array(TARGET["stds"]) ** 2 + sigma**2)
-        return MixtureQuantiles(
-            GaussianMixture(TARGET["weights"], TARGET["means"], stds.tolist()), 2
-        )
+        return Quantiles(GaussianMixture(TARGET["weights"], TARGET["means"], stds.tolist()), 2)
 
     x = torch.linspace(-6, 6, 41, dtype=torch.float64)[:, None]
     exact = marginal(low).quantile(marginal(high).cdf(x[:, 0].numpy()))
@@ -70,8 +68,8 @@ def test_order_on_the_mixture_against_the_monotone_map(solver):
 def test_reference_solution_is_the_monotone_map():
     mixture = GaussianMixture(**TARGET)
     stds = np.sqrt(np.array(TARGET["stds"]) ** 2 + 9.0)
-    start = MixtureQuantiles(GaussianMixture(TARGET["weights"], TARGET["means"], stds.tolist()), 2)
-    end = MixtureQuantiles(mixture, 2)
+    start = Quantiles(GaussianMixture(TARGET["weights"], TARGET["means"], stds.tolist()), 2)
+    end = Quantiles(mixture, 2)
     x = torch.linspace(-7, 7, 57, dtype=torch.float64)[:, None]
     exact = end.quantile(start.cdf(x[:, 0].numpy()))
     got = reference_solution(mixture, x, 3.0, check=0).end[:, 0].numpy()

@@ -5,12 +5,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from profile_objectives import closed_form_objective
 from scipy.optimize import brentq
 
 from art_rl.denoisers import GaussianMixture
 from art_rl.errors import ArtRLError
 from art_rl.flow.measure_profile import measure_profile
-from art_rl.schedules.closed_form import closed_form_objective, quadrature_schedule
+from art_rl.schedules.closed_form import quadrature_schedule
 from art_rl.schedules.hand_made import baseline_schedule
 from art_rl.schedules.profile import Profile
 from art_rl.schedules.schedule import Schedule

@@ -50,14 +50,6 @@ class MixtureQuantiles:
         self._first = self._s * over_cells(bell, 0.0)
         self._second = self._s**2 * (self._mass - over_cells(z * bell, 0.0))
 
-    def cdf(self, x: np.ndarray) -> np.ndarray:
-        """F(x), same shape as x."""
-        return self._cdf(np.asarray(x) - self._centre)
-
-    def pdf(self, x: np.ndarray) -> np.ndarray:
-        """Density at x."""
-        return self._pdf(np.asarray(x) - self._centre)
-
     def _cdf(self, x: np.ndarray) -> np.ndarray:
         return ndtr((x[..., None] - self._m) / self._s) @ self._w
 
@@ -81,14 +73,6 @@ class MixtureQuantiles:
                 return updated
             x = updated
         return x
-
-    def quantile(self, u: np.ndarray) -> np.ndarray:
-        """F^-1(u) for float64 ``u`` in (0, 1), same shape."""
-        return self._centre + self._quantiles(np.asarray(u, dtype=np.float64))
-
-    def cell_means(self) -> np.ndarray:
-        """Means of the quantile function over the n cells: the n points of least W2; (n,)."""
-        return self._centre + self.n * ((self._m * self._mass - self._first) @ self._w)
 
     def w2(self, samples: np.ndarray) -> float:
         """Wasserstein-2 distance of ``samples`` (n values, any shape) to the mixture.

@@ -1,4 +1,4 @@
-"""Closed-form ART: schedules and objective values from a measured |Q| profile, without learning.
+"""Closed-form ART: schedules from a measured |Q| profile, without learning.
 
 If |Q| depends on sigma only, minimising int |Q| theta dpsi under int dpsi/theta = T gives |Q| theta^2
 constant: node density |Q|^(1/2) and optimum (int |Q|^(1/2) dsigma)^2 / T (2601.18681, eq. 9; for a
@@ -13,7 +13,7 @@ cross-validation), so noise moves nodes a little but never makes a bad grid.  Fo
 |Q| is network error where it was not trained: outside ``trust`` the Gaussian's power laws continue it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +24,7 @@ from art_rl.checks import check_budget, check_one_of
 from art_rl.errors import ArtRLError
 from art_rl.schedules.hand_made import Density, grid_from_density
 from art_rl.schedules.profile import Profile
-from art_rl.schedules.schedule import Schedule, validate_sigmas
+from art_rl.schedules.schedule import Schedule
 
 
 def trained_range(P_mean: float = -1.2, P_std: float = 1.2) -> tuple[float, float]:
@@ -39,8 +39,6 @@ def trained_range(P_mean: float = -1.2, P_std: float = 1.2) -> tuple[float, floa
 TRAINED_RANGE = trained_range()
 
 Trust = tuple[float, float] | str | None
-
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
 
 
 @lru_cache(maxsize=8)
@@ -218,80 +216,3 @@ def density_facts(profile: Profile, propagated: bool, trust: Trust, smooth: bool
         "smooth": smooth,
         "profile": dict(profile.settings),
     }
-
-
-def _integral(function: Callable[[np.ndarray], np.ndarray], edges: np.ndarray) -> np.ndarray:
-    """Gauss-Legendre integrals over successive cells of ascending ``edges``; (len(edges) - 1,)."""
-    half, middle = np.diff(edges) / 2, (edges[1:] + edges[:-1]) / 2
-    points = middle[:, None] + half[:, None] * _NODES
-    return (function(points.ravel()).reshape(points.shape) * _WEIGHTS).sum(1) * half
-
-
-def _ascending(profile: Profile) -> np.ndarray:
-    return np.concatenate([[0.0], profile.levels[::-1]])
-
-
-def art_objective(
-    schedule: Schedule | Sequence[float], profile: Profile, clock: str = "gaussian"
-) -> float:
-    """ART's objective E int_0^T |Q| theta^2 dt of a schedule's clock (2601.18681, eq. 9; a cost, >= 0).
-
-    The levels are the clock's values at t = k T/K, T = sigma_max.  Between them the clock is linear in
-
-        "gaussian"   w(sigma) = int_0^sigma (s^2 + sigma_data^2)^(-3/4) ds, a coordinate in which
-                     sensible clocks are nearly linear (default): theta = (K/T) dw_k / w'(sigma)
-        "linear"     sigma: theta = (K/T) (sigma_k - sigma_{k+1}), constant on each interval
-
-    Both exceed the optimum by a term of order K^-2 for the optimal clock; use K >= 64 to compare
-    clocks, not grids.
-
-    Raises:
-        ArtRLError: bad levels, another sigma_max than the profile's, or an unknown clock.
-    """
-    levels = schedule.sigmas if isinstance(schedule, Schedule) else schedule
-    sigmas = np.array(validate_sigmas(levels))[::-1]
-    if not np.isclose(sigmas[-1], profile.sigma_max, rtol=1e-9):
-        raise ArtRLError(
-            f"schedule starts at sigma = {sigmas[-1]}, the profile at {profile.sigma_max}"
-        )
-    c = profile.sigma_data
-    speeds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "gaussian": lambda s: (s**2 + c**2) ** -0.75,
-        "linear": np.ones_like,
-    }
-    check_one_of("clock", clock, speeds)
-    rate = speeds[clock]
-    q = _interpolate(profile.levels, profile.mean[1])
-
-    def cost(sigma: np.ndarray) -> np.ndarray:
-        return q(sigma) / rate(sigma)
-
-    edges = np.union1d(_ascending(profile), sigmas)
-    cell = np.clip(np.searchsorted(sigmas, edges[1:], side="left") - 1, 0, len(sigmas) - 2)
-    K = len(sigmas) - 1
-    steps = np.bincount(cell, _integral(rate, edges), minlength=K)
-    costs = np.bincount(cell, _integral(cost, edges), minlength=K)
-    return float(K / profile.sigma_max * np.sum(steps * costs))
-
-
-def closed_form_objective(profile: Profile) -> float:
-    """The least ART objective of a clock that sees the time only: (int |Q|^(1/2) dsigma)^2 / T.
-
-    A cost, in the units of `art_objective`; the paper's J is minus it.
-    """
-    q = _interpolate(profile.levels, profile.mean[1])
-    total = _integral(lambda s: np.sqrt(q(s)), _ascending(profile)).sum()
-    return float(total**2 / profile.sigma_max)
-
-
-def per_trajectory_bound(profile: Profile) -> tuple[float, float]:
-    """Mean over trajectories of (int |Q_i|^(1/2) dsigma)^2 / T, and its standard error.
-
-    What a clock could reach that knows each trajectory's own |Q| (theta ~ |Q(x, psi)|^(-1/2)); at most
-    the closed form.  Trapezoidal rule in log sigma, which suits single trajectories whose |Q| has zeros.
-    """
-    levels = profile.levels
-    root = np.sqrt(profile.table.astype(np.float64))
-    integrals = np.trapezoid(root[:, ::-1] * levels[::-1], np.log(levels[::-1]), axis=1)
-    costs = (integrals + root[:, -1] * levels[-1]) ** 2 / profile.sigma_max
-    return float(costs.mean()), float(costs.std(ddof=1) / np.sqrt(len(costs)))

@@ -108,7 +108,7 @@ class StepCost:
         return cls(profile.sigma_max, curve, nodes[::_FINER])
 
     def __call__(self, levels: Schedule | Sequence[float] | np.ndarray) -> float:
-        """J_K of a schedule or a list of K + 1 levels, >= 0, in the units of `art_objective`.
+        """J_K of a schedule or a list of K + 1 levels, >= 0; a cost, the paper's J is minus it.
 
         Raises:
             ArtRLError: levels that are no schedule, or that start at another sigma_max.

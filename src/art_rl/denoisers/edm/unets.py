@@ -76,7 +76,7 @@ class UNet(nn.Module):
         self.sizes, self.label_dim = sizes, sizes.label_dim
 
     def build(self, first: int) -> int:
-        """Make ``enc``, with ``first`` channels after its first convolution, and ``dec``; the channels of ``dec``."""
+        """Make ``enc``, ``first`` channels wide at its start, and ``dec``; the channels of the latter."""
         s, block, last = self.sizes, self.block, len(self.sizes.channel_mult) - 1
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
         levels = [(level, s.img_resolution >> level, mult * s.model_channels)
