@@ -105,7 +105,6 @@ def measured(folder, **changes):
                 {"variant": "all_fp16", "batch": 256, "images_per_second": 900.0},
                 {"variant": "official", "batch": 256, "images_per_second": 100.0},
             ],
-            "learning": {"budget": 18, "batch": 16, "seconds_per_iteration": 0.5},
             "environment": {"device": "a GPU"},
             "matrix_flops_per_second": {"float32": 5.7e13},
             **changes,
@@ -218,11 +217,11 @@ def test_plan_counts_what_rivals_measure_and_learn(tmp_path):
     # and the reference of RK4 in 64 steps: 4 calls each, one in the last.
     assert rivals("ld3") == {"ld3": 13 * (14 * (3 * 4 + 6) + 6) + 253 * 10}
     assert rivals() == {}
-    need = machine.float32_rows(config, "cifar10_uncond", config["models"]["cifar10_uncond"])
+    need = machine.float32_rows(config, "cifar10_uncond")
     assert need == 1
     rivals("gits")
     config["models"]["cifar10_uncond"]["rivals"]["batch_size"] = 4000
-    need = machine.float32_rows(config, "cifar10_uncond", config["models"]["cifar10_uncond"])
+    need = machine.float32_rows(config, "cifar10_uncond")
     assert need == 4000
 
 

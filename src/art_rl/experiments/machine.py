@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from art_rl.errors import ArtRLError
-from art_rl.experiments.cells import wanted_cells
-from art_rl.registry import CLOSED_FORM, LEARNED, ORDERS, RIVAL, method
+from art_rl.experiments.targets import Targets
+from art_rl.registry import CLOSED_FORM, LEARNED, RIVAL, method
+from art_rl.settings.experiment import learner_run
 from art_rl.settings.rivals import LD3Settings, RivalSettings
 
 GIB = 2**30
@@ -20,7 +21,6 @@ INCEPTION = 95_628_359
 # Activations of one image at their peak, float32 without fused attention: counted on the meta device.
 ROW = {"cifar10": 10.5 * MIB, "ffhq": 27 * MIB, "afhqv2": 27 * MIB, "imagenet": 84 * MIB}
 INCEPTION_ROW = 20 * MIB  # of one image at 299 x 299, from the sizes of the layers
-BATCH_ROWS = 16384  # of settings.natural.NaturalSettings, where a learner's settings leave it out
 SIDE = {"cifar10": 32}  # pixels; 64 for the others
 CHECKPOINTS = {"cifar10": 226e6, "ffhq": 252e6, "afhqv2": 252e6, "imagenet": 1190e6}
 
@@ -70,33 +70,29 @@ def _size(settings: Mapping[str, Any], name: str) -> float:
     return _find(CHECKPOINTS, name, 0) if own is None else own.get("size", 0)
 
 
-def float32_rows(settings: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> int:
+def float32_rows(settings: Mapping[str, Any], name: str) -> int:
     """Most states in one float32 call of what a run measures and learns on a model."""
-
-    def block(key: str) -> Mapping[str, Any]:
-        return {**settings.get(key, {}), **model.get(key, {})}
-
-    pairs = {pair for solver in ORDERS for pair in wanted_cells(settings, name, solver)}
-    used = {row for row, _ in pairs}
+    targets = Targets(settings)
+    used = targets.methods(name)
     groups = {method(row).group for row in used - {"endpoint"}}
     rows = [1]
     if CLOSED_FORM in groups:
         rows.append(64)  # profile.measure_profile
     if "endpoint" in used:  # error_moments.measure_error_moments
-        rows.append(max(256, block("endpoint").get("trajectories", 0)))
+        rows.append(max(256, targets.block(name, "endpoint").get("trajectories", 0)))
     if "gauss_newton" in used:  # gauss_newton.NETWORK
         rows.append(64)
     if LEARNED in groups or "transfer_budget" in used:
-        rows.append(block("control").get("trajectories", 0))
+        rows.append(targets.block(name, "control").get("trajectories", 0))
     if RIVAL in groups:
-        rows.append(RivalSettings(**block("rivals")).batch_size)
+        rows.append(RivalSettings(**targets.block(name, "rivals")).batch_size)
     if "ld3" in used:
-        sizes = LD3Settings(**block("ld3"))
+        sizes = LD3Settings(**targets.block(name, "ld3"))
         rows.append(max(sizes.train, sizes.valid))
-    for label, learner in settings.get("learners", {}).items():
-        if learner.get("kind") == "endpoint" and learner.get("method") in used:
-            own = {**learner["settings"], **model.get("learners", {}).get(label, {})}
-            rows.append(own.get("batch_rows", BATCH_ROWS))
+    for label, learner in targets.learners.items():
+        if learner["kind"] == "endpoint" and learner.get("method") in used:
+            own: Any = learner_run(settings, name, label)
+            rows.append(own.batch_rows)
     return max(rows)
 
 
@@ -105,7 +101,7 @@ def _work(settings: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> f
     row = _find(ROW, model["checkpoint"], 27 * MIB)
     half = model.get("speed", {}).get("dtype", "float32") != "float32"
     sampling = model["sampling"]["batch"] * (INCEPTION_ROW + (row / 2 if half else row))
-    return max(float32_rows(settings, name, model) * row, sampling)
+    return max(float32_rows(settings, name) * row, sampling)
 
 
 def check_interpreter(executable: str) -> None:

@@ -15,22 +15,18 @@ GPU in question; without one there is no estimate:
 """
 
 import argparse
-import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from art_rl.errors import ArtRLError
-from art_rl.experiments.cells import cell_blocks, methods_of_table
 from art_rl.experiments.machine import machine_needs
+from art_rl.experiments.targets import Targets
 from art_rl.files import read_json
 from art_rl.registry import METHODS, RIVAL, nfe
-from art_rl.settings.experiment import (
-    check_configuration,
-    learner_run,
-)
+from art_rl.settings.experiment import check_configuration, learner_run
 from art_rl.settings.load import load
 from art_rl.settings.rivals import LD3Settings, RivalSettings
 
@@ -71,23 +67,23 @@ def make_plan(
     Raises:
         ArtRLError: the configuration has no checkpoints.
     """
-    used = {table["model"] for table in settings["tables"].values()}
-    used |= _learned_elsewhere(settings)
+    targets = Targets(settings)
     checkpoints = {
         name: model
-        for name, model in settings["models"].items()
-        if model.get("kind") == "edm" and name in used
+        for name, model in targets.models.items()
+        if model.get("kind") == "edm"
+        and (name in targets.used() or targets.learned(name, targets.transfer.get("method")))
     }
     if not checkpoints:
         raise ArtRLError("the configuration has no checkpoints (models of kind edm): no plan")
     measured = read_throughput(throughput)
-    rows = []
-    for name, model in checkpoints.items():
-        solvers = [t["solver"] for t in settings["tables"].values() if t["model"] == name]
-        for solver in dict.fromkeys(solvers):
-            pairs = cell_blocks(settings, name, solver, model["sampling"]["seed_blocks"])
-            rows.append(_row(name, model, solver, pairs, measured))
-    learning = _learning(settings, checkpoints) + _rivals(settings, checkpoints)
+    rows = [
+        _row(name, model, solver, targets.blocks(name, solver), measured)
+        for name, model in checkpoints.items()
+        for solver in targets.solvers(name)
+    ]
+    learning = [row for name in checkpoints for row in _learning(targets, name)]
+    learning += [row for name in checkpoints for row in _rivals(targets, name)]
     hours = [row[key] for row in rows for key in ("sampling_hours", "feature_hours")]
     return {
         "models": rows,
@@ -107,23 +103,22 @@ def _row(
     name: str,
     model: Mapping[str, Any],
     solver: str,
-    pairs: Mapping[tuple[str, int], int],
+    cells: Sequence[tuple[str, int, int]],
     measured: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    sampling = model["sampling"]
-    samples = sampling["samples"]
-    images = sum(pairs.values()) * samples
-    calls = sum(nfe(solver, K) * blocks for (_, K), blocks in pairs.items()) * samples
+    samples = model["sampling"]["samples"]
+    images = sum(blocks for *_, blocks in cells) * samples
+    calls = sum(nfe(solver, K) * blocks for _, K, blocks in cells) * samples
     rate, features = _rates(model, measured)
     return {
         "model": name,
         "checkpoint": model["checkpoint"],
         "solver": solver,
-        "cells": len(pairs),
-        "budgets": sorted({K for _, K in pairs}),
-        "blocks": max(pairs.values()),
+        "cells": len(cells),
+        "budgets": sorted({K for _, K, _ in cells}),
+        "blocks": max(blocks for *_, blocks in cells),
         "images": images,
-        "nfe": sum(nfe(solver, K) for _, K in pairs),
+        "nfe": sum(nfe(solver, K) for _, K, _ in cells),
         "calls": calls,
         "calls_per_second": rate,
         "sampling_hours": None if rate is None else calls / rate / 3600,
@@ -131,92 +126,47 @@ def _row(
     }
 
 
-def _learned_elsewhere(settings: Mapping[str, Any]) -> set[str]:
-    """The model whose schedules transfer_data carries over, if it has to be learned on."""
-    transfer = settings.get("transfer", {})
-    asked = any(
-        "transfer_data" in methods_of_table(settings, table) for table in settings["tables"]
-    )
-    return {transfer["data"]} if asked and "folder" not in transfer else set()
-
-
-def _learned(settings: Mapping[str, Any], model: str, method: str | None) -> set[tuple[str, int]]:
-    """(solver, K) of the schedules of ``method`` learned on ``model``, for its tables or to carry over."""
-    transfer = settings.get("transfer", {})
-    found = set()
-    for table, entry in settings["tables"].items():
-        rows, own = methods_of_table(settings, table), entry["model"] == model
-        budgets = set()
-        if own and method in rows:
-            budgets |= {*entry["budgets"]}
-        if method == transfer.get("method"):
-            if own and "transfer_budget" in rows:
-                budgets.add(transfer["budget"])
-            if "transfer_data" in rows and model in _learned_elsewhere(settings):
-                budgets |= {*entry["budgets"]}
-        found |= {(entry["solver"], K) for K in budgets}
-    return found
-
-
-def _learning(
-    settings: Mapping[str, Any],
-    checkpoints: Mapping[str, Any],
-) -> list[dict[str, Any]]:
+def _learning(targets: Targets, name: str) -> Iterator[dict[str, Any]]:
     """Network evaluations (one image, one call) of learners that call the network, at most so many.
 
     These are the learners of the measured endpoint error; the others read a table of trajectories.
     """
-    rows = []
-    for name in checkpoints:
-        for label, learner in settings.get("learners", {}).items():
-            own = learner_run(settings, name, label).to_dict()
-            mine = _learned(settings, name, learner.get("method"))
-            row = {"model": name, "learner": label}
-            if learner.get("kind") == "endpoint":
-                size = [own.get(key) for key in ("iterations", "draws", "points")]
-                per_iteration = sum(nfe(solver, K) for solver, K in mine)
-            else:
-                continue
-            known = [value for value in size if value is not None]
-            if mine and len(known) == len(size):
-                rows.append({**row, "evaluations": math.prod(known) * per_iteration})
-    return rows
+    for label, learner in targets.learners.items():
+        if learner["kind"] == "endpoint":
+            own: Any = learner_run(targets.settings, name, label)
+            wanted = targets.learned(name, learner.get("method"))
+            calls = sum(nfe(solver, K) for solver, budgets in wanted.items() for K in budgets)
+            size = own.iterations * own.draws * own.points
+            if calls:
+                yield {"model": name, "learner": label, "evaluations": size * calls}
 
 
-def _rivals(settings: Mapping[str, Any], checkpoints: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _rivals(targets: Targets, name: str) -> Iterator[dict[str, Any]]:
     """Network evaluations behind rival rows: what is measured of a model once, searches, LD3's learning."""
-    rows = []
-    for name, model in checkpoints.items():
-        sizes = RivalSettings(**{**settings.get("rivals", {}), **model.get("rivals", {})})
-        ld3 = LD3Settings(**{**settings.get("ld3", {}), **model.get("ld3", {})})
-        asked = {
-            row: _learned(settings, name, row)
-            for row, known in METHODS.items()
-            if known.group == RIVAL
-        }
-        n, counts = sizes.trajectories, {}
-        if any(asked[row] for row in asked.keys() - {"oss", "ld3"}):
-            counts["rival statistics"] = sizes.teacher_levels * n + sizes.paths * (
-                2 * sizes.levels - 1
-            )
-        if asked["oss"]:
-            budgets = {K for _, K in asked["oss"]}
-            counts["oss"] = sizes.oss_levels * n * sum(1 + K for K in budgets)
-        if asked["ld3"]:  # a backward pass counts two
-            steps = ld3.steps * (ld3.rounds + ld3.shift_rounds)
-            calls = sum(nfe(solver, K) for solver, K in asked["ld3"])
-            counts["ld3"] = calls * (steps * (3 * ld3.train + ld3.valid) + ld3.valid)
-            solvers = {solver for solver, _ in asked["ld3"]}
-            reference = nfe("rk4", ld3.reference_steps)
-            counts["ld3"] += len(solvers) * reference * (ld3.train + ld3.valid)
-        rows += [{"model": name, "learner": key, "evaluations": n} for key, n in counts.items()]
-    return rows
+    sizes = RivalSettings(**targets.block(name, "rivals"))
+    ld3 = LD3Settings(**targets.block(name, "ld3"))
+    rows = [row for row, known in METHODS.items() if known.group == RIVAL]
+    asked = {row: targets.learned(name, row) for row in rows}
+    n, counts = sizes.trajectories, {}
+    if any(asked[row] for row in asked.keys() - {"oss", "ld3"}):
+        paths = sizes.paths * (2 * sizes.levels - 1)
+        counts["rival statistics"] = sizes.teacher_levels * n + paths
+    if asked["oss"]:
+        counts["oss"] = sizes.oss_levels * n * sum(1 + K for K in asked["oss"]["any"])
+    if asked["ld3"]:  # a backward pass counts two
+        steps = ld3.steps * (ld3.rounds + ld3.shift_rounds)
+        calls = sum(nfe(solver, K) for solver, budgets in asked["ld3"].items() for K in budgets)
+        counts["ld3"] = calls * (steps * (3 * ld3.train + ld3.valid) + ld3.valid)
+        reference = nfe("rk4", ld3.reference_steps)
+        counts["ld3"] += len(asked["ld3"]) * reference * (ld3.train + ld3.valid)
+    for key, count in counts.items():
+        yield {"model": name, "learner": key, "evaluations": count}
 
 
 def read_throughput(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
     """Measurements on GPUs by network.
 
-    Each is {network, device, speed, calls_per_second by batch size, float32_rate, learning}.
+    Each is {network, device, speed, calls_per_second by batch size, float32_rate}.
     """
     found = {}
     for path in sorted(Path(folder).glob("edm_throughput-*-cuda*.json")):
@@ -232,10 +182,6 @@ def read_throughput(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
                     if row["variant"] == "configured"
                 },
                 "float32_rate": value["matrix_flops_per_second"]["float32"],
-                "learning": {
-                    key: value["learning"][key]
-                    for key in ("budget", "batch", "seconds_per_iteration")
-                },
             }
         except (KeyError, TypeError) as error:
             raise ArtRLError(
@@ -280,39 +226,19 @@ def report(plan: Mapping[str, Any]) -> str:
         return "?" if value is None else f"{value:.1f}"
 
     head = ("model", "solver", "cells", "blocks", "images", "NFE/image", "calls", "GPU-hours")
-    table = [head]
+    table: list[tuple[Any, ...]] = [head]
     for row in plan["models"]:
         parts = (row["sampling_hours"], row["feature_hours"])
-        total = None if None in parts else sum(parts)
-        table.append(
-            (
-                row["model"],
-                row["solver"],
-                str(row["cells"]),
-                str(row["blocks"]),
-                f"{row['images']:,}",
-                str(row["nfe"]),
-                f"{row['calls']:,}",
-                hours(total),
-            )
-        )
+        total = hours(None if None in parts else sum(parts))
+        counts = (row["blocks"], f"{row['images']:,}", row["nfe"], f"{row['calls']:,}")
+        table.append((row["model"], row["solver"], row["cells"], *counts, total))
     totals, needs = plan["totals"], plan["needs"]
-    table.append(
-        (
-            "all",
-            "",
-            str(totals["cells"]),
-            "",
-            f"{totals['images']:,}",
-            "",
-            f"{totals['calls']:,}",
-            hours(totals["gpu_hours"]),
-        )
-    )
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    counts = ("", f"{totals['images']:,}", "", f"{totals['calls']:,}")
+    table.append(("all", "", totals["cells"], *counts, hours(totals["gpu_hours"])))
+    widths = [max(len(str(row[i])) for row in table) for i in range(len(head))]
     lines = [
         "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
+            f"{cell:{'<' if i < 2 else '>'}{width}}"
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in table

@@ -253,7 +253,7 @@ class Products(Reports):
 
     def carried(self, name: str) -> list[str]:
         """Path patterns, with {model} and {solver} open, of the schedules carried over as ``name``."""
-        budgets = self.targets.carried_budgets(name)
+        budgets = self.targets.budgets_of(name)
         return [f"<results>/{{model}}/schedules/{name}/{{solver}}/K{K}.json" for K in budgets]
 
     def budget_source(self, wildcards: Any) -> str:
@@ -264,7 +264,7 @@ class Products(Reports):
     def data_source(self, wildcards: Any) -> list[str]:
         """Schedules of another model, of this run or committed, one per path of transfer_data."""
         entry, solver = self.targets.transfer, wildcards.solver
-        name, budgets = entry["method"], self.targets.carried_budgets("transfer_data")
+        name, budgets = entry["method"], self.targets.budgets_of("transfer_data")
         if "folder" not in entry:
             return [schedule_path(entry["data"], name, solver, K) for K in budgets]
         stem = f"{entry['folder']}/{entry['data']}_{name}_{solver}"

@@ -6,9 +6,9 @@ Nothing here is a path (`art_rl.experiments.products`) and nothing imports torch
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-from art_rl.experiments.cells import cell_blocks, methods_of_table, wanted_cells
 from art_rl.registry import (
     CLOSED_FORM,
     HAND_MADE,
@@ -101,12 +101,14 @@ class Targets:
 
     def methods_of(self, table: str) -> list[str]:
         """Methods of a table that have a schedule for its solver, in the registry's order."""
-        return methods_of_table(self.settings, table)
+        entry = self.tables[table]
+        wanted, solver = entry.get("methods", self.settings["methods"]), entry["solver"]
+        return [name for name in METHODS if name in wanted and method(name).runs_with(solver)]
 
     def cells(self, model: str, solver: str | None = None) -> list[Cell]:
         """(method, K) of every table on ``model`` with ``solver`` (with any, one solver after another)."""
         solvers = self.solvers(model) if solver is None else [solver]
-        return [cell for name in solvers for cell in wanted_cells(self.settings, model, name)]
+        return [(name, K) for each in solvers for name, K, _ in self.blocks(model, each)]
 
     def methods(self, model: str | None = None) -> set[str]:
         """Methods of the tables on ``model`` (of all tables)."""
@@ -155,11 +157,6 @@ class Targets:
                 groups.append((wanted, [model]))
         return groups
 
-    def carried_budgets(self, name: str) -> list[int]:
-        """Budgets at which tables ask for the carried-over row ``name``."""
-        tables = [t for table, t in self.tables.items() if name in self.methods_of(table)]
-        return sorted({K for table in tables for K in table["budgets"]})
-
     # Learners.
 
     def learner_of(self, name: str) -> str:
@@ -178,7 +175,10 @@ class Targets:
             for model in self.models:
                 first = entry["kind"] == "clock" and self.kind(model).network
                 seeds = tuple(entry["seeds"][:1] if first else entry["seeds"])
-                for solver, budgets in self._learned(model, entry).items():
+                wanted = self.learned(model, entry.get("method"))
+                if entry["kind"] == "clock" and not self.kind(model).network:
+                    wanted.setdefault("any", ())
+                for solver, budgets in wanted.items():
                     groups.setdefault((solver, budgets, seeds), []).append(model)
             for number, ((solver, budgets, seeds), models) in enumerate(groups.items(), 1):
                 parts = ["learn", learner, *[solver] * (solver != "any"), str(number)]
@@ -196,32 +196,31 @@ class Targets:
                 )
         return jobs
 
-    def _learned(self, model: str, entry: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """solver or "any" -> budgets that a learner learns on a model."""
-        name: Any = entry.get("method")
+    def learned(self, model: str, name: str | None) -> dict[str, tuple[int, ...]]:
+        """solver or "any" -> budgets of the schedules of method ``name`` to be made on a model.
+
+        For its own tables, and to carry over to other budgets and models.
+        """
         found: dict[str, set[int]] = {}
         for method_id, solver, K in self.schedules(model):
             if method_id == name:
                 found.setdefault(solver, set()).add(K)
-        carried = self.transfer.get("method") == name is not None
-        for solver in self.solvers(model) if carried else []:
+        if name is not None and self.transfer.get("method") == name:
+            used = method(name).schedule_solver
             if "budget" in self.transfer and "transfer_budget" in self.methods(model):
-                used = method(name).schedule_solver(solver)
-                found.setdefault(used, set()).add(self.transfer["budget"])
-        if carried and self.transfer.get("data") == model and "folder" not in self.transfer:
-            for table, entry_ in self.tables.items():
-                if "transfer_data" in self.methods_of(table):
-                    used = method(name).schedule_solver(entry_["solver"])
-                    found.setdefault(used, set()).update(entry_["budgets"])
-        if entry["kind"] == "clock" and not self.kind(model).network:
-            found.setdefault("any", set())
+                for solver in self.solvers(model):
+                    found.setdefault(used(solver), set()).add(self.transfer["budget"])
+            if self.transfer.get("data") == model and "folder" not in self.transfer:
+                for table, entry in self.tables.items():
+                    if "transfer_data" in self.methods_of(table):
+                        found.setdefault(used(entry["solver"]), set()).update(entry["budgets"])
         return {solver: tuple(sorted(budgets)) for solver, budgets in found.items()}
 
     def first_seed(self, learner: str) -> int:
         """The seed whose result gives the schedules."""
         return self.learners[learner]["seeds"][0]
 
-    def runs(self, model: str, kinds: Iterable[str] = ("clock",)) -> list[tuple[str, int]]:
+    def runs(self, model: str, kinds: Iterable[str]) -> list[tuple[str, int]]:
         """(run, seed) of the learners of some kinds on a model."""
         return [
             (job.run, seed)
@@ -235,7 +234,7 @@ class Targets:
 
         All of an exact one, on a network those whose schedules its tables ask for.
         """
-        return self.runs(model)
+        return self.runs(model, ["clock"])
 
     def all_runs(self) -> list[tuple[str, str, str, int]]:
         """(model, learner, run, seed) of every learner, exact models first."""
@@ -323,9 +322,18 @@ class Targets:
         return [(solver, *cell) for solver in solvers for cell in self.blocks(model, solver)]
 
     def blocks(self, model: str, solver: str) -> list[tuple[str, int, int]]:
-        """(method, K, seed blocks) of the cells of a model and solver."""
-        every = self.sampling(model)["seed_blocks"]
-        return [(*cell, n) for cell, n in cell_blocks(self.settings, model, solver, every).items()]
+        """(method, K, seed blocks) of the cells of a model and solver, in the registry's order.
+
+        The most seed blocks that a table asks for; one that says nothing asks for all of the model's.
+        """
+        every, found = self.sampling(model)["seed_blocks"], dict[Cell, int]()
+        for table, entry in self.tables.items():
+            if (entry["model"], entry["solver"]) == (model, solver):
+                for cell in product(self.methods_of(table), entry["budgets"]):
+                    found[cell] = max(found.get(cell, 0), entry.get("seed_blocks") or every)
+        order = list(METHODS)
+        ordered = sorted(found, key=lambda cell: (order.index(cell[0]), cell[1]))
+        return [(*cell, found[cell]) for cell in ordered]
 
     def gpus(self, model: str) -> int:
         """GPUs a job of the model occupies."""
