@@ -6,7 +6,7 @@ import numpy as np
 from rule_job import run, schedule_key
 
 from art_rl.registry import ORDERS
-from art_rl.report.tables import write_rows
+from art_rl.report.tables import column_rows, write_rows
 from art_rl.schedules.closed_form import quadrature_schedule
 from art_rl.schedules.profile import Profile
 from art_rl.schedules.steps import steps_schedules
@@ -42,8 +42,8 @@ def main(snakemake):
     span = profile.sigma_max
     theta = -np.diff(levels) * CLOCK_STEPS / span
     t = (np.arange(CLOCK_STEPS) + 0.5) * span / CLOCK_STEPS
-    rows = zip(t.tolist(), levels[:-1].tolist(), theta.tolist(), strict=True)
-    write_rows(snakemake.output.clock, [{"t": a, "sigma": b, "theta": c} for a, b, c in rows])
+    clock = {"t": t, "sigma": levels[:-1], "theta": theta}
+    write_rows(snakemake.output.clock, column_rows(clock))
 
 
 run(main, snakemake)  # noqa: F821

@@ -3,7 +3,7 @@
 from rule_job import learn_seeds
 
 from art_rl.learning import LearnerConfig, TableEnvironment, distill, train
-from art_rl.report.tables import write_rows
+from art_rl.report.tables import column_rows, write_rows
 
 
 def main(snakemake):
@@ -14,6 +14,4 @@ def main(snakemake):
 
     results = learn_seeds(snakemake, LearnerConfig, learn, distill)
     for result, path in zip(results, snakemake.output.theta, strict=True):
-        columns = {"sigma": result.levels[:-1], **result.theta_band()}
-        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        write_rows(path, [dict(zip(columns, row, strict=True)) for row in rows])
+        write_rows(path, column_rows({"sigma": result.levels[:-1], **result.theta_band()}))

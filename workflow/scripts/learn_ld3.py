@@ -3,7 +3,7 @@
 from rule_job import run, schedule_key
 
 from art_rl.learning.ld3 import learn_ld3
-from art_rl.report.tables import write_rows
+from art_rl.report.tables import column_rows, write_rows
 from art_rl.sampling.experiment import build_experiment
 from art_rl.settings.rivals import LD3Settings
 
@@ -29,11 +29,7 @@ def main(snakemake):
     rows = []
     for K, (schedule, trace) in learned.items():
         schedule.save(paths[K])
-        columns = (trace.evaluations, trace.loss, trace.valid, trace.best)
-        names = ("evaluations", "loss", "valid", "best")
-        rows += [
-            {"K": K, **dict(zip(names, row, strict=True))} for row in zip(*columns, strict=True)
-        ]
+        rows += [{"K": K, **row} for row in column_rows(vars(trace))]
     write_rows(snakemake.output.trace, rows)
 
 

@@ -1,18 +1,11 @@
 """Algorithm 1 on its literal left-end sum and on the held cost, three steps; feeds a figure."""
 
-import numpy as np
 from rule_job import run
 
 from art_rl.flow.solvers import solve
 from art_rl.learning import TableEnvironment
-from art_rl.learning.left_sum import (
-    STEPS,
-    costs,
-    landscape,
-    learning_path,
-    optimum,
-)
-from art_rl.report.tables import write_rows
+from art_rl.learning.left_sum import STEPS, costs, landscape, learning_path, optimum
+from art_rl.report.tables import column_rows, write_rows
 from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.hand_made import baseline_schedule
 from art_rl.schedules.schedule import Schedule
@@ -57,9 +50,8 @@ def main(snakemake):
         ],
     )
     found = landscape(table)
-    columns = np.stack([found.first, found.held, found.left], 1).tolist()
-    names = ("sigma_1", "held", "left_sum")
-    write_rows(snakemake.output.landscape, [dict(zip(names, row, strict=True)) for row in columns])
+    columns = {"sigma_1": found.first, "held": found.held, "left_sum": found.left}
+    write_rows(snakemake.output.landscape, column_rows(columns))
 
 
 run(main, snakemake)  # noqa: F821

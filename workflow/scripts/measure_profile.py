@@ -6,7 +6,7 @@ import numpy as np
 from rule_job import run
 
 from art_rl.flow.measure_profile import measure_profile
-from art_rl.report.tables import write_rows
+from art_rl.report.tables import column_rows, write_rows
 from art_rl.sampling.experiment import build_experiment
 from art_rl.settings.measuring import Profile
 
@@ -17,19 +17,19 @@ def curves(profile, dim):
     # E |z| of a standard normal vector z in ``dim`` dimensions.
     length = math.sqrt(2) * math.exp(math.lgamma((dim + 1) / 2) - math.lgamma(dim / 2))
     low, high = np.quantile(profile.table.astype(np.float64), [0.05, 0.95], axis=0)
-    columns = {
-        "sigma": sigma,
-        "q": profile.mean[1],
-        "q_error": profile.standard_error[1],
-        "q_low": low,
-        "q_high": high,
-        "gaussian": length * c**2 * (c**2 + sigma**2) ** -1.5,
-        "sensitivity": profile.sensitivity,
-        "sensitivity_error": profile.sensitivity_error,
-        "gaussian_sensitivity": c / np.sqrt(c**2 + sigma**2),
-    }
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return column_rows(
+        {
+            "sigma": sigma,
+            "q": profile.mean[1],
+            "q_error": profile.standard_error[1],
+            "q_low": low,
+            "q_high": high,
+            "gaussian": length * c**2 * (c**2 + sigma**2) ** -1.5,
+            "sensitivity": profile.sensitivity,
+            "sensitivity_error": profile.sensitivity_error,
+            "gaussian_sensitivity": c / np.sqrt(c**2 + sigma**2),
+        }
+    )
 
 
 def main(snakemake):

@@ -1,18 +1,20 @@
 """ART-RL against hand-made schedules at equal NFE, and other summaries of image cells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from art_rl.registry import METHODS, METRICS
-from art_rl.report.tables import number
+from art_rl.report.tables import markdown_table, number
+
+Row = Mapping[str, Any]
 
 OUTCOMES = ("win", "tie", "loss")
 
 
 def compare(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     learned: Sequence[str],
     baselines: Sequence[str],
     metric: str,
@@ -76,16 +78,34 @@ def compare(
     return result
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    head, *rest = rows
-    lines = [head, ["---"] * len(head), *rest]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def counts(results: Iterable[Row], none: str) -> str:
+    """Wins / ties / losses; ``none`` where there are no results."""
+    found = [result["outcome"] for result in results]
+    return " / ".join(str(found.count(outcome)) for outcome in OUTCOMES) if found else none
+
+
+def counts_by_solver(
+    label: str, results: Sequence[Row], solvers: Sequence[str], none: str = "not sampled"
+) -> list[str]:
+    """A row of counts: of each solver, then of all."""
+    each = [counts([r for r in results if r["solver"] == solver], none) for solver in solvers]
+    return [label, *each, counts(results, none)]
+
+
+def missed_row(result: Row, learned: str) -> list[str]:
+    """K, the other schedule, its value, that of ``learned`` as text, ratio and outcome of a cell not won."""
+    return [
+        str(result["K"]),
+        METHODS[result["baseline"]].label,
+        number(result["baseline_mean"]),
+        learned,
+        f"{result['ratio']:.3f} ± {result['spread']:.3f}",
+        result["outcome"],
+    ]
 
 
 def comparison_markdown(
-    results: Sequence[Mapping[str, Any]],
-    forms: Mapping[str, Sequence[Mapping[str, Any]]],
-    model: str,
+    results: Sequence[Row], forms: Mapping[str, Sequence[Row]], model: str
 ) -> str:
     """`compare`'s rows as Markdown: counts per solver and baseline, then every cell not won.
 
@@ -109,34 +129,21 @@ def comparison_markdown(
         rows = [[f"{METRICS[metric].label}, against", *solvers, "all"]]
         for baseline in dict.fromkeys(result["baseline"] for result in mine):
             against = [result for result in mine if result["baseline"] == baseline]
-            rows.append(
-                [METHODS[baseline].label]
-                + [_count([r for r in against if r["solver"] == s]) for s in solvers]
-                + [_count(against)]
-            )
-        rows.append(_against_every("**every hand-made schedule**", mine, solvers))
+            rows.append(counts_by_solver(METHODS[baseline].label, against, solvers))
+        worst = _strictest(mine)
+        rows.append(counts_by_solver("**every hand-made schedule**", worst, solvers))
         for form, own in forms.items():
-            own = [result for result in own if result["metric"] == metric]
+            worst = _strictest([result for result in own if result["metric"] == metric])
             label = f"every hand-made schedule, {METHODS[form].label} alone"
-            rows.append(_against_every(label, own, solvers))
-        lines += [_markdown(rows), ""]
+            rows.append(counts_by_solver(label, worst, solvers))
+        lines += [*markdown_table(rows, numbers=False), ""]
     missed = [result for result in results if result["outcome"] != "win"]
     if missed:
         rows = [["Metric", "Solver", "K", "Against", "its value", "ART-RL", "ratio", ""]]
-        rows += [
-            [
-                METRICS[r["metric"]].label,
-                r["solver"],
-                str(r["K"]),
-                METHODS[r["baseline"]].label,
-                number(r["baseline_mean"]),
-                f"{number(r['learned_mean'])} ({METHODS[r['learned']].label})",
-                f"{r['ratio']:.3f} ± {r['spread']:.3f}",
-                r["outcome"],
-            ]
-            for r in missed
-        ]
-        lines += ["Cells that are not won:", "", _markdown(rows), ""]
+        for r in missed:
+            learned = f"{number(r['learned_mean'])} ({METHODS[r['learned']].label})"
+            rows.append([METRICS[r["metric"]].label, r["solver"], *missed_row(r, learned)])
+        lines += ["Cells that are not won:", "", *markdown_table(rows, numbers=False), ""]
     lines.append(
         "A tie: the paired difference over seed blocks is within its standard deviation. "
         "With one block there are no ties."
@@ -144,32 +151,18 @@ def comparison_markdown(
     return "\n".join(lines) + "\n"
 
 
-def _against_every(
-    label: str, results: Sequence[Mapping[str, Any]], solvers: Sequence[str]
-) -> list[str]:
-    """A row of counts: a budget is won if it is won against every baseline."""
-    every = [_strictest([r for r in results if r["solver"] == s]) for s in solvers]
-    counts = [_count(part) for part in every]
-    return [label, *counts, _count([r for part in every for r in part])]
-
-
-def _strictest(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Per budget the worst outcome against any baseline."""
-    worst: dict[int, Mapping[str, Any]] = {}
+def _strictest(results: Sequence[Row]) -> list[Row]:
+    """Per solver and K the worst outcome against any baseline: won is what is won against every one."""
+    worst: dict[tuple[str, int], Row] = {}
     for result in results:
-        known = worst.setdefault(result["K"], result)
+        cell = (result["solver"], result["K"])
+        known = worst.setdefault(cell, result)
         if OUTCOMES.index(result["outcome"]) > OUTCOMES.index(known["outcome"]):
-            worst[result["K"]] = result
+            worst[cell] = result
     return list(worst.values())
 
 
-def _count(results: Sequence[Mapping[str, Any]]) -> str:
-    if not results:
-        return "not sampled"
-    return " / ".join(str(sum(r["outcome"] == outcome for r in results)) for outcome in OUTCOMES)
-
-
-def trust_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+def trust_markdown(rows: Sequence[Row]) -> str:
     """The ablation of the range in which a network's |Q| is trusted, as Markdown."""
     lines = []
     for solver in dict.fromkeys(row["solver"] for row in rows):
@@ -184,10 +177,6 @@ def trust_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             }
             table.append([trust, METHODS[method].label, *(cells[K] for K in budgets)])
         samples = mine[0]["samples"]
-        lines += [
-            f"**LeNet-FID / endpoint RMSE, solver {solver}, {samples} samples**",
-            "",
-            _markdown(table),
-            "",
-        ]
+        title = f"**LeNet-FID / endpoint RMSE, solver {solver}, {samples} samples**"
+        lines += [title, "", *markdown_table(table, numbers=False), ""]
     return "\n".join(lines)

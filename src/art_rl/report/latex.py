@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from art_rl.registry import METHODS
-from art_rl.report.tables import Row, Table, caption, notes_of, number, plain_text, spread_of
+from art_rl.report.tables import Row, Table, caption, cell_text, notes_of, number, plain_text
 
 
 def _tex(text: str) -> str:
@@ -38,17 +38,10 @@ def to_latex(table: Table) -> str:
         if METHODS[name].group != group:
             group = METHODS[name].group
             lines.append(r"\midrule")
-        cells = []
-        for K in table.budgets:
-            entry = table.entries[name, K]
-            text = number(entry.mean)
-            text = rf"\textbf{{{text}}}" if entry.best else text
-            if len(entry.runs) > 1:
-                text += rf"\,{{\tiny$\pm${spread_of(entry)}}}"
-            text += r"$^{\approx}$" if entry.tied else ""
-            text += "" if entry.converged else r"$^{\ddagger}$"
-            text += "" if entry.resolved else r"$^{\S}$"
-            cells.append(text)
+        entries = [table.entries[name, K] for K in table.budgets]
+        marks = (r"$^{\approx}$", r"$^{\ddagger}$", r"$^{\S}$")
+        spread = r"\,{{\tiny$\pm${}}}"
+        cells = [cell_text(entry, r"\textbf{{{}}}", spread, marks) for entry in entries]
         lines.append(" & ".join([_tex(METHODS[name].label), *cells]) + r" \\")
     if table.floors:
         lines.append(r"\midrule")

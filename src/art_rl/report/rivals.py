@@ -6,16 +6,14 @@ frontier   the best (solver, schedule) of ART-RL, of its rivals and of the sched
            learning, at every number of network calls at which it beats all pairs of fewer calls
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from art_rl.registry import LEARNED, METHODS, METRICS, RIVAL, SOLVERS, TRANSFER
-from art_rl.report.comparison import OUTCOMES, compare
-from art_rl.report.tables import number
-
-Row = Mapping[str, Any]
+from art_rl.report.comparison import Row, compare, counts_by_solver, missed_row
+from art_rl.report.tables import markdown_table, number
 
 TIE = 0.01
 # Groups of the frontier: label -> groups of the registry.
@@ -41,17 +39,6 @@ def outcomes(rows: Sequence[Row], learned: str, metric: str) -> list[dict[str, A
     return compare(rows, [learned], others, metric, TIE)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *rest = rows
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _count(results: Iterable[Row]) -> str:
-    found = [result["outcome"] for result in results]
-    return " / ".join(str(found.count(outcome)) for outcome in OUTCOMES) if found else "-"
-
-
 def outcomes_markdown(results: Sequence[Row], model: str, learned: str) -> str:
     """Counts per solver and schedule, and every cell that is not won.
 
@@ -72,28 +59,18 @@ def outcomes_markdown(results: Sequence[Row], model: str, learned: str) -> str:
         table = [head]
         for other in dict.fromkeys(result["baseline"] for result in mine):
             against = [result for result in mine if result["baseline"] == other]
-            counts = [_count(r for r in against if r["solver"] == s) for s in solvers]
-            table.append([METHODS[other].label, *counts, _count(against)])
-        worst = _worst(mine)
-        counts = [_count(r for r in worst if r["solver"] == s) for s in solvers]
-        table.append(["**the best of all others**", *counts, f"**{_count(worst)}**"])
-        lines += [_table(table), ""]
+            table.append(counts_by_solver(METHODS[other].label, against, solvers, "-"))
+        best = counts_by_solver("**the best of all others**", _worst(mine), solvers, "-")
+        table.append([*best[:-1], f"**{best[-1]}**"])
+        lines += [*markdown_table(table), ""]
         lost = [result for result in mine if result["outcome"] != "win"]
         if lost:
             table = [["Not won", "K", "against", "its value", label, "ratio", ""]]
-            table += [
-                [
-                    SOLVERS[r["solver"]].label,
-                    str(r["K"]),
-                    METHODS[r["baseline"]].label,
-                    number(r["baseline_mean"]),
-                    number(r["learned_mean"]),
-                    f"{r['ratio']:.3f} ± {r['spread']:.3f}",
-                    r["outcome"],
-                ]
-                for r in lost
-            ]
-            lines += [_table(table), ""]
+            for r in lost:
+                table.append(
+                    [SOLVERS[r["solver"]].label, *missed_row(r, number(r["learned_mean"]))]
+                )
+            lines += [*markdown_table(table), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -161,5 +138,5 @@ def frontier_markdown(rows: Sequence[Row], model: str) -> str:
                     for r in own
                 ] or ["-"]
             table.append(line)
-        lines += [_table(table), ""]
+        lines += [*markdown_table(table), ""]
     return "\n".join(lines).rstrip() + "\n"

@@ -87,6 +87,12 @@ def write_rows(path: str | os.PathLike, rows: Sequence[Row]) -> None:
     write_text(path, text.getvalue())
 
 
+def column_rows(columns: Mapping[str, Any]) -> list[Row]:
+    """Columns of one length, arrays or lists of numbers, as rows."""
+    rows = zip(*(np.asarray(column).tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
 def read_rows(path: str | os.PathLike) -> list[Row]:
     """Rows of a CSV file with numbers and booleans as such; empty fields are left out.
 
@@ -174,17 +180,8 @@ def build_table(
                 converged=bool(first.get("converged", True)),
                 resolved=bool(cell.mean() > blur),
             )
-    return Table(
-        model,
-        solver,
-        metric,
-        tuple(methods),
-        tuple(budgets),
-        entries,
-        floors,
-        paper,
-        label,
-    )
+    shape = (tuple(methods), tuple(budgets))
+    return Table(model, solver, metric, *shape, entries, floors, paper, label)
 
 
 def paper_block(
@@ -244,18 +241,9 @@ def table_rows(table: Table) -> list[Row]:
     if table.paper:
         for label, values in table.paper["rows"].items():
             for K, value in zip(table.paper["budgets"], values, strict=True):
-                if value is None:  # not reported
-                    continue
-                rows.append(
-                    {
-                        **common,
-                        "model": "paper",
-                        "source": "paper",
-                        "label": label,
-                        "K": K,
-                        "mean": value,
-                    }
-                )
+                if value is not None:  # reported
+                    theirs = {"model": "paper", "source": "paper", "label": label}
+                    rows.append({**common, **theirs, "K": K, "mean": value})
     return rows
 
 
@@ -279,9 +267,8 @@ def notes_of(table: Table) -> list[str]:
     blocks = max(len(entry.runs) for entry in table.entries.values())
     notes = ["One seed block, the same noise in every cell: no spread. Bold: lowest."]
     if table.metric.endswith("_all"):
-        notes = [
-            "The images of all seed blocks together, the same noise in every cell. Bold: lowest."
-        ]
+        images = "The images of all seed blocks together"
+        notes = [f"{images}, the same noise in every cell. Bold: lowest."]
     if blocks > 1:
         notes = [
             f"Mean ± standard deviation over {blocks} seed blocks with common noise.",
@@ -300,41 +287,41 @@ def caption(table: Table) -> str:
     return f"{metric}, model {table.model}, solver {table.solver}"
 
 
+def cell_text(entry: Entry, bold: str, spread: str, marks: Sequence[str]) -> str:
+    """A cell of a table: ``bold`` and ``spread`` are formats, ``marks`` those of `notes_of` in its order."""
+    text = number(entry.mean)
+    text = bold.format(text) if entry.best else text
+    text += spread.format(spread_of(entry)) if len(entry.runs) > 1 else ""
+    said = (entry.tied, not entry.converged, not entry.resolved)
+    return text + "".join(mark for mark, holds in zip(marks, said, strict=True) if holds)
+
+
 def to_markdown(table: Table) -> str:
     """The table in GitHub Markdown, with notes below and the paper's numbers in a second table."""
     head = ["Method", *(f"K = {K}" for K in table.budgets)]
     first = table.methods[0]
-    lines = [f"**{caption(table)}**", "", _md(head), _md(["---"] + ["---:"] * len(table.budgets))]
-    lines.append(_md(["NFE", *(str(table.entries[first, K].nfe) for K in table.budgets)]))
+    rows = [head, ["NFE", *(str(table.entries[first, K].nfe) for K in table.budgets)]]
     for name in table.methods:
-        cells = []
-        for K in table.budgets:
-            entry = table.entries[name, K]
-            text = number(entry.mean)
-            text = f"**{text}**" if entry.best else text
-            text += f" ± {spread_of(entry)}" if len(entry.runs) > 1 else ""
-            text += " ≈" if entry.tied else ""
-            text += "" if entry.converged else " ‡"
-            text += "" if entry.resolved else " §"
-            cells.append(text)
-        lines.append(_md([METHODS[name].label, *cells]))
+        cells = [table.entries[name, K] for K in table.budgets]
+        texts = [cell_text(cell, "**{}**", " ± {}", (" ≈", " ‡", " §")) for cell in cells]
+        rows.append([METHODS[name].label, *texts])
     for label, value in table.floors.items():
-        lines.append(_md([f"*{label}*", *[number(value)] * len(table.budgets)]))
+        rows.append([f"*{label}*", *[number(value)] * len(table.budgets)])
+    lines = [f"**{caption(table)}**", "", *markdown_table(rows)]
     lines += ["", *(f"- {note}" for note in notes_of(table))]
     if table.paper:
         paper = table.paper
-        lines += ["", f"**{paper['source']}** ({paper['note']})", ""]
-        lines.append(_md(["Method", *(f"K = {K}" for K in paper["budgets"])]))
-        lines.append(_md(["---"] + ["---:"] * len(paper["budgets"])))
+        rows = [["Method", *(f"K = {K}" for K in paper["budgets"])]]
         for label, values in paper["rows"].items():
-            lines.append(_md([label, *("" if v is None else number(v) for v in values)]))
+            rows.append([label, *("" if v is None else number(v) for v in values)])
+        lines += ["", f"**{paper['source']}** ({paper['note']})", "", *markdown_table(rows)]
         lines += _ratios_to_edm(table, paper)
     return "\n".join(lines) + "\n"
 
 
 def _ratios_to_edm(table: Table, paper: Mapping[str, Any]) -> list[str]:
     """Lines of a table of learned rows, ours and the paper's, over the row EDM of the same table."""
-    rows: dict[str, list[str]] = {}
+    rows: list[list[str]] = []
     if (
         "edm" in table.methods
         and "EDM" in paper["rows"]
@@ -343,30 +330,28 @@ def _ratios_to_edm(table: Table, paper: Mapping[str, Any]) -> list[str]:
         for name in table.methods:
             if METHODS[name].group == LEARNED:
                 pairs = [(table.entries[name, K], table.entries["edm", K]) for K in table.budgets]
-                rows[METHODS[name].label] = [number(a.mean / b.mean, 2) for a, b in pairs]
+                rows.append([METHODS[name].label, *(number(a.mean / b.mean, 2) for a, b in pairs)])
         for label, values in paper["rows"].items():
             if label.startswith("ART-RL"):
                 known = zip(values, paper["rows"]["EDM"], strict=True)
-                rows[f"the paper's {label}"] = [
-                    "" if None in (a, b) else number(a / b, 2) for a, b in known
-                ]
-    if not rows:
-        return []
+                texts = ["" if None in (a, b) else number(a / b, 2) for a, b in known]
+                rows.append([f"the paper's {label}", *texts])
     head = ["Method", *(f"K = {K}" for K in table.budgets)]
-    lines = ["", "**Ratio to EDM**", "", _md(head), _md(["---"] + ["---:"] * len(table.budgets))]
-    return lines + [_md([label, *values]) for label, values in rows.items()]
+    return ["", "**Ratio to EDM**", "", *markdown_table([head, *rows])] if rows else []
 
 
-def _md(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def markdown_table(rows: Sequence[Sequence[str]], numbers: bool = True) -> list[str]:
+    """Lines of a Markdown table, the head first; ``numbers``: all columns but the first to the right."""
+    head, *rest = rows
+    rule = ["---", *["---:" if numbers else "---"] * (len(head) - 1)]
+    return ["| " + " | ".join(cells) + " |" for cells in (head, rule, *rest)]
 
 
 def plain_markdown(rows: Sequence[Row], note: str) -> str:
     """Rows as a Markdown table, floats with four significant digits."""
     columns = list(rows[0])
-    lines = [_md(columns), _md(["---"] * len(columns))]
-    lines += [_md([plain_text(row[column]) for column in columns]) for row in rows]
-    return "\n".join([*lines, "", note]) + "\n"
+    texts = [[plain_text(row[column]) for column in columns] for row in rows]
+    return "\n".join([*markdown_table([columns, *texts], numbers=False), "", note]) + "\n"
 
 
 def plain_text(value: Any) -> str:
