@@ -270,7 +270,7 @@ class Kind:
 
     Attributes:
         id: ``kind`` in the configuration.
-        builder: module with ``build``, which makes the `art_rl.sampling.experiment.Experiment`.
+        builder: module with its ``denoiser`` and ``measures`` (see `art_rl.sampling.experiment`).
         network: how its weights come to be: "train", "convert", or "" (it has none).
         features: the feature network of its FID: "train" (a LeNet, here), "check" (Inception, an asset), or
             "" (it has no FID).

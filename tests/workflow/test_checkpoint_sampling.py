@@ -175,7 +175,7 @@ def test_float32_means_no_tf32_either(converted, monkeypatch, speed, tf32):
 
 
 def test_experiment_without_file_or_gpu(converted):
-    with pytest.raises(ArtRLError, match="its converted file is needed"):
+    with pytest.raises(ArtRLError, match="its network's file is needed"):
         build_experiment("m", EDM)
     if not torch.cuda.is_available():
         with pytest.raises(ArtRLError, match="torch sees no GPU"):

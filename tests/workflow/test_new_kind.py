@@ -10,21 +10,13 @@ from art_rl import registry
 from art_rl.denoisers.exact import Gaussian
 from art_rl.experiments.products import Products
 from art_rl.report.tables import read_rows
-from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import EndpointRMSE
 from art_rl.schedules.hand_made import baseline_schedule
 
-# The kind: a builder and its measures, a line of the registry, and settings.
+# The kind: its denoiser and measures, a line of the registry, and settings.
 TOY = types.ModuleType("toy_kind")
-TOY.measures = lambda settings, files: [EndpointRMSE(files.reference)]
-TOY.build = lambda name, settings, **_: Experiment(
-    name,
-    Gaussian(settings["spread"], dim=3),
-    0.002,
-    10.0,
-    "noise",
-    measures=lambda files: TOY.measures(settings, files),
-)
+TOY.measures = lambda settings, files, **_: [EndpointRMSE(files.reference)]
+TOY.denoiser = lambda settings, *_: Gaussian(settings["spread"], dim=3)
 MODEL = {"kind": "toy", "spread": 0.5, "sigma_min": 0.002, "sigma_max": 10.0}
 SAMPLING = {"samples": 6, "shard": 4, "batch": 4, "seed_blocks": 2, "reference_steps": 64}
 

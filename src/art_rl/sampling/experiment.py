@@ -7,6 +7,7 @@ Exact models, networks trained here and official checkpoints differ in their bui
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
@@ -111,7 +112,7 @@ def build_experiment(
     rollouts: bool = False,
     sampling: CellSampling | None = None,
 ) -> Experiment:
-    """An Experiment from its block of the checked configuration, by the builder of its kind.
+    """An Experiment from its block of the checked configuration; its kind makes denoiser and measures.
 
     Args:
         network: weights of a network (.safetensors), its description (.json) beside it.
@@ -119,13 +120,27 @@ def build_experiment(
             round to TF32, in which |Q| from levels close together would drown; a network trained here
             lies in memory as its sampling does.
         sampling: how cells are sampled (`art_rl.experiments.targets.Targets.sampling`), if they are: an
-            official checkpoint then computes as its ``speed`` says, an exact model draws whole blocks.
+            official checkpoint then computes as its ``speed`` says, a model without ``sampling`` of its own
+            draws whole blocks.
 
     Raises:
-        ArtRLError: an unknown kind; what its builder refuses.
+        ArtRLError: an unknown kind; a network without its file; what its module refuses.
     """
-    builder = import_module(kind_of(settings).builder)
-    return builder.build(name, settings, network=network, rollouts=rollouts, sampling=sampling)
+    kind, own = kind_of(settings), settings.get("sampling")
+    if kind.network and not network:
+        raise ArtRLError(f"models.{name} is of kind {kind.id}: its network's file is needed")
+    builder = import_module(kind.builder)
+    denoiser = builder.denoiser(settings, network, rollouts, sampling)
+    return Experiment(
+        name,
+        denoiser,
+        settings["sigma_min"],
+        settings["sigma_max"],
+        settings.get("start", "noise"),
+        (own or {}).get("device", "cpu"),
+        (sampling.samples, sampling.seed) if sampling and not own else None,
+        partial(builder.measures, settings, denoiser=denoiser),
+    )
 
 
 def build_measures(settings: Mapping[str, Any], files: Files) -> list[Measure]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,10 @@ import torch
 
 from art_rl.denoisers.device import check_device
 from art_rl.denoisers.edm import EDMDenoiser, load_network
-from art_rl.errors import ArtRLError
 from art_rl.metrics.features import inception_features
 from art_rl.metrics.frechet import Moments, Target, load_reference
-from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import FeatureMoments, Files, Measure
 from art_rl.settings.sampling import CellSampling, Speed
-
-
-def float32_network(weights: str | os.PathLike, device: str, tf32: bool) -> EDMDenoiser:
-    """A converted checkpoint in plain float32, for learning and measuring."""
-    check_device(device, tf32)
-    return load_network(weights, Path(weights).with_suffix(".json"), device)
 
 
 def fast_network(weights: str | os.PathLike, device: str, speed: Speed) -> EDMDenoiser:
@@ -37,34 +29,21 @@ def fast_network(weights: str | os.PathLike, device: str, speed: Speed) -> EDMDe
     return load_network(weights, description, device, **options)
 
 
-def build(
-    name: str,
+def denoiser(
     settings: Mapping[str, Any],
-    network: str | os.PathLike | None = None,
-    rollouts: bool = False,
-    sampling: CellSampling | None = None,
-) -> Experiment:
-    """``network`` as written by `art_rl.denoisers.snapshots.convert_snapshot`."""
-    if not network:
-        raise ArtRLError(f"models.{name} is an EDM checkpoint: its converted file is needed")
+    network: str | os.PathLike,
+    rollouts: bool,
+    sampling: CellSampling | None,
+) -> EDMDenoiser:
+    """``network`` as written by `art_rl.denoisers.snapshots.convert_snapshot`; plain float32 to learn on."""
     device = settings["sampling"]["device"]
     if sampling:
-        denoiser = fast_network(network, device, Speed(**settings.get("speed", {})))
-    else:
-        denoiser = float32_network(network, device, tf32=rollouts)
-
-    return Experiment(
-        name,
-        denoiser,
-        settings["sigma_min"],
-        settings["sigma_max"],
-        "noise",
-        device,
-        measures=partial(measures, settings),
-    )
+        return fast_network(network, device, Speed(**settings.get("speed", {})))
+    check_device(device, tf32=rollouts)
+    return load_network(network, Path(network).with_suffix(".json"), device)
 
 
-def measures(settings: Mapping[str, Any], files: Files) -> list[Measure]:
+def measures(settings: Mapping[str, Any], files: Files, denoiser: Any = None) -> list[Measure]:
     """FID to the official reference statistics."""
 
     @cache

@@ -4,16 +4,13 @@ The papers do not give the targets of their 1-D experiments; the ones in config/
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
 
+from art_rl.checks import check_one_of
 from art_rl.denoisers.exact import Gaussian, GaussianMixture
-from art_rl.errors import ArtRLError
-from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import EndpointRMSE, ExactW2, Files, Measure
-from art_rl.settings.sampling import CellSampling
 
 
 def random_mixture(dim: int, stds: list[float], spread: float, seed: int) -> GaussianMixture:
@@ -30,34 +27,12 @@ TARGETS: dict[str, Callable[..., GaussianMixture]] = {
 }
 
 
-def build(
-    name: str,
-    settings: Mapping[str, Any],
-    sampling: CellSampling | None = None,
-    **_: Any,
-) -> Experiment:
-    """The experiment of an exact model; ``settings["target"]["kind"]`` names it.
-
-    Kinds: "gaussian" (std, dim, mean), "mixture" (weights, means, stds), "random_mixture" (dim, stds,
-    spread, seed).
-    """
+def denoiser(settings: Mapping[str, Any], *_: Any) -> GaussianMixture:
+    """The target: "gaussian" (std, dim, mean), "mixture" (weights, means, stds) or "random_mixture"."""
     target = dict(settings["target"])
     kind = target.pop("kind")
-    if kind not in TARGETS:
-        raise ArtRLError(
-            f"models.{name}.target.kind must be one of {', '.join(TARGETS)}, got {kind!r}"
-        )
-    denoiser = TARGETS[kind](**target)
-
-    return Experiment(
-        name,
-        denoiser,
-        settings["sigma_min"],
-        settings["sigma_max"],
-        settings["start"],
-        block=(sampling.samples, sampling.seed) if sampling else None,
-        measures=partial(measures, settings, denoiser=denoiser),
-    )
+    check_one_of("target.kind", kind, TARGETS)
+    return TARGETS[kind](**target)
 
 
 def measures(

@@ -2,53 +2,38 @@
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
 
 from art_rl.denoisers.device import check_device
-from art_rl.denoisers.unet import load_model
-from art_rl.errors import ArtRLError
+from art_rl.denoisers.unet import UNetDenoiser, load_model
 from art_rl.metrics.features import lenet_features
 from art_rl.metrics.frechet import Moments, frechet_between
-from art_rl.sampling.experiment import Experiment
 from art_rl.sampling.measures import EndpointRMSE, FeatureMoments, Files, Measure
 from art_rl.settings.sampling import CellSampling
 
 
-def build(
-    name: str,
+def denoiser(
     settings: Mapping[str, Any],
-    network: str | os.PathLike | None = None,
-    rollouts: bool = False,
-    sampling: CellSampling | None = None,
-) -> Experiment:
-    """``network`` as written by `art_rl.denoisers.unet.save_model`; classes are per seed.
+    network: str | os.PathLike,
+    rollouts: bool,
+    sampling: CellSampling | None,
+) -> UNetDenoiser:
+    """``network`` as written by `art_rl.denoisers.unet.save_model`.
 
-    Where only samples are wanted the network lies in memory as NHWC: 1.3 to 1.6 times faster on a CPU,
-    the same to 3e-6.  PyTorch has no forward-mode derivative of it, which |Q| needs.
+    Where only samples are wanted it lies in memory as NHWC: 1.3 to 1.6 times faster on a CPU, the same to
+    3e-6.  PyTorch has no forward-mode derivative of it, which |Q| needs.
     """
-    if not network:
-        raise ArtRLError(f"models.{name} is an image model: its network's file is needed")
     device = settings.get("sampling", {}).get("device", "cpu")
     check_device(device)
-    denoiser = load_model(network, device)
+    model = load_model(network, device)
     if rollouts or sampling:  # torch's stubs know ``memory_format`` without a device only
-        denoiser.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    return Experiment(
-        name,
-        denoiser,
-        settings["sigma_min"],
-        settings["sigma_max"],
-        "noise",
-        device,
-        measures=partial(measures, settings),
-    )
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
-def measures(settings: Mapping[str, Any], files: Files) -> list[Measure]:
+def measures(settings: Mapping[str, Any], files: Files, denoiser: Any = None) -> list[Measure]:
     """RMSE, and LeNet-FID to the training set."""
 
     def distance(moments: Moments) -> float:
