@@ -18,7 +18,6 @@ from art_rl.files import read_json, write_json
 from art_rl.metrics.frechet import Moments, Target, frechet_between
 from art_rl.report.paper_comparison import beside_paper, shown
 from art_rl.settings.experiment import check_configuration
-from art_rl.settings.learners import NaturalSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -178,7 +177,6 @@ def test_gpu_memory_is_the_largest_use(tmp_path):
     assert need() == gib(32 * (20 + 10.5))  # more than the 64 states of the profile
     cifar10["sampling"]["batch"] = 2
     assert need() == gib(64 * 10.5)
-    assert machine.BATCH_ROWS == NaturalSettings().batch_rows
 
 
 def test_plan_without_measurement_and_without_checkpoints(tmp_path, capsys):

@@ -60,7 +60,10 @@ def test_random_mixture_repeats_and_gaussian_kind():
     [
         ({"start": "exakt"}, "start must be one of exact, noise, got 'exakt'"),
         ({"sigma_min": 3.0}, "sigma_min < sigma_max"),
-        ({"target": {"kind": "cauchy"}}, r"target\.kind must be one of .*, random_mixture, got 'cauchy'"),
+        (
+            {"target": {"kind": "cauchy"}},
+            r"target\.kind must be one of .*, random_mixture, got 'cauchy'",
+        ),
     ],
 )
 def test_bad_configuration(change, message):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from art_rl.denoisers.base import Denoiser, is_exact
+from art_rl.denoisers.base import Denoiser, FirstKnown, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS, check_single_step
 from art_rl.schedules.schedule import check_sigma_range
@@ -136,22 +136,8 @@ def steps(
             raise ArtRLError(f"the denoiser returned NaN or infinity at sigma = {levels[k]:.6g}")
         yield x, known
         if k + 1 < len(levels):
-            first = _Remembered(denoiser, known)
+            first = FirstKnown(denoiser, known)  # a step's first stage costs nothing
             x = SOLVERS[solver](first, x, sigmas[k], sigmas[k + 1], class_labels)
-
-
-class _Remembered:
-    """A denoiser whose first call is answered from memory: a step's first stage costs nothing."""
-
-    def __init__(self, denoiser: Denoiser, value: Tensor) -> None:
-        self.denoiser = denoiser
-        self.value: Tensor | None = value
-
-    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        if self.value is not None:
-            value, self.value = self.value, None
-            return value
-        return self.denoiser(x, sigma, class_labels)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, FirstKnown
 from art_rl.flow.reference import Reference, reference_solution
 from art_rl.flow.solvers import nfe, run_levels
 
@@ -94,7 +94,7 @@ class Ensemble:
         start = self.x[index]
         labels = None if self.labels is None else self.labels[index].repeat(N, 1)
         known = self.known[index].repeat(N, *[1] * (start.ndim - 1))
-        model = _FirstKnown(self.denoiser, known)
+        model = FirstKnown(self.denoiser, known)
         end = begin = start.repeat(N, *[1] * (start.ndim - 1))
         # A clock that has run to its end may round to 0 before the last step.
         levels = torch.cat([sigmas[:, :-1].clamp_min(SMALLEST_LEVEL), sigmas[:, -1:]], 1)
@@ -109,19 +109,3 @@ def _bounded(errors: Tensor) -> Tensor:
     """Mean squared errors in float64, not-a-number and infinity at the upper bound."""
     errors = torch.nan_to_num(errors.double(), nan=LARGEST_ERROR, posinf=LARGEST_ERROR)
     return errors.clamp(SMALLEST_ERROR, LARGEST_ERROR)
-
-
-class _FirstKnown:
-    """The denoiser, its first answer known, and a count of the states it was asked for."""
-
-    def __init__(self, denoiser: Denoiser, known: Tensor) -> None:
-        self.denoiser = denoiser
-        self.known: Tensor | None = known
-        self.rows = 0
-
-    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        if self.known is not None:
-            known, self.known = self.known, None
-            return known
-        self.rows += len(x)
-        return self.denoiser(x, sigma, class_labels)

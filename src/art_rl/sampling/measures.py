@@ -142,7 +142,25 @@ def load_shard(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     return arrays["seeds"], arrays["images"]
 
 
-class EndpointRMSE:
+class _Kept:
+    """What is measured of every sample, as one array, kept as it is."""
+
+    name: str  # of the array
+
+    def __init__(self) -> None:
+        self._kept: list[np.ndarray] = []
+
+    def collect(self) -> dict[str, np.ndarray]:
+        """What was taken in since the last call, as arrays."""
+        kept, self._kept = np.concatenate(self._kept), []
+        return {self.name: kept}
+
+    def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
+        """Arrays of the shards of one block, in seed order, as those of the block."""
+        return {self.name: np.concatenate([part[self.name] for part in parts])}
+
+
+class EndpointRMSE(_Kept):
     """Endpoint RMSE.  Kept: squared errors, of points every coordinate's, of images their mean.
 
     Args:
@@ -150,29 +168,20 @@ class EndpointRMSE:
     """
 
     metric, label, note, digest = "rmse", None, None, None
-    to_reference = True
+    to_reference, name = True, "squared_error"
 
     def __init__(self, reference: Sequence[str | os.PathLike] = ()) -> None:
+        super().__init__()
         self._reference = Endpoints(reference)
-        self._errors: list[np.ndarray] = []
 
     def update(self, seeds: Sequence[int], x: Tensor) -> None:
         """Take in the endpoints x (B, *shape), float64, of ``seeds``."""
         squared = (x - self._reference(seeds).to(x.device)) ** 2
-        self._errors.append((squared.flatten(1).mean(1) if x.ndim > 2 else squared).cpu().numpy())
-
-    def collect(self) -> dict[str, np.ndarray]:
-        """What was taken in since the last call, as arrays."""
-        errors, self._errors = np.concatenate(self._errors), []
-        return {"squared_error": errors}
-
-    def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
-        """Arrays of the shards of one block, in seed order, as those of the block."""
-        return {"squared_error": np.concatenate([part["squared_error"] for part in parts])}
+        self._kept.append((squared.flatten(1).mean(1) if x.ndim > 2 else squared).cpu().numpy())
 
     def value(self, arrays: Arrays) -> float:
         """The metric of a block."""
-        errors = arrays["squared_error"]
+        errors = arrays[self.name]
         if errors.ndim == 2:  # the sum and the root of the committed numbers, to the last bit
             return float(torch.from_numpy(errors).mean().sqrt())
         return float(np.sqrt(errors.mean()))
@@ -240,33 +249,24 @@ class FeatureMoments:
 FLOOR_REPEATS = 50
 
 
-class ExactW2:
+class ExactW2(_Kept):
     """W2 to a 1-D target.  Kept: the samples themselves, one number each."""
 
     metric, label, note, digest = "w2", None, None, None
-    to_reference = False
+    to_reference, name = False, "samples"
 
     def __init__(self, denoiser: GaussianMixture) -> None:
+        super().__init__()
         self.denoiser = denoiser
         self._quantiles: dict[int, MixtureQuantiles] = {}
-        self._samples: list[np.ndarray] = []
 
     def update(self, seeds: Sequence[int], x: Tensor) -> None:
         """Take in the endpoints x (B, *shape), float64, of ``seeds``."""
-        self._samples.append(x.flatten().cpu().numpy())
-
-    def collect(self) -> dict[str, np.ndarray]:
-        """What was taken in since the last call, as arrays."""
-        samples, self._samples = np.concatenate(self._samples), []
-        return {"samples": samples}
-
-    def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
-        """Arrays of the shards of one block, in seed order, as those of the block."""
-        return {"samples": np.concatenate([part["samples"] for part in parts])}
+        self._kept.append(x.flatten().cpu().numpy())
 
     def value(self, arrays: Arrays) -> float:
         """The metric of a block."""
-        samples = arrays["samples"]
+        samples = arrays[self.name]
         if len(samples) not in self._quantiles:
             self._quantiles[len(samples)] = MixtureQuantiles(self.denoiser, len(samples))
         return self._quantiles[len(samples)].w2(samples)

@@ -4,23 +4,18 @@ C(s, s') = E <v(s), v(s')>; measured by `art_rl.flow.measure_errors`, minimised 
 `art_rl.schedules.endpoint`.
 """
 
-import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from art_rl.errors import ArtRLError
 from art_rl.registry import ORDERS, check_solver
-from art_rl.schedules.measurement import read_measurement, write_measurement
-
-FORMAT = "art_rl.error_moments/1"
-
-_ARRAYS = ("edges", "moments", "last_step")
+from art_rl.schedules.measurement import Measurement
 
 
 @dataclass(frozen=True)
-class ErrorMoments:
+class ErrorMoments(Measurement):
     """Second moments of propagated local errors.
 
     Attributes:
@@ -32,6 +27,10 @@ class ErrorMoments:
         model_digest: SHA-256 of the model.
         settings: sizes and cost; JSON-like.
     """
+
+    FORMAT: ClassVar = "art_rl.error_moments/1"
+    WHAT: ClassVar = "an error-moment file"
+    ARRAYS: ClassVar = ("edges", "moments", "last_step")
 
     edges: np.ndarray
     moments: np.ndarray
@@ -68,19 +67,3 @@ class ErrorMoments:
     def weights(self) -> np.ndarray:
         """(N,) widths of the nodes' steps, the last one down to 0; sum sigma_max."""
         return -np.diff(np.append(self.edges[:-1], 0.0))
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write as ``.npz``, atomically."""
-        names = ("solver", "model_digest", "settings")
-        head, arrays = ({n: getattr(self, n) for n in group} for group in (names, _ARRAYS))
-        write_measurement(path, FORMAT, head, arrays)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "ErrorMoments":
-        """Read what `save` wrote; anything else is an ArtRLError naming the file."""
-        return read_measurement(
-            path,
-            FORMAT,
-            "an error-moment file",
-            lambda head, arrays: cls(**{name: arrays[name] for name in _ARRAYS}, **head),
-        )

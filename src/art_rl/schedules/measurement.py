@@ -2,41 +2,46 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from dataclasses import fields
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from art_rl.errors import ArtRLError
 from art_rl.files import parse_json, read_npz, write_npz
 
-T = TypeVar("T")
 
+class Measurement:
+    """Base of dataclasses whose fields are arrays, arrays by number, and JSON-like facts."""
 
-def write_measurement(
-    path: str | os.PathLike, format: str, head: Mapping[str, Any], arrays: Mapping[str, Any]
-) -> None:
-    """Write arrays and a JSON-like ``head`` as one ``.npz``, atomically; ``format`` goes into the head."""
-    write_npz(path, head=np.array(json.dumps({"format": format, **head})), **arrays)
+    FORMAT: ClassVar[str]
+    WHAT: ClassVar[str]  # in words, for errors
+    ARRAYS: ClassVar[tuple[str, ...]]
+    # Fields of the form {number: array}; <name>_<number> in the file.
+    NUMBERED: ClassVar[tuple[str, ...]] = ()
 
+    def save(self, path: str | os.PathLike) -> None:
+        """Write as ``.npz``, atomically."""
+        facts = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        arrays = {name: facts.pop(name) for name in self.ARRAYS}
+        for name in self.NUMBERED:
+            arrays |= {f"{name}_{number}": value for number, value in facts.pop(name).items()}
+        head = json.dumps({"format": self.FORMAT, **facts})
+        write_npz(path, head=np.array(head), **arrays)
 
-def read_measurement(
-    path: str | os.PathLike,
-    format: str,
-    what: str,
-    make: Callable[[dict[str, Any], dict[str, Any]], T],
-) -> T:
-    """``make(head, arrays)`` of what `write_measurement` wrote.
-
-    Raises:
-        ArtRLError: the file is missing or damaged, of another format, or what ``make`` refuses; it names the
-            file and ``what`` it should be.
-    """
-    arrays = read_npz(path)
-    try:
-        head = dict(parse_json(str(arrays.pop("head"))))
-        if head.pop("format") != format:
-            raise ArtRLError(f"its format is not {format!r}")
-        return make(head, arrays)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtRLError(f"{path}: not {what} ({error})") from None
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Read what `save` wrote; anything else is an ArtRLError naming the file."""
+        arrays = read_npz(path)
+        try:
+            values: dict[str, Any] = dict(parse_json(str(arrays.pop("head"))))
+            if values.pop("format") != cls.FORMAT:
+                raise ArtRLError(f"its format is not {cls.FORMAT!r}")
+            values |= {name: arrays[name] for name in cls.ARRAYS}
+            for name in cls.NUMBERED:
+                own = [key for key in arrays if key.removeprefix(f"{name}_").isdecimal()]
+                numbers = sorted(int(key.removeprefix(f"{name}_")) for key in own)
+                values[name] = {number: arrays[f"{name}_{number}"] for number in numbers}
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtRLError(f"{path}: not {cls.WHAT} ({error})") from None

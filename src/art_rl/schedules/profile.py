@@ -1,23 +1,19 @@
 """The `Profile` file: |Q| and its relatives as measured by profile.py; reading one needs no torch."""
 
-import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.schedules.measurement import read_measurement, write_measurement
+from art_rl.schedules.measurement import Measurement
 
-FORMAT = "art_rl.profile/1"
 # (P_mean, P_std): ln sigma ~ N(P_mean, P_std^2) in EDM's training (Karras et al. 2022, table 1).
 EDM_NOISE = (-1.2, 1.2)
 
-_ARRAYS = ("levels", "sensitivity", "sensitivity_error", "table")
-
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Measurement):
     """|Q| and its relatives, measured along B trajectories at M levels.
 
     Attributes:
@@ -35,6 +31,11 @@ class Profile:
         settings: estimator, sizes, network cost; JSON-like.  "trained_noise", (P_mean, P_std) of ln sigma in
             training, if it is not EDM's.
     """
+
+    FORMAT: ClassVar = "art_rl.profile/1"
+    WHAT: ClassVar = "a |Q| profile"
+    ARRAYS: ClassVar = ("levels", "sensitivity", "sensitivity_error", "table")
+    NUMBERED: ClassVar = ("mean", "standard_error")
 
     levels: np.ndarray
     mean: dict[int, np.ndarray]
@@ -76,26 +77,3 @@ class Profile:
     def sigma_min(self) -> float:
         """Lowest level above 0."""
         return float(self.levels[-1])
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write as ``.npz``, atomically."""
-        names = ("exact", "sigma_data", "model_digest", "settings")
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        arrays |= {f"mean_{p}": self.mean[p] for p in self.mean}
-        arrays |= {f"standard_error_{p}": self.standard_error[p] for p in self.mean}
-        write_measurement(path, FORMAT, {name: getattr(self, name) for name in names}, arrays)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "Profile":
-        """Read what `save` wrote; anything else is an ArtRLError naming the file."""
-
-        def make(head: dict[str, Any], arrays: dict[str, Any]) -> "Profile":
-            orders = sorted(int(key[5:]) for key in arrays if key.startswith("mean_"))
-            return cls(
-                mean={p: arrays[f"mean_{p}"] for p in orders},
-                standard_error={p: arrays[f"standard_error_{p}"] for p in orders},
-                **{name: arrays[name] for name in _ARRAYS},
-                **head,
-            )
-
-        return read_measurement(path, FORMAT, "a |Q| profile", make)

@@ -4,31 +4,19 @@ All expectations are over data x_0 and one noise path per sample: x at level s_j
 level plus fresh noise, as in the forward process.  Squares are per coordinate.
 """
 
-import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from art_rl.errors import ArtRLError
-from art_rl.schedules.measurement import read_measurement, write_measurement
+from art_rl.schedules.measurement import Measurement
 from art_rl.schedules.rivals.path import ended
 from art_rl.schedules.schedule import Schedule
 
-FORMAT = "art_rl.rival_statistics/1"
-
-_ARRAYS = (
-    "levels",
-    "denoising_error",
-    "score_change",
-    "denoiser_change",
-    "teacher_levels",
-    "jump_cost",
-)
-
 
 @dataclass(frozen=True)
-class RivalStatistics:
+class RivalStatistics(Measurement):
     """Statistics of one model.
 
     Attributes:
@@ -45,6 +33,12 @@ class RivalStatistics:
         settings: sizes, seeds; JSON-like.
     """
 
+    FORMAT: ClassVar = "art_rl.rival_statistics/1"
+    WHAT: ClassVar = "rival statistics"
+    ARRAYS: ClassVar = (
+        "levels", "denoising_error", "score_change", "denoiser_change", "teacher_levels", "jump_cost",
+    )  # fmt: skip
+
     levels: np.ndarray
     denoising_error: np.ndarray
     score_change: np.ndarray
@@ -58,7 +52,7 @@ class RivalStatistics:
     def __post_init__(self) -> None:
         M, N = len(self.levels), len(self.teacher_levels)
         shapes = ((M,), (M,), (M - 1,), (M, M), (N,), (N, N))
-        for name, shape in zip(_ARRAYS, shapes, strict=True):
+        for name, shape in zip(self.ARRAYS, shapes, strict=True):
             value = getattr(self, name)
             if value.shape != shape or not np.isfinite(value).all():
                 raise ArtRLError(f"rival statistics: {name} must be finite and of shape {shape}")
@@ -71,22 +65,6 @@ class RivalStatistics:
         for name in ("denoising_error", "score_change", "denoiser_change"):
             if (getattr(self, name) < 0).any():
                 raise ArtRLError(f"rival statistics: {name} must not be negative")
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write as ``.npz``, atomically."""
-        names = ("evaluations", "model_digest", "settings")
-        head, arrays = ({n: getattr(self, n) for n in group} for group in (names, _ARRAYS))
-        write_measurement(path, FORMAT, head, arrays)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "RivalStatistics":
-        """Read what `save` wrote; anything else is an ArtRLError naming the file."""
-        return read_measurement(
-            path,
-            FORMAT,
-            "rival statistics",
-            lambda head, arrays: cls(**{name: arrays[name] for name in _ARRAYS}, **head),
-        )
 
     def schedule(
         self, levels: np.ndarray, method: str, used: str, model: str | None, **details: Any
