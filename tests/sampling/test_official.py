@@ -16,13 +16,14 @@ from art_rl.flow.solvers import nfe, solve
 from art_rl.sampling.official import (
     DEFAULT_RANGES,
     EPSILON_S,
-    LinearTime,
-    VETime,
-    VPTime,
+    LINEAR_TIME,
+    VE_TIME,
     ablation_sample,
     discretise,
     edm_sample,
     sigma_range,
+    vp_between,
+    vp_time,
 )
 from art_rl.schedules.schedule import Schedule
 
@@ -110,7 +111,7 @@ def test_official_images(test_data, case):
 
 
 def test_official_schedules(test_data):
-    clocks = {"vp": VPTime.between(*DEFAULT_RANGES["vp"]), "ve": VETime(), "linear": LinearTime()}
+    clocks = {"vp": vp_between(*DEFAULT_RANGES["vp"]), "ve": VE_TIME, "linear": LINEAR_TIME}
     with np.load(test_data("goldens/edm") / "schedules.npz", allow_pickle=False) as golden:
         assert len(golden.files) > 80
         for name in golden.files:
@@ -145,17 +146,17 @@ def test_vp_levels_are_equidistant_in_time():
     expected = [math.sqrt(math.expm1(19.9 * t**2 / 2 + 0.1 * t)) for t in (EPSILON_S, 1.0)]
     assert (low, high) == pytest.approx(tuple(expected), rel=1e-10)
     levels = discretise("vp", 7)
-    time = VPTime().time(torch.from_numpy(levels))
+    time = vp_time().time(torch.from_numpy(levels))
     np.testing.assert_allclose(time, np.linspace(1, EPSILON_S, 7), rtol=1e-9)
 
 
 def test_vp_betas_are_fitted_to_the_limits():
-    clock = VPTime.between(0.02, 40.0)
+    clock = vp_between(0.02, 40.0)
     ends = clock.sigma(torch.tensor([EPSILON_S, 1.0], dtype=torch.float64))
     np.testing.assert_allclose(ends, [0.02, 40.0], rtol=1e-10)
 
 
-@pytest.mark.parametrize("clock", [VPTime(), VETime(), LinearTime()])
+@pytest.mark.parametrize("clock", [vp_time(), VE_TIME, LINEAR_TIME])
 def test_clocks_invert_and_differentiate(clock):
     t = torch.linspace(0.05, 0.9, 9, dtype=torch.float64, requires_grad=True)
     sigma = clock.sigma(t)

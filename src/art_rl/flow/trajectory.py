@@ -63,20 +63,20 @@ def log_lattice(sigma_max: float, sigma_min: float, count: int) -> np.ndarray:
     return levels
 
 
-def check_states(denoiser: Denoiser, x: Tensor, class_labels: Tensor | None) -> Tensor:
-    """Return ``x`` as float64 if it is a finite (B, *shape) batch with matching labels."""
+def check_states(
+    denoiser: Denoiser, x: Tensor, class_labels: Tensor | None, name: str = "x_start"
+) -> Tensor:
+    """Return ``x`` as float64 if it is a finite (B, *shape) batch with matching labels, else ArtRLError."""
     if x.ndim < 1 or len(x) < 1 or tuple(x.shape[1:]) != tuple(denoiser.shape):
         raise ArtRLError(
-            f"x_start must have shape (B, {', '.join(map(str, denoiser.shape))}) with B >= 1, "
+            f"{name} must have shape (B, {', '.join(map(str, denoiser.shape))}) with B >= 1, "
             f"got {tuple(x.shape)}"
         )
     if not torch.isfinite(x).all():
-        raise ArtRLError(
-            f"x_start must be finite, {int((~torch.isfinite(x)).sum())} values are not"
-        )
+        raise ArtRLError(f"{name} must be finite, {int((~torch.isfinite(x)).sum())} values are not")
     if class_labels is not None and len(class_labels) != len(x):
         raise ArtRLError(
-            f"class_labels must have {len(x)} rows like x_start, got {len(class_labels)}"
+            f"class_labels must have {len(x)} rows like {name}, got {len(class_labels)}"
         )
     return x.to(torch.float64)
 

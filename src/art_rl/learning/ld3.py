@@ -240,41 +240,27 @@ def learn_ld3(
                 f"reference_steps must be at least {least_steps(solver, K)} for K = {K} with {solver}, got "
                 f"{settings.reference_steps}: the solution to meet would be no finer than its own"
             )
+    steps = settings.reference_steps
     reference = reference_solution(
-        denoiser,
-        x_start,
-        sigma_max,
-        class_labels,
-        steps=settings.reference_steps,
-        sigma_min=sigma_min,
-        check=0,
+        denoiser, x_start, sigma_max, class_labels, steps, sigma_min, check=0
     )
-    parts = {"train": slice(0, settings.train), "valid": slice(settings.train, None)}
-    spent = len(x_start) * reference.nfe
+    data = {}
+    for part, rows in (("train", slice(settings.train)), ("valid", slice(settings.train, None))):
+        labels = None if class_labels is None else class_labels[rows]
+        data[part] = (x_start[rows], reference.end[rows], labels)
+    span, spent = (sigma_max, sigma_min), len(x_start) * reference.nfe
     return {
-        K: _learn_one(
-            denoiser,
-            {name: (x_start[rows], reference.end[rows]) for name, rows in parts.items()},
-            None
-            if class_labels is None
-            else {name: class_labels[rows] for name, rows in parts.items()},
-            (sigma_max, sigma_min),
-            solver,
-            check_budget(K),
-            settings,
-            spent,
-            model,
-            progress,
-        )
+        K: _learn_one(denoiser, data, span, solver, K, settings, spent, model, progress)
         for K in budgets
     }
 
 
 def _learn_one(
-    denoiser, data, labels, sigma_range, solver, K, settings, spent, model, progress
+    denoiser, data, span, solver, K, settings, spent, model, progress
 ) -> tuple[Schedule, Trace]:
+    """The schedule of one K; ``data``: part -> (states, reference ends, labels)."""
     last = torch.cat([torch.ones(K), torch.zeros(1)]).double()
-    sigma_max, sigma_min = sigma_range
+    sigma_max, sigma_min = span
 
     def both(xi: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor | None]:
         levels = levels_of(xi, sigma_max, sigma_min, settings.mode)
@@ -283,12 +269,11 @@ def _learn_one(
         return levels * last, network_levels(levels, shifts, xi, settings.mode, settings.window)
 
     def loss(xi: Tensor, shifts: Tensor, part: str) -> Tensor:
-        x, target = data[part]
+        x, target, labels = data[part]
         levels, told = both(xi, shifts)
         if not (levels[1:] < levels[:-1]).all():
             return torch.tensor(float("inf"))
-        own = None if labels is None else labels[part]
-        return squared_error(end_of(denoiser, x, levels, solver, told, own), target)
+        return squared_error(end_of(denoiser, x, levels, solver, told, labels), target)
 
     descent, calls = Descent(loss, K, settings), nfe(solver, K)
     trace = Trace([], [], [], [])
@@ -320,14 +305,5 @@ def _learn_one(
         "steps": len(trace.loss),
         "network_levels": None if told is None else told.tolist(),
     }
-    schedule = Schedule.found(
-        sigmas,
-        "ld3",
-        details,
-        solver,
-        model,
-        denoiser.digest,
-        settings.seed,
-        settings.digest,
-    )
-    return schedule, trace
+    digests = (denoiser.digest, settings.seed, settings.digest)
+    return Schedule.found(sigmas, "ld3", details, solver, model, *digests), trace

@@ -26,6 +26,7 @@ from torch import Tensor
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import check_solver, nfe
+from art_rl.flow.trajectory import check_states
 from art_rl.learning.ensemble import Ensemble
 from art_rl.learning.evaluate import judge_steps, step_costs
 from art_rl.learning.table import TableEnvironment
@@ -180,7 +181,9 @@ class EndpointError:
         if not sigma_min > 0:
             raise ArtRLError(f"sigma_min must be positive, got {sigma_min}")
         self.solver = check_solver(solver)
-        _check_states(denoiser, (x_train, x_valid), labels)
+        named = {"x_train": x_train, "x_valid": x_valid}
+        for (name, x), its_labels in zip(named.items(), labels, strict=True):
+            check_states(denoiser, x, its_labels, name)
         self.sigma_max, self.sigma_min = float(sigma_max), float(sigma_min)
         self.sigma_data = float(denoiser.sigma_data)
         self.model, self.model_digest = model, denoiser.digest
@@ -236,19 +239,6 @@ class EndpointError:
     def restore(self, counters: list[int]) -> None:
         """Continue counting."""
         self.train.calls, self.valid.calls = counters
-
-
-def _check_states(denoiser: Denoiser, states: tuple, labels: tuple) -> None:
-    for x, label, name in zip(states, labels, ("x_train", "x_valid"), strict=True):
-        if x.ndim < 1 or len(x) == 0 or tuple(x.shape[1:]) != tuple(denoiser.shape):
-            raise ArtRLError(
-                f"{name} must have shape (B, {', '.join(map(str, denoiser.shape))}) with B >= 1, "
-                f"got {tuple(x.shape)}"
-            )
-        if not torch.isfinite(x).all():
-            raise ArtRLError(f"{name} must be finite")
-        if label is not None and len(label) != len(x):
-            raise ArtRLError(f"labels of {name} must have {len(x)} rows, got {len(label)}")
 
 
 def _sha256(x: Tensor) -> str:

@@ -18,7 +18,7 @@ those the network knows (``round_sigma``) and kept within its limits.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,73 +33,46 @@ from art_rl.flow.solvers import euler_step, heun_step
 from art_rl.schedules.schedule import check_sigma_range
 
 EPSILON_S = 1e-3  # last time of the vp discretisation
-_VP_BETAS = (19.9, 0.1)
 
 
-@dataclass(frozen=True)
-class VPTime:
-    """sigma(t) = sqrt(exp(beta_d t^2/2 + beta_min t) - 1), its derivative and its inverse."""
+class Time(NamedTuple):
+    """sigma(t) of a schedule, its derivative and its inverse, elementwise."""
 
-    beta_d: float = _VP_BETAS[0]
-    beta_min: float = _VP_BETAS[1]
-
-    @classmethod
-    def between(cls, sigma_min: float, sigma_max: float) -> "VPTime":
-        """The betas for which sigma(EPSILON_S) = sigma_min and sigma(1) = sigma_max."""
-        low, high = math.log(sigma_min**2 + 1), math.log(sigma_max**2 + 1)
-        beta_d = 2 * (low / EPSILON_S - high) / (EPSILON_S - 1)
-        return cls(beta_d, high - beta_d / 2)
-
-    def sigma(self, t: Tensor) -> Tensor:
-        """Level at time ``t``."""
-        return (torch.exp(self.beta_d * t**2 / 2 + self.beta_min * t) - 1).sqrt()
-
-    def slope(self, t: Tensor) -> Tensor:
-        """d sigma / dt at time ``t``."""
-        sigma = self.sigma(t)
-        return 0.5 * (self.beta_min + self.beta_d * t) * (sigma + 1 / sigma)
-
-    def time(self, sigma: Tensor) -> Tensor:
-        """Time of level ``sigma``."""
-        root = (self.beta_min**2 + 2 * self.beta_d * (sigma**2 + 1).log()).sqrt()
-        return (root - self.beta_min) / self.beta_d
+    sigma: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+    time: Callable[[Tensor], Tensor]
 
 
-class VETime:
-    """sigma(t) = sqrt(t)."""
+def vp_time(beta_d: float = 19.9, beta_min: float = 0.1) -> Time:
+    """sigma(t) = sqrt(exp(beta_d t^2/2 + beta_min t) - 1)."""
 
-    def sigma(self, t: Tensor) -> Tensor:
-        """Level at time ``t``."""
-        return t.sqrt()
+    def sigma(t: Tensor) -> Tensor:
+        return (torch.exp(beta_d * t**2 / 2 + beta_min * t) - 1).sqrt()
 
-    def slope(self, t: Tensor) -> Tensor:
-        """d sigma / dt at time ``t``."""
-        return 0.5 / t.sqrt()
+    def slope(t: Tensor) -> Tensor:
+        level = sigma(t)
+        return 0.5 * (beta_min + beta_d * t) * (level + 1 / level)
 
-    def time(self, sigma: Tensor) -> Tensor:
-        """Time of level ``sigma``."""
-        return sigma**2
+    def time(level: Tensor) -> Tensor:
+        root = (beta_min**2 + 2 * beta_d * (level**2 + 1).log()).sqrt()
+        return (root - beta_min) / beta_d
+
+    return Time(sigma, slope, time)
 
 
-class LinearTime:
-    """sigma(t) = t."""
+def vp_between(sigma_min: float, sigma_max: float) -> Time:
+    """`vp_time` with the betas for which sigma(EPSILON_S) = sigma_min and sigma(1) = sigma_max."""
+    low, high = math.log(sigma_min**2 + 1), math.log(sigma_max**2 + 1)
+    beta_d = 2 * (low / EPSILON_S - high) / (EPSILON_S - 1)
+    return vp_time(beta_d, high - beta_d / 2)
 
-    def sigma(self, t: Tensor) -> Tensor:
-        """Level at time ``t``."""
-        return t
 
-    def slope(self, t: Tensor) -> Tensor:
-        """d sigma / dt at time ``t``."""
-        return torch.ones_like(t)
-
-    def time(self, sigma: Tensor) -> Tensor:
-        """Time of level ``sigma``."""
-        return sigma
-
+VE_TIME = Time(sigma=torch.sqrt, slope=lambda t: 0.5 / t.sqrt(), time=lambda sigma: sigma**2)
+LINEAR_TIME = Time(sigma=lambda t: t, slope=torch.ones_like, time=lambda sigma: sigma)
 
 DEFAULT_RANGES = {
     "vp": tuple(
-        float(VPTime().sigma(torch.tensor(t, dtype=torch.float64))) for t in (EPSILON_S, 1.0)
+        float(vp_time().sigma(torch.tensor(t, dtype=torch.float64))) for t in (EPSILON_S, 1.0)
     ),
     "ve": (0.02, 100.0),
     "iddpm": (0.002, 81.0),
@@ -164,7 +137,7 @@ def discretise(
         return (high ** (1 / rho) + share * (low ** (1 / rho) - high ** (1 / rho))) ** rho
     if discretisation == "vp":
         time = torch.from_numpy(1 + share * (EPSILON_S - 1))
-        return VPTime.between(low, high).sigma(time).numpy()
+        return vp_between(low, high).sigma(time).numpy()
     if discretisation == "ve":
         return np.sqrt(high**2 * (low**2 / high**2) ** share)
     table = iddpm_levels()
@@ -266,12 +239,7 @@ def ablation_sample(
     if not 0 < alpha <= 1:
         raise ArtRLError(f"alpha must be in (0, 1], got {alpha}")
     low, high = sigma_range(discretisation, denoiser, sigma_min, sigma_max)
-    clocks: dict[str, VPTime | VETime | LinearTime] = {
-        "vp": VPTime.between(low, high),
-        "ve": VETime(),
-        "linear": LinearTime(),
-    }
-    clock = clocks[schedule]
+    clock = {"vp": vp_between(low, high), "ve": VE_TIME, "linear": LINEAR_TIME}[schedule]
     grid = discretise(
         discretisation, K, denoiser, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho
     )
