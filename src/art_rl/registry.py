@@ -6,6 +6,7 @@ what a reader sees.  docs/architecture.md says what else adding one takes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from art_rl.checks import check_budget
@@ -116,6 +117,9 @@ class Method:
         return self.solvers is None or solver in self.solvers
 
 
+# Learned or fitted on the endpoint error of a solver, of any.
+_fitted = partial(Method, solvers=_ALL, tolerance=5e-2)
+
 METHODS: dict[str, Method] = {
     method.id: method
     for method in (
@@ -158,15 +162,8 @@ METHODS: dict[str, Method] = {
         Method("elbo", "ELBO (Watson et al.)", RIVAL, ("#b15928", ":", "+"), STATISTICS),
         Method("ays", "Align Your Steps", RIVAL, ("#b15928", "--", "x"), STATISTICS),
         Method("oss", "Optimal stepsize (OSS)", RIVAL, ("#6a3d9a", "-.", "|")),
-        Method("ld3", "LD3 (L2)", RIVAL, ("#e31a1c", "-", "8"), solvers=_ALL, tolerance=5e-2),
-        Method(
-            "gauss_newton",
-            "Gauss-Newton (endpoint error)",
-            RIVAL,
-            ("#762a83", "--", "X"),
-            solvers=_ALL,
-            tolerance=5e-2,
-        ),
+        _fitted("ld3", "LD3 (L2)", RIVAL, ("#e31a1c", "-", "8")),
+        _fitted("gauss_newton", "Gauss-Newton (endpoint error)", RIVAL, ("#762a83", "--", "X")),
         Method("art_rl", "ART-RL", LEARNED, ("#e69f00", "--", "D"), tolerance=5e-3),
         Method(
             "art_rl_paper", "ART-RL (paper's form)", LEARNED, ("#8c510a", "--", "p"), tolerance=5e-2
@@ -174,30 +171,11 @@ METHODS: dict[str, Method] = {
         Method(
             "art_rl_feedback", "ART-RL (feedback)", LEARNED, ("#e69f00", "-", "h"), tolerance=2e-2
         ),
-        Method(
-            "art_rl_endpoint",
-            "ART-RL (endpoint reward)",
-            LEARNED,
-            ("#d55e00", "-", "*"),
-            solvers=_ALL,
-            tolerance=5e-2,
+        _fitted("art_rl_endpoint", "ART-RL (endpoint reward)", LEARNED, ("#d55e00", "-", "*")),
+        _fitted(
+            "transfer_budget", "ART-RL, resampled from another K", TRANSFER, ("#d55e00", "--", "o")
         ),
-        Method(
-            "transfer_budget",
-            "ART-RL, resampled from another K",
-            TRANSFER,
-            ("#d55e00", "--", "o"),
-            solvers=_ALL,
-            tolerance=5e-2,
-        ),
-        Method(
-            "transfer_data",
-            "ART-RL, learned on other data",
-            TRANSFER,
-            ("#d55e00", ":", "s"),
-            solvers=_ALL,
-            tolerance=5e-2,
-        ),
+        _fitted("transfer_data", "ART-RL, learned on other data", TRANSFER, ("#d55e00", ":", "s")),
     )
 }
 
@@ -286,19 +264,14 @@ class Kind:
     assets: tuple[str, ...] = ()
 
 
+_EDM_ASSETS = ("checkpoint", "reference", "inception")
+
 KINDS: dict[str, Kind] = {
     kind.id: kind
     for kind in (
         Kind("exact", "art_rl.sampling.kinds.exact"),
         Kind("image", "art_rl.sampling.kinds.image", "train", "train"),
-        Kind(
-            "edm",
-            "art_rl.sampling.kinds.edm",
-            "convert",
-            "check",
-            reference=False,
-            assets=("checkpoint", "reference", "inception"),
-        ),
+        Kind("edm", "art_rl.sampling.kinds.edm", "convert", "check", False, _EDM_ASSETS),
     )
 }
 

@@ -75,11 +75,9 @@ class SeedNoise:
         )
 
 
-def latents(
-    seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu"
-) -> Tensor:
-    """Initial noise of the seeds, (N, *shape) float32, standard normal; see SeedNoise."""
-    return SeedNoise(seeds, shape, device=device).latents
+def latents(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Initial noise of the seeds, (N, *shape) float32 on the CPU, standard normal; see SeedNoise."""
+    return SeedNoise(seeds, shape).latents
 
 
 def one_hot(class_indices: Tensor | Sequence[int] | int, label_dim: int) -> Tensor:

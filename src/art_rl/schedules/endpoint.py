@@ -93,9 +93,7 @@ def solve_convex(moments: np.ndarray, weights: np.ndarray, order: int) -> tuple[
     return phi, residual
 
 
-def endpoint_schedule(
-    moments: ErrorMoments, K: int, smooth: bool = True, model: str | None = None
-) -> Schedule:
+def endpoint_schedule(moments: ErrorMoments, K: int, model: str | None = None) -> Schedule:
     """The schedule of K steps that is optimal for the leading-order endpoint error.
 
     The last step of every single-step solver is an Euler step.  For orders above 1 it is not part of the
@@ -104,7 +102,6 @@ def endpoint_schedule(
 
     Args:
         moments: measured with the solver the schedule is for.
-        smooth: smooth the step lengths in log-log (`quadrature.smooth_log`).
         model: name for the provenance.
 
     Raises:
@@ -112,9 +109,7 @@ def endpoint_schedule(
     """
     check_budget(K)
     phi, residual = solve_convex(moments.moments, moments.weights, moments.order)
-    lengths = phi ** (1 / moments.order)
-    if smooth:
-        lengths = smooth_log(moments.levels, lengths)
+    lengths = smooth_log(moments.levels, phi ** (1 / moments.order))
     ascending = np.log(moments.levels[::-1])
     curve = PchipInterpolator(ascending, -np.log(lengths[::-1]))
 
@@ -128,11 +123,7 @@ def endpoint_schedule(
     else:
         last = _last_level(moments, lengths, K)
         sigmas = np.append(grid_from_density(density, K - 1, sigma_max, last), 0.0)
-    details = {
-        "optimality_residual": residual,
-        "smooth": smooth,
-        "moments": dict(moments.settings),
-    }
+    details = {"optimality_residual": residual, "smooth": True, "moments": dict(moments.settings)}
     return Schedule.found(sigmas, "endpoint", details, moments.solver, model, moments.model_digest)
 
 

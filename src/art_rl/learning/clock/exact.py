@@ -16,16 +16,10 @@ from art_rl.learning.table import Observation, TableEnvironment
 
 
 class TimeOnlySolution:
-    """V and theta* of a mean profile given at the nodes of a table's lattice.
+    """V and theta* of the mean |Q| of a table's learning trajectories."""
 
-    Args:
-        table: supplies lattice and, with ``q`` None, the mean |Q| of the learning trajectories.
-        q: (nodes,) another profile.
-    """
-
-    def __init__(self, table: TableEnvironment, q: Tensor | None = None) -> None:
-        self.lattice = table.lattice
-        self.q = table.mean_q if q is None else q
+    def __init__(self, table: TableEnvironment) -> None:
+        self.lattice, self.q = table.lattice, table.mean_q
         self.integral = sqrt_integral(table, self.q)
 
     def value(self, t: Tensor | float, sigma: Tensor) -> Tensor:
@@ -40,21 +34,19 @@ class TimeOnlySolution:
         return remaining / ((self.lattice.sigma_max - t) * root)
 
 
-def critic_error(
-    critic: Critic, table: TableEnvironment, steps: int = 64, width: float = 0.5
-) -> float:
+def critic_error(critic: Critic, table: TableEnvironment) -> float:
     """Largest |J - lambda t - V| / |V(0, 0)| of a learned critic near the optimal clock.
 
-    Checked at t = 0, 1/4, 1/2, 3/4 of T and levels within a factor exp(+-width) of the optimal one.
+    Checked at t = 0, 1/4, 1/2, 3/4 of T and levels within a factor exp(+-1/2) of the optimal one.
     For critics of (t, psi).
     """
     solution = TimeOnlySolution(table)
-    T = table.lattice.sigma_max
+    steps, T = 64, table.lattice.sigma_max
     worst = 0.0
     for k in (0, steps // 4, steps // 2, 3 * steps // 4):
         share = solution.integral[-1] * (1 - k / steps)
         level = table.lattice.invert(solution.integral, share)
-        factors = torch.exp(torch.linspace(-width, width, 9, dtype=torch.float64))
+        factors = torch.exp(torch.linspace(-0.5, 0.5, 9, dtype=torch.float64))
         sigma = (level * factors).clamp_max(T)
         seen = Observation(sigma, torch.zeros_like(sigma))
         exact = solution.value(k * T / steps, sigma)

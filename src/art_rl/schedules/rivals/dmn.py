@@ -24,14 +24,17 @@ from art_rl.schedules.schedule import Schedule, check_sigma_range
 _X, _W = np.polynomial.legendre.leggauss(32)
 _ROUNDS = 12
 _LEAST_GAIN = 1e-4
+EXPONENT, TRUNCATED = 2, 3  # of `dmn_objective`, as published in code
 
 
-def dmn_objective(lambdas: np.ndarray, exponent: int = 2, truncated: int = 3) -> float:
+def dmn_objective(
+    lambdas: np.ndarray, exponent: int = EXPONENT, truncated: int = TRUNCATED
+) -> float:
     """The bound of a list of levels.
 
     Args:
         lambdas: (N + 1,) float64, strictly increasing, -log of the levels; N >= 1 steps.
-        exponent: of s in the error size w: 2 (as published in code), 1 (recommended for pixels).
+        exponent: of s in the error size w; 1 is recommended for pixels.
         truncated: first steps whose terms are not allowed to cancel.
 
     Returns:
@@ -67,7 +70,7 @@ def dmn_objective(lambdas: np.ndarray, exponent: int = 2, truncated: int = 3) ->
 
 
 def minimise_dmn(
-    K: int, sigma_max: float, sigma_min: float, exponent: int = 2, truncated: int = 3
+    K: int, sigma_max: float, sigma_min: float, exponent: int = EXPONENT, truncated: int = TRUNCATED
 ) -> tuple[np.ndarray, float]:
     """Levels of least objective; deterministic.
 
@@ -121,24 +124,14 @@ def minimise_dmn(
     return best, least
 
 
-def dmn_schedule(
-    K: int,
-    sigma_max: float,
-    sigma_min: float,
-    exponent: int = 2,
-    truncated: int = 3,
-    model: str | None = None,
-) -> Schedule:
-    """The DMN schedule of K steps; needs no model and no network evaluations.
-
-    Args:
-        exponent, truncated: see `dmn_objective`; the defaults are those of the published code.
+def dmn_schedule(K: int, sigma_max: float, sigma_min: float, model: str | None = None) -> Schedule:
+    """The DMN schedule of K steps, by the published code's objective; needs no network evaluations.
 
     Raises:
         ArtRLError: as `minimise_dmn`.
     """
-    lambdas, value = minimise_dmn(K, sigma_max, sigma_min, exponent, truncated)
+    lambdas, value = minimise_dmn(K, sigma_max, sigma_min, EXPONENT, TRUNCATED)
     levels = np.exp(-lambdas)
     levels[0] = sigma_max
-    details = {"objective": value, "exponent": exponent, "truncated": truncated, "evaluations": 0}
+    details = {"objective": value, "exponent": EXPONENT, "truncated": TRUNCATED, "evaluations": 0}
     return ended(levels, "dmn", details, model)

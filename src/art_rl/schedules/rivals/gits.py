@@ -74,15 +74,13 @@ def jump_costs(
     return cost
 
 
-def gits_schedule(
-    statistics: RivalStatistics, K: int, growth: float = GROWTH, model: str | None = None
-) -> Schedule:
+def gits_schedule(statistics: RivalStatistics, K: int, model: str | None = None) -> Schedule:
     """The GITS schedule of K steps on the levels of the statistics' teacher.
 
     Raises:
         ArtRLError: as `best_path`, e.g. K larger than the number of the teacher's levels allows.
     """
-    path, value = best_path(statistics.jump_cost, K, growth)
-    details = {"growth": growth, "path": path, "value": value}
+    path, value = best_path(statistics.jump_cost, K, GROWTH)
+    details = {"growth": GROWTH, "path": path, "value": value}
     levels = statistics.teacher_levels[path]
     return statistics.schedule(levels, "gits", "jump_cost", model, **details)
