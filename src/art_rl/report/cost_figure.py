@@ -48,14 +48,8 @@ def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     solvers = [name for name in SOLVERS if any(row["solver"] == name for row in rows)]
     most = max(row["evaluations"] for row in rows)
     with plt.rc_context(STYLE):
-        figure, axes = new_figure(
-            len(models),
-            len(solvers),
-            1.7 * len(models) + 1.3,
-            page_width(len(solvers)),
-            sharex=True,
-            sharey="col",
-        )
+        size = (1.7 * len(models) + 1.3, page_width(len(solvers)))
+        figure, axes = new_figure(len(models), len(solvers), *size, sharex=True, sharey="col")
         for line, model in enumerate(models):
             for column, solver in enumerate(solvers):
                 axis = axes[line, column]
@@ -69,9 +63,7 @@ def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                         ratios = [row["ratio"] for row in mine]
                         spent = float(np.mean([row["evaluations"] for row in mine]))
                         style = {**look(name), "linestyle": "none"}
-                        if (
-                            METHODS[name].look[1] != "-"
-                        ):  # as its line is broken, its marker is open
+                        if METHODS[name].look[1] != "-":  # a broken line: an open marker
                             style["markerfacecolor"] = "white"
                         axis.plot(spent, mean_ratio(mine), **style)
                         bar = {"color": style["color"], "lw": 0.6, "alpha": 0.6}
@@ -86,12 +78,8 @@ def cost_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
                 plain_numbers(axis.yaxis, FixedLocator(_FINE if low > 0.1 else _COARSE))
                 axis.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=_LINEAR))
                 axis.xaxis.set_minor_locator(NullLocator())
-                below = axes[line + 1 :, column]
-                empty = [
-                    not any((r["model"], r["solver"]) == (m, solver) for r in rows)
-                    for m in models[line + 1 :]
-                ]
-                if all(empty) or not len(below):
+                later = models[line + 1 :]
+                if not any(r["solver"] == solver and r["model"] in later for r in rows):
                     axis.tick_params(labelbottom=True)
                     axis.set_xlabel("network evaluations")
             axes[line, 0].set_ylabel("RMSE / RMSE of EDM")

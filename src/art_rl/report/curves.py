@@ -70,15 +70,8 @@ def draw_profile(
     with plt.rc_context(STYLE):
         figure, ((left, right),) = new_figure(1, 2, 3.1)
         tiny = q.max() * 1e-9
-        left.fill_between(
-            sigma,
-            np.maximum(curves["q_low"], tiny),
-            curves["q_high"],
-            color=sky,
-            alpha=0.35,
-            lw=0,
-            label="5 % to 95 % of trajectories",
-        )
+        low, band = np.maximum(curves["q_low"], tiny), {"color": sky, "alpha": 0.35, "lw": 0}
+        left.fill_between(sigma, low, curves["q_high"], label="5 % to 95 % of trajectories", **band)
         low = np.maximum(q - 2 * q_error, tiny)
         left.fill_between(sigma, low, q + 2 * q_error, color=blue, alpha=0.5, lw=0, label=errors)
         left.plot(sigma, q, color=blue, label="mean over trajectories")
@@ -141,10 +134,9 @@ def learning_figure(
                 x = [row["iteration"] + 1 for row in rows]
                 y = np.array([row["ratio"] for row in rows])
                 top = max(top, float(np.median(y)))
-                text = (
-                    f"{label.replace('_', ' ')} ({len(seeds)} seed{'s' if len(seeds) > 1 else ''})"
-                )
-                axis.plot(x, y, color=colour, lw=0.9, alpha=0.9, label=text if index == 0 else None)
+                many = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+                text = f"{label.replace('_', ' ')} ({many})" if index == 0 else None
+                axis.plot(x, y, color=colour, lw=0.9, alpha=0.9, label=text)
         converged_band(axis, criterion)
         axis.axhline(1, color="k", lw=0.9, ls="--", label="closed form")
         if bound is not None:

@@ -69,13 +69,12 @@ def look(method: str) -> dict[str, Any]:
     """Line properties and label of a method."""
     colour, line, marker = METHODS[method].look
     learned = METHODS[method].group == "ART-RL"
+    label = METHODS[method].label.replace("sigma_min", r"$\sigma_{\min}$")
     return {
         "color": colour,
         "linestyle": line,
         "marker": marker,
-        "label": METHODS[method]
-        .label.replace("sigma_min", r"$\sigma_{\min}$")
-        .replace("rho = 7", r"$\rho = 7$"),
+        "label": label.replace("rho = 7", r"$\rho = 7$"),
         "linewidth": 1.6 if learned else 1.1,
         "markersize": 6 if marker == "*" else 3.5,
         "zorder": 3 if learned else 2,
@@ -149,13 +148,9 @@ def legend_below(
     entries |= {str(handle.get_label()): handle for handle in more}
     for count in range(columns, 0, -1):  # fewer columns where these do not fit the page
         legend = figure.legend(
-            entries.values(),
-            entries.keys(),
-            loc="outside lower center",
-            ncols=count,
-            columnspacing=1.2,
-            handlelength=1.8,
-        )
+            entries.values(), entries.keys(), loc="outside lower center", ncols=count,
+            columnspacing=1.2, handlelength=1.8,
+        )  # fmt: skip
         if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()
@@ -165,13 +160,9 @@ def panel_legend(axis: Axes, columns: int = 2, more: Sequence[Artist] = ()) -> N
     """The legend of one panel, below it: for panels whose lines mean different things."""
     handles = [*axis.get_legend_handles_labels()[0], *more]
     axis.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.2),
-        ncols=columns,
-        columnspacing=1.0,
-        handlelength=1.8,
-    )
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns,
+        columnspacing=1.0, handlelength=1.8,
+    )  # fmt: skip
 
 
 def error_figure(
@@ -209,24 +200,17 @@ def error_figure(
                     if not np.isfinite(mean).any():
                         continue
                     if base is not None:
-                        axis.plot(budgets, mean / base, **look(method))
-                        lowest = min(lowest, float(np.nanmin(mean / base)))
-                    else:
-                        axis.plot(budgets, mean, **look(method))
+                        mean = mean / base
+                        lowest = min(lowest, float(np.nanmin(mean)))
+                    axis.plot(budgets, mean, **look(method))
                 error_axis(axis)
                 if metric in floors and not relative:
-                    limits = axis.get_ylim()
-                    reference = metric == "rmse"
-                    axis.axhline(
-                        floors[metric],
-                        color="0.4",
-                        lw=0.8,
-                        ls=(0, (4, 2)) if reference else (0, (1, 1)),
-                        zorder=1,
-                        label=f"reference's own error ({floors[metric]:.1g})"
-                        if reference
-                        else "sampling floor",
-                    )
+                    limits, reference = axis.get_ylim(), metric == "rmse"
+                    error = f"reference's own error ({floors[metric]:.1g})"
+                    text = error if reference else "sampling floor"
+                    dashes = (0, (4, 2)) if reference else (0, (1, 1))
+                    line_look: dict[str, Any] = {"color": "0.4", "lw": 0.8, "zorder": 1}
+                    axis.axhline(floors[metric], ls=dashes, label=text, **line_look)
                     if floors[metric] < limits[0] / 10:
                         axis.set_ylim(limits)
                 budget_axis(axis, budgets)

@@ -44,6 +44,7 @@ WITH_BAND = ("edm", "art_rl_endpoint")
 # Images of a block of samples: at the most, and in a row.
 _IMAGES, _COLUMNS = 8, 4
 _NOTE = {"fontsize": 6, "color": "0.35", "ha": "right", "va": "top"}
+_FLOOR_STYLES = ((0, (1, 1)), (0, (4, 2)))
 _BLUE, _ORANGE = "#0072b2", "#d55e00"
 
 
@@ -52,20 +53,8 @@ def _means(rows: Sequence[Row], metric: str) -> dict[int, tuple[float, float]]:
     runs: dict[int, list[float]] = {}
     for row in rows:
         runs.setdefault(row["nfe"], []).append(row[metric])
-    return {
-        nfe: (
-            float(np.mean(runs[nfe])),
-            float(np.std(runs[nfe], ddof=1)) if len(runs[nfe]) > 1 else 0.0,
-        )
-        for nfe in sorted(runs)
-    }
-
-
-def _floor_lines(axis: Axes, floors: Mapping[str, float]) -> None:
-    for style, (name, value) in zip(
-        cycle([(0, (1, 1)), (0, (4, 2))]), floors.items(), strict=False
-    ):
-        axis.axhline(value, color="0.45", lw=0.8, ls=style, zorder=1, label=name)
+    spread = {nfe: float(np.std(own, ddof=1)) if len(own) > 1 else 0.0 for nfe, own in runs.items()}
+    return {nfe: (float(np.mean(runs[nfe])), spread[nfe]) for nfe in sorted(runs)}
 
 
 def nfe_figure(
@@ -118,23 +107,16 @@ def nfe_figure(
                     low = np.maximum(mean - sd, mean * 0.05)
                     colour = look(name)["color"]
                     axis.fill_between(list(curve), low, mean + sd, color=colour, alpha=0.15, lw=0)
-                    bands = [
-                        Patch(
-                            color="0.6",
-                            alpha=0.4,
-                            lw=0,
-                            label="± 1 standard deviation of seed blocks",
-                        )
-                    ]
+                    text = "± 1 standard deviation of seed blocks"
+                    bands = [Patch(color="0.6", alpha=0.4, lw=0, label=text)]
             calls = sorted({nfe for curve in curves.values() for nfe in curve})
-            best = [
-                min(curve[nfe][0] for curve in curves.values() if nfe in curve) for nfe in calls
-            ]
+            best = [min(c[nfe][0] for c in curves.values() if nfe in c) for nfe in calls]
             # A floor far below every curve would squeeze them into the top of the panel.
             near = {
-                text: value for text, value in floors.items() if value > min(best) / HEADROOM**2
+                name: floor for name, floor in floors.items() if floor > min(best) / HEADROOM**2
             }
-            _floor_lines(axis, near)
+            for style, (name, floor) in zip(cycle(_FLOOR_STYLES), near.items(), strict=False):
+                axis.axhline(floor, color="0.45", lw=0.8, ls=style, zorder=1, label=name)
             shown = [*best, *near.values()]
             axis.set_ylim(0.8 * min(shown), HEADROOM * max(shown))
             error_axis(axis)
@@ -160,10 +142,8 @@ def nfe_figure(
         axes[0, 0].set_ylabel(label or METRICS[metric].axis)
         if lines == 2:
             axes[1, 0].set_ylabel(ratio_label(versus))
-        notes: list[Artist] = [
-            Line2D([], [], ls="none", label=f"{text}: {value:.2g}, below")
-            for text, value in hidden.items()
-        ]
+        below_all = [f"{text}: {value:.2g}, below" for text, value in hidden.items()]
+        notes: list[Artist] = [Line2D([], [], ls="none", label=text) for text in below_all]
         legend_below(figure, axes.ravel(), 4 if len(solvers) > 1 else 2, bands + notes)
     return figure
 
@@ -223,14 +203,11 @@ def sample_figure(
                 axis = axes[row, column]
                 last = column == len(budgets)
                 key = "reference" if last else f"{method}_K{budgets[column]}"
-                axis.imshow(
-                    _montage(previews[key]), cmap="gray", vmin=0, vmax=255, interpolation="nearest"
-                )
-                axis.set_xticks([])
-                axis.set_yticks([])
+                grey = {"cmap": "gray", "vmin": 0, "vmax": 255}
+                axis.imshow(_montage(previews[key]), interpolation="nearest", **grey)
+                axis.set(xticks=[], yticks=[])
                 axis.grid(False)
-                for side in axis.spines.values():
-                    side.set_visible(False)
+                axis.spines[:].set_visible(False)
                 if row == 0:
                     axis.set_title(group, fontsize=7)
                 if column == 0:
@@ -293,12 +270,8 @@ def loss_figure(losses: Mapping[str, Any]) -> Figure:
         at = every * np.arange(1, len(curve) + 1)
         one = "one batch" if every == 1 else f"mean of {every} batches"
         left.plot(at, curve, color="0.75", lw=0.4, label=one)
-        left.plot(
-            at[window - 1 :],
-            smooth,
-            color=_BLUE,
-            label=f"mean of the last {window * every} batches",
-        )
+        text = f"mean of the last {window * every} batches"
+        left.plot(at[window - 1 :], smooth, color=_BLUE, label=text)
         left.set_ylim(0.8 * np.min(smooth), 2.5 * np.median(smooth))
         left.set_xlabel("iteration")
         left.set_ylabel("EDM loss in training\n(about 1 if untrained)")
@@ -344,13 +317,10 @@ def learning_curves_figure(
     """
     budgets = sorted({row["budget"] for rows in endpoint.values() for row in rows})
     # Sequential and readable without colour; its end is too bright for lines on white.
-    colours = dict(
-        zip(budgets, plt.get_cmap("viridis")(np.linspace(0, 0.88, len(budgets))), strict=True)
-    )
+    shades = plt.get_cmap("viridis")(np.linspace(0, 0.88, len(budgets)))
+    colours, panels = dict(zip(budgets, shades, strict=True)), 1 + len(endpoint)
     with plt.rc_context(STYLE):
-        figure, axes = new_figure(
-            1, 1 + len(endpoint), 3.1, page_width(1 + len(endpoint)) if endpoint else COLUMN
-        )
+        figure, axes = new_figure(1, panels, 3.1, page_width(panels) if endpoint else COLUMN)
         left, *right = axes[0]
         for colour, (label, rows) in zip(cycle(LEARNER_COLOURS), clocks.items(), strict=False):
             x = [row["iteration"] + 1 for row in rows]

@@ -92,12 +92,6 @@ def left_sum_figure(
 def left_sum_markdown(lists: Sequence[Row]) -> str:
     """The lists and their costs, a row each."""
     best = next(row["held"] for row in lists if row["list"] == "optimum")
-    rows = [
-        {
-            **{key: row[key] for key in row if key != "rmse"},
-            "ratio": row["held"] / best,
-            "rmse": row["rmse"],
-        }
-        for row in lists
-    ]
-    return plain_markdown(rows, NOTE)
+    rows = [{**row, "ratio": row["held"] / best} for row in lists]
+    columns = [*(key for key in lists[0] if key != "rmse"), "ratio", "rmse"]
+    return plain_markdown([{key: row[key] for key in columns} for row in rows], NOTE)

@@ -47,22 +47,12 @@ def frontier_figure(
         for axis, metric in zip(axes.flat, metrics, strict=True):
             for side in SIDES:
                 mine = [r for r in rows if (r["metric"], r["side"]) == (metric, side)]
-                axis.errorbar(
-                    [r["nfe"] for r in mine],
-                    [r["mean"] for r in mine],
-                    [r["sd"] for r in mine],
-                    label=side,
-                    capsize=2,
-                    **SIDE_LOOKS[side],
-                )
+                columns = [[row[key] for row in mine] for key in ("nfe", "mean", "sd")]
+                axis.errorbar(*columns, label=side, capsize=2, **SIDE_LOOKS[side])
             near = [row for row in adaptive if row["nfe"] <= MOST_ADAPTIVE_CALLS]
             if metric == "rmse" and near:
-                axis.plot(
-                    [row["nfe"] for row in near],
-                    [row["rmse"] for row in near],
-                    label="Adaptive (dopri5)",
-                    **ADAPTIVE_LOOK,
-                )
+                columns = [[row[key] for row in near] for key in ("nfe", "rmse")]
+                axis.plot(*columns, label="Adaptive (dopri5)", **ADAPTIVE_LOOK)
             axis.set_xlabel("network calls (NFE)")
             axis.set_ylabel(METRICS[metric].axis)
             error_axis(axis)
