@@ -254,7 +254,6 @@ def fetch_asset(
         destination: path of the file (not of a directory).
         mirror: directory or base URL tried first; default: environment variable ART_RL_MIRROR.
             Files are looked up as ``<group>/<file>``, then ``<file>``.
-        progress: show a progress bar.
         lock: file with the digests trusted on first use; default: ``assets.lock.json`` beside the
             destination.
         retries: further attempts per address after a broken transfer or a server error.

@@ -13,11 +13,7 @@ from art_rl.schedules.profile import EDM_NOISE
 class Denoiser(Protocol):
     """D(x; sigma) = E[x_0 | x_0 + sigma * noise = x] (Karras et al. 2022, eq. 2).
 
-    Attributes:
-        shape: shape of one sample, e.g. (1,), (64,), (3, 32, 32).
-        sigma_data: standard deviation of the data per coordinate.
-        label_dim: number of classes, 0 if unconditional.
-        digest: hexadecimal SHA-256 that identifies the model.
+    Attributes beside those below:
         exact: optional; True where the score is known in closed form (see `is_exact`).
         trained_noise: optional; (P_mean, P_std) of ln sigma while a network was trained (see
             `trained_noise`).
@@ -31,7 +27,7 @@ class Denoiser(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample."""
+        """Shape of one sample, e.g. (1,), (64,), (3, 32, 32)."""
 
     @property
     def sigma_data(self) -> float:

@@ -219,7 +219,6 @@ def save_model(
 
     Args:
         path: ends in .safetensors.
-        model: the denoiser.
         training: JSON-like record of how it was trained, kept for provenance.
 
     Returns:

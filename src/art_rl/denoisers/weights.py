@@ -24,10 +24,8 @@ def load_weights(
     """The network of ``build`` with the weights of ``path``; evaluation mode, no gradients for weights.
 
     Args:
-        path: the .safetensors file.
         header: content of its JSON file; holds the ``digest`` that the network must have.
         build: makes the network from the header, which may lack a key or hold a wrong one.
-        device: where it goes.
 
     Raises:
         ArtRLError: the file is missing or damaged, a tensor is missing or has another shape, or the two

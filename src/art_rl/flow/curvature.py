@@ -48,7 +48,6 @@ def jvp(
     """dx/dsigma and Q at (x, sigma) by forward-mode differentiation: exact.
 
     Args:
-        denoiser: the model.
         x: (B, *shape) float64.
         sigma: () or (B,).
         denoised: D(x; sigma) if it is already known.

@@ -55,7 +55,6 @@ def measure_error_moments(
     Nodes whose errors are not resolved (RK4 in float64: below sigma = 0.02) are continued by power laws.
 
     Args:
-        denoiser: the model.
         x_start: (B, *shape) states at sigma_max; 512 or more for low dimension, 64 for images.
         sigma_max, sigma_min: range, 0 < sigma_min < sigma_max.
         solver: a single-step one.  The error of a multistep step is not h^(p+1) v(sigma): it depends on

@@ -58,7 +58,6 @@ def measure_profile(
     """Measure |Q|, its higher relatives and the flow's sensitivity along reference trajectories.
 
     Args:
-        denoiser: the model.
         x_start: (B, *shape) states at sigma_max; 64 are enough for images, 512 for 1-D mixtures.
         sigma_max, sigma_min: range of the lattice, 0 < sigma_min < sigma_max.
         levels: lattice size M >= 8; default 128 for exact models and 64 for networks, more where the

@@ -104,7 +104,6 @@ def reference_solution(
     """Fine solution from the states ``x`` at level ``sigma_max``.
 
     Args:
-        denoiser: the model.
         x: (B, *shape), float64 by convention; float32 halves the memory, (steps + 1) B states are kept.
         sigma_max: level of ``x``, data units.
         class_labels: None or one-hot (B, label_dim).

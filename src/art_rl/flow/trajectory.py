@@ -152,7 +152,6 @@ def carry(
     """Run perturbed copies of a walk's states to sigma = 0 with the walk's own steps.
 
     Args:
-        denoiser: the model.
         path: the unperturbed trajectories, M levels.
         nodes: (N,) ascending lattice indices; copy n starts at path.levels[nodes[n]].  The index M
             (one past the last) means sigma = 0: nothing is left to run.

@@ -76,7 +76,6 @@ class ShareActor:
 
     Args:
         density: base node density r(sigma) on [0, sigma_max]; see baselines.grid_from_density.
-        K: budget, >= 2.
         sigma_max, sigma_min: range in data units; sigma_min > 0 only sets where tau turns linear.
         knots: J, number of spline knots, >= 2.
     """

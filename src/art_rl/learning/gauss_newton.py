@@ -90,7 +90,6 @@ def refine_schedule(
     """Minimise the root-mean-square endpoint error of ``solver`` over schedules of K steps.
 
     Args:
-        denoiser: the model.
         x_start: (B, *shape) training states at sigma_max; B D must be well above ``modes``.
         end: (B, *shape) reference endpoints of the same states (`reference.reference_solution`).
         starts: schedules of one K to begin from; each is refined, the best result is returned.
@@ -170,14 +169,12 @@ def gauss_newton_schedules(
     """For every K the best start, refined on the measured endpoint error of ``solver``.
 
     Args:
-        denoiser: the model.
         x_train, x_valid: (B, *shape) and (V, *shape) states at sigma_max: to refine on, and to judge the
             result on.  The first 768 of each are used, 64 for networks.
         sigma_max, sigma_min: range in data units.
         solver: a key of SOLVERS.
         starts: K -> name -> schedule of K steps; the one of least training error is refined.
         class_labels: None or one-hot labels of both sets.
-        model: name for the provenance.
 
     Returns:
         K -> schedule.  details: "start"; "verdict": "improved" if the root-mean-square error on x_valid fell

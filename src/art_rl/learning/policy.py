@@ -20,7 +20,6 @@ class PolicyLearner:
 
     Args:
         actor: the actor, at its base density.
-        reward: what is learned on.
         iterations, draws, points: sizes: updates, N (even), P.
         seed: of exploration and of the choice of states.
         trial: number of the trial; decides the random draws together with the seed and K.

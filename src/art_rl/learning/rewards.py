@@ -56,8 +56,6 @@ class Reward(Protocol):
 
     Attributes:
         learning: number of states to learn on.
-        solver: the solver the reward is made for; None: any.
-        evaluations: network evaluations spent so far, one per state and call.
         model, model_digest: provenance.
     """
 
@@ -74,7 +72,7 @@ class Reward(Protocol):
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations spent so far."""
+        """Network evaluations spent so far, one per state and call."""
 
     def merits(self, levels: Tensor, count: int | None) -> list[float]:
         """Merit of (M, K + 1) levels: on the first ``count`` learning states; None: to choose by."""
@@ -151,14 +149,12 @@ class EndpointError:
     """The measured endpoint error of one solver; see the module's docstring.
 
     Args:
-        denoiser: the model.
         x_train, x_valid: (B, *shape), (V, *shape) states at sigma_max to learn on and to choose on.
         sigma_max, sigma_min: range, data units.
         solver: a key of SOLVERS.
         labels: None or one-hot labels of both, each (B, label_dim) or None.
         batch_rows: largest number of states per network call.
         reference_steps: steps of the fine solution (RK4).
-        model: name, for provenance.
 
     Raises:
         ArtRLError: bad range, solver, states or labels.

@@ -1,13 +1,5 @@
 """The loop of every learner: iterate, log, keep a state file, resume.
 
-A job is anything with
-
-    identity            digest of all that decides the numbers
-    checkpoint_every    iterations between state files
-    evaluations         network evaluations spent so far
-    step()              one iteration; its metrics, or None when done
-    state() -> (tensors, head), restore(tensors, head)
-
 A killed run continues from its state file and ends with the same numbers, metrics included.
 """
 
@@ -29,7 +21,12 @@ FORMAT = "art_rl.learning.state"
 
 
 class Job(Protocol):
-    """See the module's docstring."""
+    """What can be run.
+
+    Attributes:
+        identity: digest of all that decides the numbers.
+        checkpoint_every: iterations between state files.
+    """
 
     identity: str
     checkpoint_every: int
@@ -58,11 +55,9 @@ def run(
     """Step ``job`` to its end.
 
     Args:
-        job: see the module's docstring.
         metrics_path: JSON lines, one per iteration; None: none.
         state_path: safetensors file, written every ``job.checkpoint_every`` iterations; one of the same
             identity, whose metrics are all there, is continued.  Any other is left out and overwritten.
-        progress: show a progress bar.
 
     Raises:
         ArtRLError: the state file is damaged, or what ``job.step`` raises.

@@ -27,7 +27,6 @@ def library_defaults(
 
     Args:
         denoiser: made by `art_rl.wrap`, or any other (then EDM's grid, named "edm").
-        K: steps.
         sigma_max, sigma_min: range of levels where the library would be told one.
     """
     scheduler = getattr(denoiser, "scheduler", None)

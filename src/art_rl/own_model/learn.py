@@ -92,7 +92,6 @@ def learn(
             calls are counted).
         evaluations: instead of ``minutes``, the number of evaluations (one per state and call) not to
             exceed: the same schedules on every machine.
-        progress: show progress bars.
 
     Returns:
         Found: a mapping K -> Schedule, with ``report``, ``recommended`` and ``save(folder)``.

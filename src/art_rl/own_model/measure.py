@@ -31,7 +31,6 @@ def measure(
         schedules: name -> list; each begins where it begins, from the same noise.
         solver, coordinates: as in `learn`.
         states: held-out noises, >= 2.
-        seed: of the noise.
 
     Raises:
         ArtRLError: the denoiser fails a check; a list above the model's range.

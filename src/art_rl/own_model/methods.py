@@ -55,7 +55,6 @@ class Problem:
         evaluations: network evaluations after which the method must have ended.
         seed: of the learner.
         batch: states per network call.
-        progress: show progress bars.
         free_start: whether a list may begin below sigma_max.
     """
 

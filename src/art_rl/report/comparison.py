@@ -28,7 +28,6 @@ def compare(
 
     Args:
         rows: of cells files, any solvers.
-        learned, baselines: method ids.
         metric: "fid" or "rmse".
         tie: relative difference of the means that counts as none.
 

@@ -193,7 +193,6 @@ class FeatureMoments:
     Args:
         features: the feature network; None where nothing is sampled.
         distance: of a block's moments to the target statistics.
-        label: of the metric.
         note: see `Measure`.
     """
 

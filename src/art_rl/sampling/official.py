@@ -167,9 +167,7 @@ def edm_sample(
     """Karras et al. 2022, Alg. 2 (Alg. 1 without churn): 2K - 1 network calls, K with Euler.
 
     Args:
-        denoiser: the model.
         noise: latents, labels and further noise of the seeds; noise is drawn at every step.
-        K: steps.
         solver: "heun" (official) or "euler".
         sigma_min, sigma_max, rho: of the edm discretisation; defaults 0.002, 80, 7.
         S_churn, S_min, S_max, S_noise: temporary noise increase; gamma = min(S_churn / K, sqrt(2) - 1)

@@ -35,7 +35,6 @@ class PngShard:
 
     Args:
         folder: of the cell; other shards write to it too.
-        seeds: of the shard.
     """
 
     def __init__(self, folder: str | os.PathLike, seeds: Sequence[int]) -> None:

@@ -102,7 +102,6 @@ def endpoint_schedule(moments: ErrorMoments, K: int, model: str | None = None) -
 
     Args:
         moments: measured with the solver the schedule is for.
-        model: name for the provenance.
 
     Raises:
         ArtRLError: K < 1, or the convex problem does not converge.

@@ -20,7 +20,6 @@ def check_references(
 
     Args:
         table: its name, for the message.
-        solver, K: its solver and largest budget.
         rows: its methods.
         settings: the configuration: ``ld3`` and ``learners`` of all models.
         model: the table's model, with values of its own for either.

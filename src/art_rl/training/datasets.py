@@ -72,7 +72,6 @@ def read_idx(path: str | os.PathLike, ndim: int, max_bytes: int = 1 << 28) -> np
     """One idx file of unsigned bytes, gzipped (name ends in .gz) or plain.
 
     Args:
-        path: the file.
         ndim: number of dimensions it must have (3 for images, 1 for labels).
         max_bytes: refuse a header that claims more.
 

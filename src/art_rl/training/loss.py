@@ -59,7 +59,6 @@ def loss_by_sigma(
     """EDM loss at fixed noise levels; the same noise for every level, model and call.
 
     Args:
-        model: the denoiser.
         images: (N, C, H, W); call once with held-out and once with training images.
         sigmas: (M,) noise levels, > 0.
         repeats: noise draws per image.

@@ -206,12 +206,9 @@ def train(
     Args:
         images: float (N, C, H, W) in [-1, 1].
         config: size of the network; its shape must be the images'.
-        settings: see TrainSettings.
         sigma_data: standard deviation of the data.
         class_labels: one-hot (N, label_dim) for a conditional network.
         state_dir: folder for the resumable state; None keeps no state.
-        device: "cpu", "cuda", ...
-        progress: show a progress bar.
         stop_after: stop (as if killed) after this many iterations of this call; for tests.
 
     Returns:
@@ -287,7 +284,6 @@ def shipped_network(
         path: its .safetensors, as `art_rl.denoisers.unet.save_model` wrote it, the record beside it.
         config, settings: what the network must have, and must have been trained with.
         data: name of the data set it must have been trained on.
-        device: "cpu", "cuda", ...
 
     Returns:
         (model in evaluation mode, record as `train` gives it).

@@ -53,10 +53,7 @@ class WrappedDenoiser:
         shape: shape of one sample, or None until it is known (`learn` takes it from ``x``).
         sigma_data: standard deviation of the data per coordinate, or None: `learn` measures it.
         label_dim: 0; labels are among the fixed arguments.
-        digest: SHA-256 of parameters, conventions and fixed arguments.
         exact: False: a network, whatever its dtype.
-        sigma_max, sigma_min: the model's own range of levels, or None where it has none.
-        trained: (low, high) levels the model was trained on, or None if unknown.
         scheduler: the diffusers scheduler it came with, or None.
         library: "diffusers", "k-diffusion", "azula" or "callable".
         calls: network evaluations so far, one per state.

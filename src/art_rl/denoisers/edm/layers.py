@@ -25,7 +25,6 @@ class Conv2d(nn.Module):
     """3x3 or 1x1 convolution with optional factor-2 resampling by a separable filter.
 
     Args:
-        in_channels, out_channels: channels.
         kernel: 3, 1, or 0 for resampling only (no weight).
         up, down: resample by 2 before the convolution.
         resample_filter: taps of the filter, normalised here, e.g. (1, 1) or (1, 3, 3, 1).
@@ -143,7 +142,6 @@ class UNetBlock(nn.Module):
     """Residual block with embedding, optional resampling and self-attention; see the module's docstring.
 
     Args:
-        in_channels, out_channels, emb_channels: channels.
         heads: attention heads, 0 for none.
         up, down: resample by 2 on the way.
         resample_filter: see Conv2d.

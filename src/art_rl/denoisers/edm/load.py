@@ -93,9 +93,7 @@ def load_network(
     """Load what ``convert_snapshot`` wrote.
 
     Args:
-        weights: safetensors file.
         description: JSON file: class, arguments, sigma limits, digest of the weights file.
-        device: where the network lives.
         dtype: of the network's trunk; see ``optimise``.
         options: further settings of ``optimise``, all off by default.
 

@@ -77,7 +77,6 @@ def measure_rival_statistics(
     """Measure all of them; the noise is drawn on the CPU from ``seed``.
 
     Args:
-        denoiser: the model.
         x_start: (B, *shape) float64 states at sigma_max, for the teacher.
         sigma_max, sigma_min: range in data units, 0 < sigma_min < sigma_max.
         levels: M of the lattice.

@@ -48,7 +48,6 @@ def search_paths(
     """The path of every sample.
 
     Args:
-        denoiser: the model.
         x_start: (B, *shape) states at levels[-1].
         levels: (N + 1,) ascending, all but the first > 0.
         K: steps of the student.

@@ -61,7 +61,6 @@ class Learner:
     """State of a run and one update of it.
 
     Args:
-        table: trajectories of the flow.
         config: settings.
 
     Raises:

@@ -31,10 +31,6 @@ _FINE_STEPS = 512
 class ClockRun:
     """Learning one fine clock; a job for `run.run`.
 
-    Args:
-        table: trajectories of the flow.
-        config: settings and seed.
-
     Raises:
         ArtRLError: the table holds another cost than the settings ask for.
     """
@@ -165,8 +161,6 @@ def train(
     """Learn a fine clock.
 
     Args:
-        table: see `table.TableEnvironment`.
-        config: settings and seed.
         metrics_path, state_path, progress: see `run.run`; metrics: docs/art_rl_metrics.md.
 
     Returns:
