@@ -72,7 +72,8 @@ def rows_of(exact, schedule, solver):
     for block, seeds in enumerate(blocks_of(experiment)):
         part = measure_seeds(experiment, schedule, solver, seeds, measures, SAMPLES)
         values = values_of(part, measures)
-        rows.append(cell_row("toy", schedule, solver, block, len(part.seeds), part.nfe, values))
+        where = {"model": "toy", "solver": solver, "block": block}
+        rows.append(cell_row(schedule, values, **where, samples=len(part.seeds), nfe=part.nfe))
     return rows
 
 

@@ -125,7 +125,8 @@ def main(snakemake):
             together = pooled(cell, measures) if snakemake.params.pooled else {}
             for block, (calls, samples, values, part) in enumerate(cell):
                 values = {**values, **together}
-                rows.append(cell_row(model, schedule, solver, block, samples, calls, values))
+                where = {"model": model, "solver": solver, "block": block}
+                rows.append(cell_row(schedule, values, **where, samples=samples, nfe=calls))
                 if block == 0 and part is not None:
                     shown[f"{method}_K{K}"] = part.preview
         write_rows(output.cells[index], rows)

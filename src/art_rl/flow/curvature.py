@@ -15,7 +15,6 @@ Gaussian data of standard deviation c has |Q| = c^2 (c^2 + sigma^2)^(-3/2) |x_T|
 """
 
 import math
-from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -28,11 +27,6 @@ from art_rl.flow.trajectory import Walk
 
 ESTIMATORS = ("rollout", "difference", "jvp")
 _ROLLOUT_POINTS = 7
-
-
-# (denoiser, x (B, *shape), sigma () or (B,), class_labels) -> (dx/dsigma, Q), both shaped like x and in
-# its dtype.
-QFunction = Callable[..., tuple[Tensor, Tensor]]
 
 Levels = TypeVar("Levels", Tensor, np.ndarray)
 

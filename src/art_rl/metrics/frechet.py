@@ -140,12 +140,32 @@ def merge(parts: Iterable[Moments]) -> Moments:
 _COVARIANCE_TOLERANCE = 1e-4
 
 
-def _real(value: ArrayLike, name: str) -> np.ndarray:
-    """``value`` in float64; ArtRLError unless it holds real numbers."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise ArtRLError(f"{name} must hold numbers, got dtype {array.dtype}")
-    return array.astype(np.float64)
+def _mean_and_covariance(
+    mu: ArrayLike, sigma: ArrayLike, mu_name: str, sigma_name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """float64 (d,) and (d, d); ArtRLError, starting with the name, for other shapes or no finite numbers."""
+    arrays = []
+    for name, value in ((mu_name, np.asarray(mu)), (sigma_name, np.asarray(sigma))):
+        if value.dtype.kind not in "fiu":
+            raise ArtRLError(f"{name} must hold numbers, got dtype {value.dtype}")
+        arrays.append(value.astype(np.float64))
+    mu, sigma = arrays
+    if mu.ndim != 1 or not len(mu):
+        raise ArtRLError(f"{mu_name} must have shape (d,), got {mu.shape}")
+    if sigma.shape != (len(mu), len(mu)):
+        raise ArtRLError(
+            f"{sigma_name} must have shape {(len(mu), len(mu))} to go with mu {mu.shape}, "
+            f"got {sigma.shape}"
+        )
+    for name, value in ((mu_name, mu), (sigma_name, sigma)):
+        bad = np.argwhere(~np.isfinite(value))
+        if len(bad):
+            index = tuple(bad[0].tolist())
+            raise ArtRLError(
+                f"{name} must be finite, {len(bad)} of {value.size} entries are not, the first at "
+                f"{list(index)}: {value[index]}"
+            )
+    return mu, sigma
 
 
 def _check_covariance(sigma: np.ndarray, eigenvalues: np.ndarray, name: str) -> None:
@@ -183,22 +203,17 @@ def frechet_distance(
         ArtRLError: sizes differ, a value is no finite number, or a covariance is not symmetric or not
             positive semidefinite (to 1e-4 of its trace).
     """
-    given = {"mu_a": mu_a, "sigma_a": sigma_a, "mu_b": mu_b, "sigma_b": sigma_b}
-    arrays = {name: _real(value, name) for name, value in given.items()}
-    dim = arrays["mu_a"].size
-    for name, value in arrays.items():
-        expected = (dim,) if name.startswith("mu") else (dim, dim)
-        if value.shape != expected:
-            raise ArtRLError(
-                f"{name} must have shape {expected} to go with mu_a, got {value.shape}: "
-                "both sets need the same feature extractor"
-            )
-        if not np.isfinite(value).all():
-            raise ArtRLError(f"{name} must be finite")
-    difference = arrays["mu_a"] - arrays["mu_b"]
-    root_a, root_b = (_root_factor(arrays[name], name) for name in ("sigma_a", "sigma_b"))
+    mu_a, sigma_a = _mean_and_covariance(mu_a, sigma_a, "mu_a", "sigma_a")
+    mu_b, sigma_b = _mean_and_covariance(mu_b, sigma_b, "mu_b", "sigma_b")
+    if mu_b.shape != mu_a.shape:
+        raise ArtRLError(
+            f"mu_b must have shape {mu_a.shape} to go with mu_a, got {mu_b.shape}: "
+            "both sets need the same feature extractor"
+        )
+    difference = mu_a - mu_b
+    root_a, root_b = _root_factor(sigma_a, "sigma_a"), _root_factor(sigma_b, "sigma_b")
     overlap = np.linalg.svd(root_a.T @ root_b, compute_uv=False).sum() if root_a.size else 0.0
-    spread = np.trace(arrays["sigma_a"]) + np.trace(arrays["sigma_b"])
+    spread = np.trace(sigma_a) + np.trace(sigma_b)
     # Identical sets give 0 up to rounding of either sign; a distance is not negative.
     return max(float(difference @ difference + spread - 2 * overlap), 0.0)
 
@@ -225,11 +240,7 @@ class Target:
     @classmethod
     def of(cls, mu: np.ndarray, sigma: np.ndarray) -> "Target":
         """Factorise; ArtRLError for what `frechet_distance` refuses."""
-        mu, sigma = _real(mu, "mu"), _real(sigma, "sigma")
-        if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
-            raise ArtRLError(f"mu {mu.shape} and sigma {sigma.shape} do not fit together")
-        if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
-            raise ArtRLError("mu and sigma must be finite")
+        mu, sigma = _mean_and_covariance(mu, sigma, "mu", "sigma")
         return cls(mu, _root_factor(sigma, "sigma"), float(np.trace(sigma)))
 
     def distance(self, moments: Moments) -> float:
@@ -257,8 +268,8 @@ def load_reference(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     """(mu, sigma) of a reference file: an official one of EDM (``mu``, ``sigma``), or of Moments.
 
     Raises:
-        ArtRLError: the file holds neither, or what it holds is not a mean and a covariance (see
-            `check_gaussian`); the message names the file and the key.
+        ArtRLError: the file holds neither, or what it holds is not a mean and a covariance (as for
+            `frechet_distance`); the message names the file and the key.
     """
     arrays = read_npz(path)
     if not {"mu", "sigma"} <= set(arrays):
@@ -267,34 +278,10 @@ def load_reference(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
             raise ArtRLError(
                 f"{path}: n (number of images) of a reference must be at least 2, got {moments.n}"
             )
-        mu, sigma = moments.mean_and_covariance()
-        check_gaussian(mu, sigma, f"{path}: the mean", f"{path}: the covariance of centred")
-        return mu, sigma
-    mu, sigma = (_real(arrays[key], f"{path}: {key}") for key in ("mu", "sigma"))
-    check_gaussian(mu, sigma, f"{path}: mu", f"{path}: sigma")
-    return mu, sigma
-
-
-def check_gaussian(mu: np.ndarray, sigma: np.ndarray, mu_name: str, sigma_name: str) -> None:
-    """Refuse what is no mean and covariance; float64 (d,) and (d, d).
-
-    Raises:
-        ArtRLError: shapes do not fit, a value is not finite, sigma is not symmetric or not positive
-            semidefinite (to 1e-4 of its trace); the message starts with the name given.
-    """
-    if mu.ndim != 1 or not len(mu):
-        raise ArtRLError(f"{mu_name} must have shape (d,), got {mu.shape}")
-    if sigma.shape != (len(mu), len(mu)):
-        raise ArtRLError(
-            f"{sigma_name} must have shape {(len(mu), len(mu))} to go with mu {mu.shape}, "
-            f"got {sigma.shape}"
-        )
-    for name, value in ((mu_name, mu), (sigma_name, sigma)):
-        bad = np.argwhere(~np.isfinite(value))
-        if len(bad):
-            index = tuple(bad[0].tolist())
-            raise ArtRLError(
-                f"{name} must be finite, {len(bad)} of {value.size} entries are not, the first at "
-                f"{list(index)}: {value[index]}"
-            )
+        pair, names = moments.mean_and_covariance(), ("the mean", "the covariance of centred")
+    else:
+        pair, names = (arrays["mu"], arrays["sigma"]), ("mu", "sigma")
+    mu_name, sigma_name = (f"{path}: {name}" for name in names)
+    mu, sigma = _mean_and_covariance(*pair, mu_name, sigma_name)
     _check_covariance(sigma, np.linalg.eigvalsh((sigma + sigma.T) / 2), sigma_name)
+    return mu, sigma

@@ -255,27 +255,13 @@ def check_schedule(schedule: Schedule, experiment: Experiment) -> None:
         )
 
 
-def cell_row(
-    model: str,
-    schedule: Schedule,
-    solver: str,
-    block: int,
-    samples: int,
-    calls: int,
-    values: Mapping[str, float],
-) -> dict[str, Any]:
-    """One row of the cells file; ``converged`` is the learner's own verdict (True if nothing learned)."""
-    row: Mapping[str, Any] = {
-        "model": model,
-        "method": schedule.method,
-        "solver": solver,
-        "K": schedule.K,
-        "nfe": calls,
-        "block": block,
-        "samples": samples,
-        "converged": schedule.converged,
-        **values,
-    }
+def cell_row(schedule: Schedule, values: Mapping[str, float], **where: Any) -> dict[str, Any]:
+    """One row of the cells file; ``where``: model, solver, block, samples, nfe.
+
+    ``converged`` is the learner's own verdict (True if nothing learned).
+    """
+    found = {"method": schedule.method, "K": schedule.K, "converged": schedule.converged}
+    row: Mapping[str, Any] = {**found, **where, **values}
     return {name: row[name] for name in COLUMNS if name in row}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from art_rl.denoisers.checks import check_images, check_labels, check_one_hot
@@ -55,9 +55,9 @@ class _Trainer:
             self.average = UNetDenoiser(config, data_sigma)
         self.average.load_state_dict(self.model.state_dict())
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        for network in (self.model, self.average):
-            # torch's stubs know ``memory_format`` without a device only.
-            network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.networks = nn.ModuleDict({"model": self.model, "average": self.average})
+        # torch's stubs know ``memory_format`` without a device only.
+        self.networks.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.average.requires_grad_(False)
         self.parameters = list(self.model.parameters())
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.learning_rate, fused=True)
@@ -79,14 +79,9 @@ class _Trainer:
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"
         ):
-            loss = edm_loss(
-                self.model,
-                batch,
-                sigma,
-                noise,
-                self.model.sigma_data,
-                None if labels is None else labels[pick],
-            ).mean()
+            own = None if labels is None else labels[pick]
+            losses = edm_loss(self.model, batch, sigma, noise, self.model.sigma_data, own)
+            loss = losses.mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         for group in self.optimizer.param_groups:
@@ -102,20 +97,15 @@ class _Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All state as named tensors."""
-        tensors: dict[str, Tensor] = {}
-        for prefix, module in (("model.", self.model), ("average.", self.average)):
-            tensors |= {prefix + name: value for name, value in module.state_dict().items()}
+        tensors: dict[str, Tensor] = dict(self.networks.state_dict())
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
         return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
     def restore(self, tensors: dict[str, Tensor], iteration: int, losses: list[float]) -> None:
         """The inverse of ``tensors``."""
-        for prefix, module in (("model.", self.model), ("average.", self.average)):
-            cut = len(prefix)
-            module.load_state_dict(
-                {name[cut:]: value for name, value in tensors.items() if name.startswith(prefix)}
-            )
+        own = {name: value for name, value in tensors.items() if not name.startswith("adam.")}
+        self.networks.load_state_dict(own)
         state = self.optimizer.state_dict()
         for name, value in tensors.items():
             if name.startswith("adam."):

@@ -29,6 +29,7 @@ from art_rl.learning.clock.networks import (
     base_density,
     seen_features,
 )
+from art_rl.learning.lattice import Lattice
 from art_rl.learning.table import Observation, TableEnvironment
 from art_rl.settings.learners import LearnerConfig
 
@@ -54,7 +55,28 @@ def log_prob(theta: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return -0.5 * ((theta - mean) / std) ** 2 - torch.log(std) - 0.5 * math.log(2 * math.pi)
 
 
-class FeedbackActor(nn.Module):
+class Actor(nn.Module):
+    """Base of the forms of mu.
+
+    Attributes:
+        lands: whether the last step ends on sigma = 0, which is then not sampled.
+    """
+
+    lands: bool
+    lattice: Lattice
+
+    def prepare(self) -> Tensor:
+        """What `mean` needs once per rollout, or once per gradient; an empty tensor: nothing."""
+        return torch.empty(0)
+
+    def mean(
+        self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
+    ) -> Tensor:
+        """mu for clock step(s) ``step`` of ``steps``; shape of ``observation.sigma``."""
+        raise NotImplementedError
+
+
+class FeedbackActor(Actor):
     """mu by the remaining integral; see the module's docstring."""
 
     lands = True
@@ -73,7 +95,7 @@ class FeedbackActor(nn.Module):
         self.modulation = Modulation(features, *size)
 
     def prepare(self) -> Tensor:
-        """I at the nodes: once per rollout, or once per gradient."""
+        """I at the nodes."""
         return self.density()[1]
 
     def mean(
@@ -99,7 +121,7 @@ class FeedbackActor(nn.Module):
         return (sigma - landing) * (steps / self.lattice.sigma_max)
 
 
-class PaperActor(nn.Module):
+class PaperActor(Actor):
     """mu as an open network of (t, psi[, x]) relative to one step of the base clock."""
 
     lands = False
@@ -114,10 +136,6 @@ class PaperActor(nn.Module):
         features = seen_features(table, config)
         self.net = TimeNet(features, config.hidden, generator)
 
-    def prepare(self) -> Tensor:
-        """Nothing to prepare: an empty tensor."""
-        return torch.empty(0)
-
     def mean(
         self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
     ) -> Tensor:
@@ -130,7 +148,7 @@ class PaperActor(nn.Module):
         return base * torch.exp(_LARGEST_CHANGE * torch.tanh(change / _LARGEST_CHANGE))
 
 
-class OptimalActor(nn.Module):
+class OptimalActor(Actor):
     """mu of eq. 18 from the critic's slope along the flow; has no parameters of its own.
 
     With the feedback form gamma is 0 (the critic knows the hard end point) and the last step lands.
@@ -143,10 +161,6 @@ class OptimalActor(nn.Module):
         # In a tuple: the critic's parameters belong to the critic, not to this module.
         self._critic = (critic,)
         self.gamma = 0.0
-
-    def prepare(self) -> Tensor:
-        """Nothing to prepare: an empty tensor."""
-        return torch.empty(0)
 
     def mean(
         self, prepared: Tensor, step: Tensor | int, steps: int, observation: Observation
@@ -163,6 +177,3 @@ class OptimalActor(nn.Module):
             return mean
         last = torch.as_tensor(step == steps - 1)
         return torch.where(last, sigma * (steps / self.lattice.sigma_max), mean)
-
-
-Actor = FeedbackActor | PaperActor | OptimalActor
