@@ -5,12 +5,7 @@ from rule_job import run
 from art_rl.files import write_text
 from art_rl.report.figures import save
 from art_rl.report.rival_figures import frontier_figure, statistics_figure
-from art_rl.report.rivals import (
-    frontier_markdown,
-    frontier_rows,
-    outcomes,
-    outcomes_markdown,
-)
+from art_rl.report.rivals import frontier_markdown, frontier_rows, outcomes, outcomes_markdown
 from art_rl.report.tables import read_rows, write_rows
 from art_rl.schedules.rivals.statistics import RivalStatistics
 

@@ -22,10 +22,7 @@ def main(snakemake):
         )
     path = Path(snakemake.output[0])
     fetch_asset(
-        asset,
-        path,
-        mirror=snakemake.config.get("mirror"),
-        lock=path.parent.parent / LOCK_NAME,
+        asset, path, mirror=snakemake.config.get("mirror"), lock=path.parent.parent / LOCK_NAME
     )
 
 

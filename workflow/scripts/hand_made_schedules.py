@@ -19,11 +19,7 @@ def main(snakemake):
     for path in snakemake.output:
         method, _, K = schedule_key(path)
         schedule = baseline_schedule(
-            method,
-            K,
-            experiment.sigma_max,
-            experiment.sigma_min,
-            experiment.denoiser.sigma_data,
+            method, K, experiment.sigma_max, experiment.sigma_min, experiment.denoiser.sigma_data
         )
         schedule.with_provenance(**facts).save(path)
 

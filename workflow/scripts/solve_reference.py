@@ -7,12 +7,7 @@ import torch
 from rule_job import one, run
 
 from art_rl.files import write_json, write_npz
-from art_rl.sampling.cells import (
-    REFERENCE_SOLVER,
-    reference_error,
-    reference_shard,
-    values_of,
-)
+from art_rl.sampling.cells import REFERENCE_SOLVER, reference_error, reference_shard, values_of
 from art_rl.sampling.experiment import build_experiment
 from art_rl.sampling.measures import ExactW2, Files
 from art_rl.sampling.shards import shard_seeds

@@ -16,10 +16,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_weights(
-    path: Path,
-    header: Mapping[str, Any],
-    build: Callable[[], Network],
-    device: torch.device | str,
+    path: Path, header: Mapping[str, Any], build: Callable[[], Network], device: torch.device | str
 ) -> Network:
     """The network of ``build`` with the weights of ``path``; evaluation mode, no gradients for weights.
 

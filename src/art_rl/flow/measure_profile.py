@@ -26,14 +26,7 @@ from art_rl.flow.curvature import (
     rounding_matrix,
     second_derivatives,
 )
-from art_rl.flow.trajectory import (
-    check_states,
-    log_lattice,
-    norms,
-    propagate,
-    resolved_range,
-    walk,
-)
+from art_rl.flow.trajectory import check_states, log_lattice, norms, propagate, resolved_range, walk
 from art_rl.registry import ORDERS
 from art_rl.schedules.closed_form import fill_zeros
 from art_rl.schedules.profile import EDM_NOISE, Profile

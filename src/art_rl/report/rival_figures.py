@@ -7,14 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from art_rl.registry import METRICS
-from art_rl.report.figures import (
-    STYLE,
-    error_axis,
-    legend_below,
-    look,
-    new_figure,
-    plt,
-)
+from art_rl.report.figures import STYLE, error_axis, legend_below, look, new_figure, plt
 from art_rl.report.rivals import SIDES
 from art_rl.schedules.rivals.ays import klub_table
 from art_rl.schedules.rivals.statistics import RivalStatistics

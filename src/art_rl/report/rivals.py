@@ -17,11 +17,7 @@ from art_rl.report.tables import markdown_table, number
 
 TIE = 0.01
 # Groups of the frontier: label -> groups of the registry.
-SIDES = {
-    "ART-RL": (LEARNED,),
-    "Rivals": (RIVAL,),
-    "Without learning": ("Hand-made", "Closed form"),
-}
+SIDES = {"ART-RL": (LEARNED,), "Rivals": (RIVAL,), "Without learning": ("Hand-made", "Closed form")}
 
 
 def outcomes(rows: Sequence[Row], learned: str, metric: str) -> list[dict[str, Any]]:

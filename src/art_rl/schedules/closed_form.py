@@ -198,12 +198,7 @@ def quadrature_schedule(
     method = "quadrature" if order == 1 else "quadrature_order"
     details = {"order": order, **density_facts(profile, propagated, trust, smooth)}
     return Schedule.found(
-        sigmas,
-        "propagated" if propagated else method,
-        details,
-        solver,
-        model,
-        profile.model_digest,
+        sigmas, "propagated" if propagated else method, details, solver, model, profile.model_digest
     )
 
 

@@ -45,11 +45,7 @@ def _integrals(density: Density, left: np.ndarray, right: np.ndarray) -> np.ndar
 
 
 def grid_from_density(
-    density: Density,
-    K: int,
-    sigma_max: float,
-    sigma_min: float = 0.0,
-    smooth_below: float = np.inf,
+    density: Density, K: int, sigma_max: float, sigma_min: float = 0.0, smooth_below: float = np.inf
 ) -> np.ndarray:
     """K + 1 levels that cut ``density`` on [sigma_min, sigma_max] into K equal shares.
 

@@ -86,11 +86,7 @@ class StepCost:
 
     @classmethod
     def from_profile(
-        cls,
-        profile: Profile,
-        propagated: bool = False,
-        trust: Trust = "auto",
-        smooth: bool = True,
+        cls, profile: Profile, propagated: bool = False, trust: Trust = "auto", smooth: bool = True
     ) -> "StepCost":
         """q of a measured profile; arguments as in `closed_form.node_density`, whose square it is.
 
@@ -145,10 +141,7 @@ def optimal_steps(cost: StepCost, budgets: Iterable[int]) -> dict[int, np.ndarra
 
 
 def steps_schedules(
-    profile: Profile,
-    budgets: Iterable[int],
-    trust: Trust = "auto",
-    model: str | None = None,
+    profile: Profile, budgets: Iterable[int], trust: Trust = "auto", model: str | None = None
 ) -> dict[int, Schedule]:
     """For every K of ``budgets`` the schedule of K steps with the least held-step cost J_K.
 

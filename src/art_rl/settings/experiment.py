@@ -69,11 +69,7 @@ class Table(Closed):
     """Solver of the probability-flow ODE."""
     budgets: Budgets
     """Numbers of steps K."""
-    metrics: Annotated[
-        tuple[Annotated[str, OneOf(METRICS)], ...],
-        UNIQUE,
-        Field(min_length=1),
-    ]
+    metrics: Annotated[tuple[Annotated[str, OneOf(METRICS)], ...], UNIQUE, Field(min_length=1)]
     """rmse: endpoint error.  w2: 1-D targets only.  fid: LeNet-FID (image), FID (edm), of each seed block.
     fid_all: of the images of all seed blocks together."""
     seed_blocks: Count | None = None

@@ -6,17 +6,7 @@ from pydantic import Field, Tag, model_validator
 
 from art_rl.errors import ArtRLError
 from art_rl.registry import LEARNED, METHODS
-from art_rl.settings.base import (
-    UNIQUE,
-    Closed,
-    Count,
-    OneOf,
-    Positive,
-    Seed,
-    Share,
-    Whole,
-    by_kind,
-)
+from art_rl.settings.base import UNIQUE, Closed, Count, OneOf, Positive, Seed, Share, Whole, by_kind
 
 # Criteria of the `converged` flag: objective / time-only closed form - 1.
 TOLERANCES = {"feedback": 0.02, "paper": 0.10, "full": 0.03}

@@ -22,13 +22,7 @@ from art_rl.settings.base import (
     over,
 )
 from art_rl.settings.measuring import Control, Endpoint, Profile
-from art_rl.settings.networks import (
-    DATA,
-    LeNetSettings,
-    NetworkSettings,
-    TrainSettings,
-    UNetConfig,
-)
+from art_rl.settings.networks import DATA, LeNetSettings, NetworkSettings, TrainSettings, UNetConfig
 from art_rl.settings.rivals import LD3Settings, RivalSettings
 from art_rl.settings.sampling import CheckpointSampling, Sampling, Speed
 

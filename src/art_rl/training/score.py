@@ -152,13 +152,7 @@ def _resume(folder: Path, trainer: _Trainer, run_digest: str) -> None:
         state = read_json(folder / "state.json")
     except ArtRLError as error:
         raise ArtRLError(f"{error}; {anew}") from None
-    expected = {
-        "run": str,
-        "iteration": int,
-        "tensors": str,
-        "tensors_sha256": str,
-        "losses": list,
-    }
+    expected = {"run": str, "iteration": int, "tensors": str, "tensors_sha256": str, "losses": list}
     if not isinstance(state, dict) or any(
         not isinstance(state.get(key), kind) for key, kind in expected.items()
     ):

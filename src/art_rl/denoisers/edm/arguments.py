@@ -81,8 +81,7 @@ RULES = {
     # The U-Nets.
     "augment_dim": _integer(0, 1024),
     "model_channels": Rule(
-        "an even integer in [4, 8192]",
-        lambda value: is_integer(value, 4, 8192) and value % 2 == 0,
+        "an even integer in [4, 8192]", lambda value: is_integer(value, 4, 8192) and value % 2 == 0
     ),
     "channel_mult": _integers(1, 16, 1, 64),
     "channel_mult_emb": _integer(1, 64),

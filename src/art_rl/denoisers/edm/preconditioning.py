@@ -196,12 +196,7 @@ class iDDPMPrecond(Preconditioned):  # the official name, which the files carry
     output_channels_factor = 2
 
     def __init__(
-        self,
-        *args: Any,
-        C_1: float = 0.001,
-        C_2: float = 0.008,
-        M: int = 1000,
-        **kwargs: Any,
+        self, *args: Any, C_1: float = 0.001, C_2: float = 0.008, M: int = 1000, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         self.M = M

@@ -137,9 +137,7 @@ _PUSH_NEW: dict[str, Callable[[], Any]] = {
 
 class _Interpreter:
     def __init__(
-        self,
-        stand_ins: Mapping[tuple[str, str], StandIn],
-        persistent: Callable[[Any], Any] | None,
+        self, stand_ins: Mapping[tuple[str, str], StandIn], persistent: Callable[[Any], Any] | None
     ) -> None:
         self.stand_ins = stand_ins
         self.persistent = persistent

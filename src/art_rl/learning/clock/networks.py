@@ -81,12 +81,7 @@ class LogDensity(nn.Module):
 class Modulation(nn.Module):
     """c(u, features), the dependence on x; identically 0 when the state is (t, psi) only."""
 
-    def __init__(
-        self,
-        num_features: int,
-        hidden: int,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, num_features: int, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
         self.num_features = num_features
         if num_features:
@@ -103,12 +98,7 @@ class Modulation(nn.Module):
 class TimeNet(nn.Module):
     """A network of (t, psi[, x]), 0 at the start."""
 
-    def __init__(
-        self,
-        num_features: int,
-        hidden: int,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, num_features: int, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
         self.num_features = num_features
         self.net = SmallNet(_BUMPS + 2 + num_features, hidden, generator)

@@ -107,12 +107,7 @@ def minimise_dmn(
         z = np.log(h[1:] / h[0])
         here = value(z)
         for _ in range(_ROUNDS):
-            options = {
-                "maxfev": 400 * K,
-                "xatol": 1e-7,
-                "fatol": 1e-9 * here,
-                "adaptive": K > 6,
-            }
+            options = {"maxfev": 400 * K, "xatol": 1e-7, "fatol": 1e-9 * here, "adaptive": K > 6}
             found = minimize(value, z, method="Nelder-Mead", options=options)
             gain = here - found.fun
             if gain > 0:
