@@ -19,7 +19,7 @@ from art_rl.experiments.machine import (
     check_shipped,
 )
 from art_rl.experiments.plan import make_plan
-from art_rl.experiments.products import PREVIEW, Products, job_files, schedule_path
+from art_rl.experiments.products import PREVIEW, Products, job_files
 from art_rl.experiments.targets import ids, pattern
 from art_rl.settings.experiment import check_configuration
 from art_rl.settings.load import load

@@ -119,7 +119,7 @@ rule adaptive_points:
 rule compare_rivals:
     """ART-RL beside its rivals on one model: outcomes, best pairs per NFE."""
     input:
-        cells=products.model_cells(),
+        cells=products.model_cells,
         statistics="<results>/{model}/rivals.npz",
         adaptive="<results>/{model}/adaptive.csv",
         code=modules("compare_rivals.py"),

@@ -74,11 +74,7 @@ for number, (wanted, models) in enumerate(targets.fits("gauss_newton"), 1):
             profile="<results>/{model}/profile.npz",
             code=modules("gauss_newton_schedules.py"),
         output:
-            [
-                schedule_path("{model}", "gauss_newton", solver, K)
-                for solver in wanted
-                for K in wanted[solver]
-            ],
+            products.fitted("gauss_newton", wanted),
         log:
             "<logs>/{model}/gauss_newton_schedules.log",
         benchmark:
@@ -134,11 +130,7 @@ for number, (wanted, models) in enumerate(targets.fits("endpoint"), 1):
             moments=[f"<results>/{{model}}/error_moments/{solver}.npz" for solver in wanted],
             code=modules("endpoint_schedules.py"),
         output:
-            [
-                schedule_path("{model}", "endpoint", solver, K)
-                for solver in wanted
-                for K in wanted[solver]
-            ],
+            products.fitted("endpoint", wanted),
         log:
             "<logs>/{model}/endpoint_schedules.log",
         benchmark:

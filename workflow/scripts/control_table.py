@@ -16,15 +16,9 @@ def main(snakemake):
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
-    n, seed = settings.trajectories, settings.seed
+    n = settings.trajectories
     table = TableEnvironment.from_denoiser(
-        experiment.denoiser,
-        experiment.draw(n, seed),
-        experiment.sigma_max,
-        experiment.sigma_min,
-        model=experiment.name,
-        class_labels=experiment.labels(n, seed),
-        cells=settings.cells,
+        **experiment.drawn(n, settings.seed), model=experiment.name, cells=settings.cells
     )
     if snakemake.params.model["kind"] != "exact":
         table = trusted_table(table, trained_range(*trained_noise(experiment.denoiser)))

@@ -14,18 +14,10 @@ def main(snakemake):
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
-    n, seed = settings.trajectories, settings.seed
-    states, labels = experiment.draw(n, seed), experiment.labels(n, seed)
+    drawn = experiment.drawn(settings.trajectories, settings.seed)
     for path in snakemake.output:
-        measure_error_moments(
-            experiment.denoiser,
-            states,
-            experiment.sigma_max,
-            experiment.sigma_min,
-            Path(path).stem,
-            class_labels=labels,
-            nodes=settings.nodes,
-        ).save(path)
+        moments = measure_error_moments(**drawn, solver=Path(path).stem, nodes=settings.nodes)
+        moments.save(path)
 
 
 run(main, snakemake)  # noqa: F821

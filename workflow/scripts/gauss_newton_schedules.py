@@ -13,17 +13,15 @@ from art_rl.settings.measuring import Control
 
 def main(snakemake):
     control = Control(**snakemake.params.control)
+    given, model = snakemake.input, snakemake.wildcards.model
     experiment = build_experiment(
-        snakemake.wildcards.model,
-        snakemake.params.model,
-        snakemake.input.get("network"),
-        rollouts=True,
+        model, snakemake.params.model, given.get("network"), rollouts=True
     )
     # The states the learner of the same error learns and chooses on.
     n = control.states
     states, labels = experiment.draw(n, control.seed), experiment.labels(n, control.seed)
     half = n // 2
-    profile = Profile.load(snakemake.input.profile)
+    profile = Profile.load(given.profile)
     span = experiment.sigma_max, experiment.sigma_min
     sigma_data = experiment.denoiser.sigma_data
     paths = {schedule_key(path)[1:]: path for path in snakemake.output}

@@ -13,17 +13,12 @@ def main(snakemake):
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
-    n = settings.train + settings.valid
     paths = {schedule_key(path)[2]: path for path in snakemake.output.schedules}
     learned = learn_ld3(
-        experiment.denoiser,
-        experiment.draw(n, settings.seed),
-        experiment.sigma_max,
-        experiment.sigma_min,
-        snakemake.params.solver,
-        list(paths),
-        settings,
-        class_labels=experiment.labels(n, settings.seed),
+        **experiment.drawn(settings.train + settings.valid, settings.seed),
+        solver=snakemake.params.solver,
+        budgets=list(paths),
+        settings=settings,
         model=experiment.name,
     )
     rows = []

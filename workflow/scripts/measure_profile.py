@@ -37,13 +37,8 @@ def main(snakemake):
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
-    n, seed = settings.trajectories, settings.seed
     profile = measure_profile(
-        experiment.denoiser,
-        experiment.draw(n, seed),
-        experiment.sigma_max,
-        experiment.sigma_min,
-        class_labels=experiment.labels(n, seed),
+        **experiment.drawn(settings.trajectories, settings.seed),
         estimator=settings.estimator,
         levels=settings.levels,
         sensitivity_levels=settings.sensitivity_levels,

@@ -13,16 +13,12 @@ def main(snakemake):
         snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
     )
     measure_rival_statistics(
-        experiment.denoiser,
-        experiment.draw(settings.trajectories, settings.seed),
-        experiment.sigma_max,
-        experiment.sigma_min,
+        **experiment.drawn(settings.trajectories, settings.seed),
         levels=settings.levels,
         teacher_levels=settings.teacher_levels,
         paths=settings.paths,
         seed=settings.seed,
         batch_size=settings.batch_size,
-        class_labels=experiment.labels(settings.trajectories, settings.seed),
     ).save(snakemake.output.statistics)
 
 

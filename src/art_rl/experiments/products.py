@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from art_rl.experiments.reports import Reports
+from art_rl.experiments.reports import Reports, schedule_path
 from art_rl.experiments.targets import LearningJob, Targets
 from art_rl.registry import method
 
@@ -27,12 +27,6 @@ NUMERICS = {
     "train": ["schedules/schedule denoisers/unet metrics/lenet"],
     "convert": ["metrics/fidelity_compat denoisers/edm"],
 }
-
-
-def schedule_path(model: str, name: str, solver: str, K: int | str) -> str:
-    """Where the schedule of a cell lies; ``solver`` may be "any"."""
-    used = solver if solver == "any" else method(name).schedule_solver(solver)
-    return f"<results>/{model}/schedules/{name}/{used}/K{K}.json"
 
 
 def run_files(model: str, run: str, seed: int, *names: str) -> list[str]:
@@ -270,16 +264,10 @@ class Products(Reports):
         stem = f"{entry['folder']}/{entry['data']}_{name}_{solver}"
         return [self.from_cwd(f"{stem}_K{K}.json") for K in budgets]
 
-    def exported(self) -> dict[str, str]:
-        """Where schedules of networks are copied to, for use elsewhere -> where they come from."""
-        return {
-            f"{self.folder}/schedules/{model}_{name}_{solver}_K{K}.json": schedule_path(
-                model, name, solver, K
-            )
-            for model in self.targets.used()
-            if self.targets.kind(model).network
-            for name, solver, K in self.targets.exported(model)
-        }
+    def fitted(self, name: str, wanted: Mapping[str, Iterable[int]]) -> list[str]:
+        """Path patterns, with {model} open, of the schedules of ``name`` for solver -> budgets."""
+        pairs = [(solver, K) for solver in wanted for K in wanted[solver]]
+        return [schedule_path("{model}", name, solver, K) for solver, K in pairs]
 
     # Learning.
 
@@ -386,9 +374,9 @@ class Products(Reports):
         trained = self.targets.kind(model).network == "train"
         return [f"<results>/{model}/network_losses.json"] * trained
 
-    def model_cells(self, suffix: str = ".csv") -> Callable[[Any], list[str]]:
-        """Input function: `cell_files` of a model."""
-        return lambda wildcards: self.cell_files(wildcards.model, suffix)
+    def model_cells(self, wildcards: Any) -> list[str]:
+        """`cell_files` of a model."""
+        return self.cell_files(wildcards.model)
 
     def model_metrics(self, wildcards: Any) -> list[str]:
         """Metrics of a model's tables, for params."""

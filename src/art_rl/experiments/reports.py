@@ -13,6 +13,12 @@ TABLE_SUFFIXES = ("csv", "md", "tex")
 FIGURE_SUFFIXES = ("pdf", "png")
 
 
+def schedule_path(model: str, name: str, solver: str, K: int | str) -> str:
+    """Where the schedule of a cell lies; ``solver`` may be "any"."""
+    used = solver if solver == "any" else method(name).schedule_solver(solver)
+    return f"<results>/{model}/schedules/{name}/{used}/K{K}.json"
+
+
 class Reports:
     """See `art_rl.experiments.products.Products`."""
 
@@ -21,8 +27,14 @@ class Reports:
     targets: Targets
 
     def exported(self) -> dict[str, str]:
-        """Where schedules of networks are copied to -> where they come from."""
-        raise NotImplementedError
+        """Where schedules of networks are copied to, for use elsewhere -> where they come from."""
+        targets, found = self.targets, {}
+        for model in targets.used():
+            for cell in targets.exported(model) if targets.kind(model).network else ():
+                name, solver, K = cell
+                stem = f"{model}_{name}_{solver}_K{K}"
+                found[f"{self.folder}/schedules/{stem}.json"] = schedule_path(model, *cell)
+        return found
 
     def table_outputs(self, model: str) -> dict[str, dict[str, str]]:
         """Tables of a model: path -> labels in the report (empty: not in it)."""
@@ -43,17 +55,15 @@ class Reports:
             add(f"{model}_wins", "wins, ties, losses", "all", ("csv", "md"))
         return found
 
-    def trust_outputs(self, model: str) -> list[str]:
-        """Tables of the ablation of the range in which |Q| is trusted, if it is asked for."""
-        if not self.targets.models[model].get("trust_ablation"):
-            return []
-        return [f"{self.folder}/{model}_trust.{suffix}" for suffix in ("csv", "md")]
-
-    def left_sum_outputs(self, model: str) -> list[str]:
-        """Figure and table of the experiment on the left-end sum, if it is asked for."""
-        if not self.targets.models[model].get("left_sum"):
-            return []
-        return [f"{self.folder}/{model}_left_sum.{suffix}" for suffix in ("pdf", "png", "md")]
+    def extra_outputs(self, model: str) -> list[str]:
+        """Of the ablation of the range in which |Q| is trusted, and of the left-end sum, where asked for."""
+        extras = {"trust_ablation": ("trust", "csv md"), "left_sum": ("left_sum", "pdf png md")}
+        return [
+            f"{self.folder}/{model}_{stem}.{suffix}"
+            for key, (stem, suffixes) in extras.items()
+            for suffix in suffixes.split()
+            if self.targets.models[model].get(key)
+        ]
 
     def figure_kinds(self, model: str) -> list[str]:
         """Figures of a model, by what there is to draw."""
@@ -128,7 +138,7 @@ class Reports:
         for model in targets.used():
             for suffix in FIGURE_SUFFIXES:
                 paths += self.figure_paths(model, suffix).values()
-            paths += self.trust_outputs(model) + self.left_sum_outputs(model)
+            paths += self.extra_outputs(model)
         if targets.all_runs():
             paths += [f"{self.folder}/objectives.{suffix}" for suffix in TABLE_SUFFIXES]
         paths += [f"{self.folder}/provenance.json", *self.rival_reports()]

@@ -17,6 +17,7 @@ from art_rl.flow.trajectory import (
     Walk,
     carry,
     check_states,
+    continuation,
     log_lattice,
     norms,
     perturbation,
@@ -104,7 +105,11 @@ def measure_error_moments(
     scale = torch.minimum(scale, small * (_LARGEST_ERROR / perturbation_size(path)))
     ends = carry(denoiser, path, at + 2, path.states[at + 2] + scale * errors, batch_size, progress)
     v = ((ends - path.end) / scale).flatten(1) / torch.tensor(h ** (p + 1)).to(ends)[:, None]
-    v = _continue_ends(v, np.sqrt(lattice[at] * lattice[at + 2]), _resolved(path, errors, at, h), p)
+    # Below the resolved nodes x is a smooth function of sigma^2: v ~ sigma for even orders, constant for
+    # order 1.  Above, |x^(p+1)| falls like sigma^-(p+2) and the flow's linearisation like 1 / sigma.
+    middles, resolved = np.sqrt(lattice[at] * lattice[at + 2]), _resolved(path, errors, at, h)
+    index, factor = continuation(middles, resolved, p + 3, 1 - p % 2)
+    v = v[torch.as_tensor(index, device=v.device)] * torch.as_tensor(factor).to(v)[:, None]
     C = (v @ v.T / len(x_start)).cpu().numpy()
     stages = {"rk4": 4, "heun": 2}[fine]
     edges = np.arange(0, 2 * nodes + 1, 2)
@@ -142,20 +147,6 @@ def _resolved(path: Walk, errors: Tensor, at: np.ndarray, h: np.ndarray) -> tupl
             "or the denoiser is not precise enough for this order"
         )
     return found
-
-
-def _continue_ends(v: Tensor, levels: np.ndarray, resolved: tuple[int, int], order: int) -> Tensor:
-    """``v`` (N, ...) with unresolved nodes at both ends continued by power laws in ``levels`` (N,).
-
-    Below, x is a smooth function of sigma^2: v ~ sigma for even orders, constant for order 1.  Above,
-    |x^(p+1)| falls like sigma^-(p+2) and the flow's linearisation like 1 / sigma.
-    """
-    first, last = resolved
-    factor = np.ones(len(levels))
-    factor[:first] = (levels[first] / levels[:first]) ** (order + 3)
-    factor[last + 1 :] = (levels[last + 1 :] / levels[last]) ** (1 - order % 2)
-    index = torch.as_tensor(np.clip(np.arange(len(levels)), first, last), device=v.device)
-    return v[index] * torch.as_tensor(factor).to(v).reshape(-1, *[1] * (v.ndim - 1))
 
 
 def _step_lengths(levels: np.ndarray, K: int, sigma_data: float) -> np.ndarray:

@@ -26,7 +26,15 @@ from art_rl.flow.curvature import (
     rounding_matrix,
     second_derivatives,
 )
-from art_rl.flow.trajectory import check_states, log_lattice, norms, propagate, resolved_range, walk
+from art_rl.flow.trajectory import (
+    check_states,
+    continuation,
+    log_lattice,
+    norms,
+    propagate,
+    resolved_range,
+    walk,
+)
 from art_rl.registry import ORDERS
 from art_rl.schedules.closed_form import fill_zeros
 from art_rl.schedules.profile import EDM_NOISE, Profile
@@ -181,13 +189,8 @@ def _continue_ends(
     found = resolved_range(table.mean(0), noise)
     if found is None:
         return None
-    first, last = found
-    table = table.copy()
-    above = (levels[first] / levels[:first]) ** (order + 2)
-    below = (levels[last + 1 :] / levels[last]) ** (1 - order % 2)
-    table[:, :first] = table[:, first : first + 1] * above
-    table[:, last + 1 :] = table[:, last : last + 1] * below
-    return table
+    index, factor = continuation(levels, found, order + 2, 1 - order % 2)
+    return table[:, index] * factor
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -204,6 +204,22 @@ def resolved_range(values: np.ndarray, noise: np.ndarray) -> tuple[int, int] | N
     return best - up + 1, best + down - 1
 
 
+def continuation(
+    levels: np.ndarray, resolved: tuple[int, int], above: float, below: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """How values at ``levels`` (M,) go on where they are not resolved: by power laws in sigma.
+
+    Returns:
+        (M,) index of the level each value is taken from, and (M,) factor: above the ``resolved`` range
+        values fall like sigma^-above, below it like sigma^below.
+    """
+    first, last = resolved
+    factor = np.ones(len(levels))
+    factor[:first] = (levels[first] / levels[:first]) ** above
+    factor[last + 1 :] = (levels[last + 1 :] / levels[last]) ** below
+    return np.clip(np.arange(len(levels)), first, last), factor
+
+
 def perturbation_size(path: Walk) -> float:
     """Relative size of a small perturbation: well above the model's rounding, within linearity."""
     return 1e-5 if path.exact else 1e-2

@@ -92,6 +92,12 @@ class Experiment:
             x = x + cast(GaussianMixture, self.denoiser).sample(n, generator)
         return x.to(self.device)
 
+    def drawn(self, n: int, seed: int) -> dict[str, Any]:
+        """What measurements take: denoiser, n states of ``seed`` with labels, and the range, by argument."""
+        span = {"sigma_max": self.sigma_max, "sigma_min": self.sigma_min}
+        own = {"x_start": self.draw(n, seed), "class_labels": self.labels(n, seed)}
+        return {"denoiser": self.denoiser, **own, **span}
+
     def labels(self, n: int, seed: int) -> Tensor | None:
         """Classes to go with ``draw(n, seed)``, uniform, one-hot float32 (n, label_dim).
 
