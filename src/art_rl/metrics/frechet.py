@@ -98,9 +98,13 @@ class Moments:
             raise ArtRLError(f"a covariance needs at least 2 images, got {self.n}")
         return self.total / self.n, self.outer / (self.n - 1)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """n () int64, total (d,), centred (d, d): what files hold."""
+        return {"n": np.array(self.n, np.int64), "total": self.total, "centred": self.outer}
+
     def save(self, path: str | os.PathLike) -> None:
         """Write as ``.npz`` (n, total, centred), atomically."""
-        write_npz(path, n=np.int64(self.n), total=self.total, centred=self.outer)
+        write_npz(path, **self.arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Moments":

@@ -221,23 +221,15 @@ class FeatureMoments:
     def collect(self) -> dict[str, np.ndarray]:
         """What was taken in since the last call, as arrays."""
         moments, self._moments = self._moments, None
-        return self._arrays(given(moments, "samples to collect"))
+        return given(moments, "samples to collect").arrays()
 
     def merge(self, parts: Sequence[Arrays]) -> dict[str, np.ndarray]:
         """Arrays of the shards of one block, in seed order, as those of the block."""
-        return self._arrays(merge_moments(map(self._read, parts)))
+        return merge_moments(map(self._read, parts)).arrays()
 
     def value(self, arrays: Arrays) -> float:
         """The metric of a block."""
         return self._distance(self._read(arrays))
-
-    @staticmethod
-    def _arrays(moments: Moments) -> dict[str, np.ndarray]:
-        return {
-            "n": np.array(moments.n, np.int64),
-            "total": moments.total,
-            "centred": moments.outer,
-        }
 
     @staticmethod
     def _read(arrays: Arrays) -> Moments:

@@ -135,6 +135,14 @@ def check_below(sigmas: np.ndarray, largest: float, whose: str) -> None:
         )
 
 
+def check_distinct(levels: np.ndarray, fault: str) -> None:
+    """ArtRLError unless ``levels`` strictly decrease: ``fault`` with {levels} and {value} of the first two."""
+    rising = np.flatnonzero(~(np.diff(levels) < 0))
+    if len(rising):
+        k = int(rising[0])
+        raise ArtRLError(fault.format(levels=f"levels {k} and {k + 1}", value=levels[k + 1]))
+
+
 def check_close(arrived: np.ndarray, wanted: np.ndarray, what: str) -> None:
     """ArtRLError naming the first level that did not arrive within TOLERANCE (relative; 0 exactly)."""
     if arrived.shape != wanted.shape:

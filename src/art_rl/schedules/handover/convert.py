@@ -11,6 +11,7 @@ from art_rl.schedules.handover.azula import noise_schedule
 from art_rl.schedules.handover.conversions import (
     check_below,
     check_close,
+    check_distinct,
     flow_sigmas,
     flow_times,
     reshift,
@@ -53,11 +54,9 @@ def _sigmas(sigmas: np.ndarray, *, like: Any = None) -> Any:
         raise ArtRLError(f"like must be a torch tensor such as x, got {type(like).__name__}")
     levels = like.new_tensor(sigmas.tolist())
     arrived = np.array(levels.double().tolist())
-    if not (np.diff(arrived) < 0).all():
-        k = int(np.argmax(np.diff(arrived) >= 0)) + 1
-        raise ArtRLError(
-            f"levels {k - 1} and {k} are one number in {like.dtype}; use a dtype of more digits"
-        )
+    check_distinct(
+        arrived, f"{{levels}} are one number in {like.dtype}; use a dtype of more digits"
+    )
     return levels
 
 
@@ -85,12 +84,11 @@ def _timesteps(
         check_close(table_levels(indices, levels), inner, "timesteps read back")
         return indices
     whole = np.rint(indices).astype(np.int64)
-    if not (np.diff(whole) < 0).all():
-        k = int(np.argmax(np.diff(whole) >= 0)) + 1
-        raise ArtRLError(
-            f"levels {k - 1} and {k} round to the time step {whole[k]}: whole time steps cannot "
-            "hold this schedule; use rounded=False or apply(scheduler)"
-        )
+    check_distinct(
+        whole,
+        "{levels} round to the time step {value}: whole time steps cannot hold this schedule; use "
+        "rounded=False or apply(scheduler)",
+    )
     return whole
 
 

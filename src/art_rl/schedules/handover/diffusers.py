@@ -22,6 +22,7 @@ from art_rl.schedules.handover.conversions import (
     TOLERANCE,
     check_below,
     check_close,
+    check_distinct,
     flow_times,
     table_indices,
     table_sigmas,
@@ -261,9 +262,7 @@ def _read_back(scheduler: Any, how: _Class, levels: np.ndarray, asked: np.ndarra
     if how.doubled:
         arrived = np.append(arrived[:1], arrived[1::2])
     check_close(arrived, levels, name)
-    if (np.diff(arrived) >= 0).any():
-        k = int(np.argmax(np.diff(arrived) >= 0)) + 1
-        raise ArtRLError(f"{name}: levels {k - 1} and {k} are one number in float32")
+    check_distinct(arrived, name + ": {levels} are one number in float32")
     times = np.array(scheduler.timesteps.tolist(), dtype=np.float64)
     off = np.abs(times - asked)
     if times.shape != asked.shape or not (off <= 1e-6 * np.maximum(1, np.abs(asked))).all():
