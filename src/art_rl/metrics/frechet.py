@@ -19,6 +19,7 @@ divides by n - 1, as in the official protocol.
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -104,7 +105,8 @@ class Moments:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write as ``.npz`` (n, total, centred), atomically."""
-        write_npz(path, **self.arrays())
+        arrays: dict[str, Any] = {**self.arrays()}
+        write_npz(path, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Moments":

@@ -166,6 +166,9 @@ class _Interpreter:
                 if argument not in self.memo:
                     refuse(f"the pickle is damaged: memo entry {argument} does not exist")
                 self.push(self.memo[argument])
+            elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+                items = [self.pop() for _ in range(int(name[-1]))]
+                self.push(tuple(reversed(items)))
             else:
                 handler = getattr(self, f"op_{name}", None)
                 if handler is None:
@@ -210,19 +213,6 @@ class _Interpreter:
 
     def op_TUPLE(self, _: None) -> None:
         self.push(tuple(self.pop_to_mark()))
-
-    def _op_tuple_n(self, n: int) -> None:
-        items = [self.pop() for _ in range(n)]
-        self.push(tuple(reversed(items)))
-
-    def op_TUPLE1(self, _: None) -> None:
-        self._op_tuple_n(1)
-
-    def op_TUPLE2(self, _: None) -> None:
-        self._op_tuple_n(2)
-
-    def op_TUPLE3(self, _: None) -> None:
-        self._op_tuple_n(3)
 
     def op_APPEND(self, _: None) -> None:
         value = self.pop()
