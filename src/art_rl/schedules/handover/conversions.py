@@ -136,7 +136,7 @@ def check_below(sigmas: np.ndarray, largest: float, whose: str) -> None:
 
 
 def check_distinct(levels: np.ndarray, fault: str) -> None:
-    """ArtRLError unless ``levels`` strictly decrease; ``fault`` may hold {levels} and the second's {value}."""
+    """ArtRLError unless ``levels`` strictly decrease; ``fault`` may hold {levels} and {value}."""
     rising = np.flatnonzero(~(np.diff(levels) < 0))
     if len(rising):
         k = int(rising[0])
