@@ -1,14 +1,9 @@
 """The settings tree in words: a JSON schema for editors, and tables of every block's keys."""
 
 import json
-import types
-import typing
-from typing import Annotated, Any
-
-from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from typing import Any
 
 from art_rl.errors import ArtRLError
-from art_rl.settings.base import Closed, OneOf
 from art_rl.settings.experiment import Configuration
 
 BEGIN = "<!-- keys: made by python -m art_rl.settings -->"
@@ -60,15 +55,17 @@ def _tidy(value: Any) -> Any:
 
 def key_tables() -> str:
     """Markdown: one table of keys per block, in the order in which the file refers to them."""
+    schema = _tidy(Configuration.model_json_schema())
+    blocks = {"": ("The file", schema), **_below(schema, "", schema["$defs"], {})}
     parts = []
-    for block, path in _blocks(Configuration, "", {}).items():
-        lines = [f"#### {path or 'The file'}", "", " ".join((block.__doc__ or "").split()), ""]
+    for title, block in blocks.values():
+        lines = [f"#### {title}", "", block["description"], ""]
         lines += ["| key | value | default | what |", "|---|---|---|---|"]
-        for name, field in block.model_fields.items():
-            kind = _kind(field.annotation, field.metadata)
-            default = "required" if field.is_required() else _default(field)
-            about = " ".join((field.description or "").split()).replace("|", "\\|")
-            lines.append(f"| `{name}` | {kind} | {default} | {about} |")
+        for name, key in block["properties"].items():
+            default = "required" if name in block.get("required", ()) else _default(key)
+            inherited = schema["$defs"].get(_block(key), {}).get("description", "")
+            about = key.get("description", inherited).replace("|", "\\|")
+            lines.append(f"| `{name}` | {_kind(key)} | {default} | {about} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
@@ -81,97 +78,76 @@ def replace_tables(text: str, tables: str) -> str:
     return f"{head}{BEGIN}\n\n{tables}\n\n{END}{rest.split(END)[1]}"
 
 
-def _default(field: Any) -> str:
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, Closed):
-        return "" if not value.to_dict() or value.written == "given" else "its defaults"
+def _block(key: dict[str, Any]) -> str:
+    """Name of the block that a key holds, or ""."""
+    arms = [key, *(arm for arm in key.get("anyOf", []) if arm != {"type": "null"})]
+    return next((arm["$ref"].rsplit("/", 1)[1] for arm in arms if "$ref" in arm), "")
+
+
+def _default(key: dict[str, Any]) -> str:
+    value = key["default"]
+    if _block(key):  # values that go over another block's: none of their own
+        return "its defaults" if value and any(v is not None for v in value.values()) else ""
     if value is None:
-        return "null" if _allows_none(field.annotation) and not _is_block(field.annotation) else ""
-    if isinstance(value, tuple):
-        value = list(value)
+        return "null" if "anyOf" in key else ""
     return "" if value == {} else f"`{json.dumps(value)}`"
 
 
-def _allows_none(annotation: Any) -> bool:
-    return type(None) in typing.get_args(annotation)
-
-
-def _is_block(annotation: Any) -> bool:
-    return any(isinstance(arm, type) and issubclass(arm, Closed) for arm in _arms(annotation))
-
-
-def _arms(annotation: Any) -> list[Any]:
-    """The types a value may have, without Annotated."""
-    while typing.get_origin(annotation) is Annotated:
-        annotation = typing.get_args(annotation)[0]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [arm for part in typing.get_args(annotation) for arm in _arms(part)]
-    return [annotation]
-
-
-def _blocks(block: type[Closed], path: str, found: dict[Any, str]) -> dict[Any, str]:
-    """Every block below ``block`` and the path it stands at, depth first."""
-    if block in found or block.written == "given":  # the common block's keys
-        return found
-    found[block] = path
-    for name, field in block.model_fields.items():
+def _below(
+    block: dict[str, Any], path: str, known: dict[str, Any], found: dict[str, tuple[str, Any]]
+) -> dict[str, tuple[str, Any]]:
+    """Every block below ``block`` by name, and the path it stands at, depth first."""
+    for name, key in block["properties"].items():
         here = f"{path}.{name}" if path else name
-        _below(field.annotation, here, found)
+        for arm in key.get("anyOf", [key]):
+            named = arm.get("additionalProperties") or next(
+                iter(arm.get("patternProperties", {}).values()), None
+            )
+            where = f"{here}.\\<name\\>" if isinstance(named, dict) else here
+            value = named if isinstance(named, dict) else arm
+            for each in value.get("oneOf", [value]):
+                inner = _block(each)
+                if not inner or inner in found or inner.endswith("Over"):  # the common block's keys
+                    continue
+                kind = known[inner]["properties"].get("kind", {}).get("const")
+                title = f"{where} (kind: {kind})" if kind else where
+                found[inner] = (title, known[inner])
+                _below(known[inner], title, known, found)
     return found
 
 
-def _below(annotation: Any, path: str, found: dict[Any, str]) -> None:
-    arms = _arms(annotation)
-    for arm in arms:
-        if isinstance(arm, type) and issubclass(arm, Closed):
-            kind = arm.model_fields.get("kind")
-            name = typing.get_args(kind.annotation)[0] if kind is not None else ""
-            _blocks(arm, f"{path} (kind: {name})" if name else path, found)
-        elif typing.get_origin(arm) is dict:
-            _below(typing.get_args(arm)[1], f"{path}.\\<name\\>", found)
-
-
-_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_NAMES = {
+    "string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
+}  # fmt: skip
 _BOUNDS = {
-    Ge: ("ge", "at least"),
-    Gt: ("gt", "above"),
-    Le: ("le", "at most"),
-    Lt: ("lt", "below"),
-    MultipleOf: ("multiple_of", "a multiple of"),
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+    "multipleOf": "a multiple of",
 }
 
 
-def _kind(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
+def _kind(key: dict[str, Any]) -> str:
     """What a value may be, in words."""
-    while typing.get_origin(annotation) is Annotated:
-        annotation, *more = typing.get_args(annotation)
-        metadata = [*more, *metadata]
-    known = [names.known for names in metadata if isinstance(names, OneOf)]
-    if known:
-        return ", ".join(known[0]) if len(known[0]) < 9 else "an id of the registry"
-    origin = typing.get_origin(annotation)
-    if origin is typing.Literal:
-        return ", ".join(map(str, typing.get_args(annotation)))
-    if origin in (typing.Union, types.UnionType):
-        arms = [arm for arm in typing.get_args(annotation) if arm is not type(None)]
-        if len(arms) > 1:
-            return "block, by kind"
-        return _kind(arms[0], metadata) + ("" if _is_block(arms[0]) else " or null")
-    if origin is tuple:
-        return f"list: {_kind(typing.get_args(annotation)[0])}"
-    if origin is dict:
-        return "blocks by name"
-    if isinstance(annotation, type) and issubclass(annotation, Closed):
+    if "anyOf" in key:
+        return _kind(key["anyOf"][0]) + ("" if _block(key) else " or null")
+    if "const" in key:
+        return str(key["const"])
+    if "enum" in key:
+        known = key["enum"]
+        return ", ".join(known) if len(known) < 9 else "an id of the registry"
+    if "oneOf" in key:
+        return "block, by kind"
+    if "$ref" in key:
         return "block"
-    bounds = []
-    for entry in _flat(metadata):
-        for kind, (attribute, words) in _BOUNDS.items():
-            value = getattr(entry, attribute, None) if isinstance(entry, kind) else None
-            if value is not None:
-                bounds.append(f"{words} {'2^63 - 1' if value == 2**63 - 1 else f'{value:g}'}")
-    return ", ".join([_NAMES.get(annotation, "text"), *bounds])
-
-
-def _flat(metadata: typing.Sequence[Any]) -> list[Any]:
-    """Bounds, also those inside pydantic's Field."""
-    return [part for entry in metadata for part in getattr(entry, "metadata", [entry])]
+    if key["type"] == "array":
+        return f"list: {_kind(key['items'])}"
+    if key["type"] == "object":
+        return "blocks by name"
+    bounds = [
+        f"{words} {'2^63 - 1' if key[bound] == 2**63 - 1 else f'{key[bound]:g}'}"
+        for bound, words in _BOUNDS.items()
+        if bound in key
+    ]
+    return ", ".join([_NAMES[key["type"]], *bounds])
