@@ -144,6 +144,7 @@ def _baseline(name: str, density: Callable[..., Any], end: Callable[..., np.ndar
     ) -> np.ndarray:
         if end in (_ending_at_sigma_min, _replacing_sigma_min) and sigma_min <= 0:
             raise ArtRLError(f"schedule {name!r} needs sigma_min > 0, got {sigma_min}")
+        density(np.ones(1), sigma_data, **options)  # an unknown option is a TypeError at any K
         return end(lambda s: density(s, sigma_data, **options), K, sigma_max, sigma_min)
 
     return levels
