@@ -190,7 +190,8 @@ def _continue_ends(
     if found is None:
         return None
     index, factor = continuation(levels, found, order + 2, 1 - order % 2)
-    return table[:, index] * factor
+    # take, not [:, index]: rows stay rows in memory, and their means are summed in the same order.
+    return table.take(index, axis=1) * factor
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
