@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from art_rl.checks import check_one_of
-from art_rl.denoisers.edm.unets import DhariwalUNet, SongUNet
+from art_rl.denoisers.edm.architectures import DhariwalUNet, SongUNet
 
 MODELS = {"SongUNet": SongUNet, "DhariwalUNet": DhariwalUNet}
 
