@@ -19,18 +19,9 @@ def main(snakemake):
     n = min(settings.trajectories, settings.batch_size)
     x, labels = experiment.draw(n, settings.seed), experiment.labels(n, settings.seed)
     fine = {"steps": 128} if is_exact(experiment.denoiser) else {"steps": 48, "solver": "heun"}
-    end = reference_solution(
-        experiment.denoiser,
-        x,
-        experiment.sigma_max,
-        labels,
-        sigma_min=experiment.sigma_min,
-        check=0,
-        **fine,
-    ).end
-    points = adaptive_points(
-        experiment.denoiser, x, end, experiment.sigma_max, experiment.sigma_min, labels
-    )
+    denoiser, high, low = experiment.denoiser, experiment.sigma_max, experiment.sigma_min
+    end = reference_solution(denoiser, x, high, labels, sigma_min=low, check=0, **fine).end
+    points = adaptive_points(denoiser, x, end, high, low, labels)
     write_rows(snakemake.output.points, [{"model": experiment.name, **row} for row in points])
 
 

@@ -16,12 +16,10 @@ def main(snakemake):
         "model_digest": experiment.denoiser.digest,
         "config_digest": digest(snakemake.params.model),
     }
+    span = experiment.sigma_max, experiment.sigma_min, experiment.denoiser.sigma_data
     for path in snakemake.output:
         method, _, K = schedule_key(path)
-        schedule = baseline_schedule(
-            method, K, experiment.sigma_max, experiment.sigma_min, experiment.denoiser.sigma_data
-        )
-        schedule.with_provenance(**facts).save(path)
+        baseline_schedule(method, K, *span).with_provenance(**facts).save(path)
 
 
 run(main, snakemake)  # noqa: F821

@@ -3,6 +3,7 @@
 A killed job continues after its last finished cell.
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -43,40 +44,27 @@ def main(snakemake):
         schedule = schedules[method, method_of(method).schedule_solver(solver), K]
         seeds = shard_seeds(sampling.samples, sampling.shard, block, shard)
         cell = {"solver": solver, "method": method, "K": K, "block": block}
+        measure = partial(
+            measure_seeds, experiment, schedule, solver, seeds, measures, sampling.batch
+        )
         if experiment.block:  # the shard is a whole block: its numbers are all there is to keep
-            part = measure_seeds(experiment, schedule, solver, seeds, measures, sampling.batch)
+            part = measure()
             values = values_of(part, measures)
             cells.append({**cell, "nfe": part.nfe, "samples": len(part.seeds), "values": values})
             continue
         preview = params.preview if block == shard == 0 else 0
-        path = cell_file(
-            output.with_suffix(".cells"),
-            experiment,
-            schedule,
-            solver,
-            seeds,
-            measures,
-            [*key, preview],
-        )
+        folder, own_key = output.with_suffix(".cells"), [*key, preview]
+        path = cell_file(folder, experiment, schedule, solver, seeds, measures, own_key)
         images = None
         if sampling.png:
             images = PngShard(output.parents[2] / f"png/{solver}/{method}_K{K}", seeds)
             images.clear()
         if not path.exists() or (images and not images.holds(path.stem)):
-            measure_seeds(
-                experiment,
-                schedule,
-                solver,
-                seeds,
-                measures,
-                sampling.batch,
-                preview,
-                watch=images and images.add,
-            ).save(path)
+            measure(preview, watch=images and images.add).save(path)
             if images:
                 images.publish(path.stem)
         cells.append({**cell, "file": path.name})
-    features = [measure.digest for measure in measures]
+    features = [each.digest for each in measures]
     write_json(output, {"features": features, "cells": cells})
 
 

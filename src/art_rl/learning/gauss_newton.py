@@ -213,18 +213,8 @@ def gauss_newton_schedules(
             raise ArtRLError(f"starts[{K}] must hold at least one schedule, got none")
         errors = {n: float(squares(s, x, labels, reference.end).mean()) for n, s in named.items()}
         name = min(errors, key=errors.__getitem__)
-        refined = refine_schedule(
-            denoiser,
-            x,
-            reference.end,
-            [named[name]],
-            solver,
-            sizes.modes,
-            sizes.sweeps,
-            labels,
-            model,
-            progress,
-        )
+        fit = (solver, sizes.modes, sizes.sweeps, labels, model, progress)
+        refined = refine_schedule(denoiser, x, reference.end, [named[name]], *fit)
         before = squares(named[name], x_v, labels_v, reference_v.end)
         after = squares(refined, x_v, labels_v, reference_v.end)
         verdict = _verdict(before, after, floor)

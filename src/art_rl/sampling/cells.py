@@ -207,15 +207,13 @@ def reference_shard(
         def update(self, seeds: Sequence[int], x: Tensor) -> None:
             self._update(seeds, x.to(dtype).double())
 
+    rounded = [Rounded(measure) for measure in measures]
+
+    def keep(_: Sequence[int], x: Tensor) -> None:
+        ends.append(x.to(dtype).cpu())
+
     part = measure_seeds(
-        experiment,
-        grid,
-        REFERENCE_SOLVER,
-        seeds,
-        [Rounded(measure) for measure in measures],
-        batch_size,
-        preview,
-        watch=lambda _, x: ends.append(x.to(dtype).cpu()),
+        experiment, grid, REFERENCE_SOLVER, seeds, rounded, batch_size, preview, keep
     )
     return part, torch.cat(ends).numpy()
 
@@ -224,14 +222,9 @@ def reference_error(experiment: Experiment, seeds: Sequence[int], steps: int) ->
     """RMSE of the reference solution against one of half its steps' size, on the first seeds."""
     x, labels = experiment.start(seeds)
     x, labels = x[:CHECKED], None if labels is None else labels[:CHECKED]
+    high, low = experiment.sigma_max, experiment.sigma_min
     solution = reference_solution(
-        experiment.denoiser,
-        x,
-        experiment.sigma_max,
-        labels,
-        steps=steps,
-        sigma_min=experiment.sigma_min,
-        check=len(x),
+        experiment.denoiser, x, high, labels, steps, sigma_min=low, check=len(x)
     )
     return given(solution.error, "the reference's error")
 

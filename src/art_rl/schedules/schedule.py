@@ -245,15 +245,9 @@ class Schedule:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the schedule as JSON with the digest of its content, atomically."""
-        write_json(
-            path,
-            {
-                "format": FORMAT,
-                "version": FORMAT_VERSION,
-                "sigmas": list(self.sigmas),
-                "provenance": dict(self.provenance),
-            },
-        )
+        head = {"format": FORMAT, "version": FORMAT_VERSION}
+        content = {"sigmas": list(self.sigmas), "provenance": dict(self.provenance)}
+        write_json(path, {**head, **content})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Schedule":
