@@ -3,6 +3,7 @@
 import pytest
 from pages import ROOT, by_label, tables
 
+from art_rl.registry import SOLVERS
 from art_rl.report.tables import read_rows
 
 FOLDER = ROOT / "paper_figures/rivals"
@@ -60,3 +61,36 @@ def test_best_pairs(position, model, metric):
         for side, cell in zip(SIDES, cells, strict=True):
             right = f"{found[nfe, side]:.3g}" if (nfe, side) in found else "-"
             assert cell.split(" ")[0] == right, f"{model}, NFE {nfe}, {side}"
+
+
+@pytest.mark.parametrize(("position", "metric"), [(0, "rmse"), (1, "fid")])
+def test_best_pairs_on_mnist(position, metric):
+    folder, learned = ROOT / "paper_figures/mnist_multistep", ["art_rl_endpoint"]
+    cells = [
+        {**row, "single": path.name.startswith("single")}
+        for path in folder.glob(f"*step_mnist_*_{metric}.csv")
+        for row in read_rows(path)
+        if row.get("nfe")
+    ]
+    columns = [(learned, False), (learned, True), (["gits", "dmn"], None)]
+    columns.append((["edm", "edm_no_sigma_min"], None))
+    shown = tables("rivals.md", "## MNIST at 5 to 10")[position][2:]
+    assert [row[0] for row in shown] == ["5", "6", "8", "10"]
+    for nfe, *texts in shown:
+        for (methods, single), text in zip(columns, texts, strict=True):
+            pairs = [
+                row
+                for row in cells
+                if row["method"] in methods
+                and single in (None, row["single"])
+                and row["nfe"] <= int(nfe)
+            ]
+            best = min(pairs, key=lambda row: row["mean"])
+            label = SOLVERS[best["solver"]].label
+            assert text == f"{best['mean']:.3g} ({label}, {best['nfe']})"
+
+
+def test_outcomes_on_mnist():
+    rows = read_rows(ROOT / "paper_figures/mnist_multistep/mnist_rivals.csv")
+    assert len(rows) == 2 * 4 * 23
+    assert {row["outcome"] for row in rows if row["metric"] == "rmse"} == {"win"}

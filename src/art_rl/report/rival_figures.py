@@ -7,50 +7,76 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from art_rl.registry import METRICS
-from art_rl.report.figures import STYLE, error_axis, legend_below, look, new_figure, plt
+from art_rl.report.figures import (
+    STYLE,
+    budget_axis,
+    error_axis,
+    legend_below,
+    look,
+    new_figure,
+    plt,
+)
 from art_rl.report.rivals import SIDES
 from art_rl.schedules.rivals.ays import klub_table
 from art_rl.schedules.rivals.statistics import RivalStatistics
 
 SIDE_LOOKS = {
-    "ART-RL": {"color": "#d55e00", "marker": "*", "markersize": 7},
-    "Rivals": {"color": "#6a3d9a", "marker": "s", "markersize": 3.5},
-    "Without learning": {"color": "#7a7a7a", "marker": "o", "markersize": 3.5},
+    "ART-RL": {"color": "#d55e00", "marker": "*", "markersize": 7, "linestyle": "none"},
+    "Rivals": {"color": "#6a3d9a", "marker": "s", "markersize": 3.5, "linestyle": "none"},
+    "Without learning": {"color": "#7a7a7a", "marker": "o", "markersize": 3.5, "linestyle": "none"},
 }
 
 
-# Points of the adaptive solver further right leave the figure, whose pairs end at 20 calls.
-MOST_ADAPTIVE_CALLS = 60
+# Points of the adaptive solver further right, or worse than any pair by more, leave the figure.
+MOST_ADAPTIVE_CALLS, MOST_ADAPTIVE_ERROR = 60, 5.0
+ROUND_CALLS = (1, 2, 3, 5, 10, 20, 50)
 ADAPTIVE_LOOK = {"color": "#0072b2", "marker": "D", "markersize": 3.5, "linestyle": "none"}
 
 
 def frontier_figure(
     rows: Sequence[Mapping[str, Any]], adaptive: Sequence[Mapping[str, Any]] = ()
 ) -> Figure:
-    """Error of the best pair against network calls, a panel per metric.
+    """Error of the best pair with so many network calls or fewer, a panel per metric.
 
     Args:
         rows: of `rivals.frontier_rows`.
-        adaptive: of `flow.solvers.adaptive.adaptive_points`: points of the panel of the RMSE, up to
-            MOST_ADAPTIVE_CALLS calls.
+        adaptive: of `flow.solvers.adaptive.adaptive_points`: points of the panel of the RMSE, near
+            the pairs.
     """
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     with plt.rc_context(STYLE):
         figure, axes = new_figure(1, len(metrics), 2.8, 3.4 * len(metrics))
         for axis, metric in zip(axes.flat, metrics, strict=True):
-            for side in SIDES:
+            for place, side in enumerate(SIDES):
                 mine = [r for r in rows if (r["metric"], r["side"]) == (metric, side)]
-                columns = [[row[key] for row in mine] for key in ("nfe", "mean", "sd")]
-                axis.errorbar(*columns, label=side, capsize=2, **SIDE_LOOKS[side])
-            near = [row for row in adaptive if row["nfe"] <= MOST_ADAPTIVE_CALLS]
+                calls, *columns = ([row[key] for row in mine] for key in ("nfe", "mean", "sd"))
+                apart = 1 + 0.012 * (place - 1)  # error bars side by side
+                beside = [apart * nfe for nfe in calls]
+                axis.errorbar(beside, *columns, label=side, capsize=2, **SIDE_LOOKS[side])
+            worst = MOST_ADAPTIVE_ERROR * max(r["mean"] for r in rows if r["metric"] == metric)
+            near = [r for r in adaptive if r["nfe"] <= MOST_ADAPTIVE_CALLS and r["rmse"] <= worst]
             if metric == "rmse" and near:
                 columns = [[row[key] for row in near] for key in ("nfe", "rmse")]
                 axis.plot(*columns, label="Adaptive (dopri5)", **ADAPTIVE_LOOK)
             axis.set_xlabel("network calls (NFE)")
             axis.set_ylabel(METRICS[metric].axis)
             error_axis(axis)
+            _staircases(
+                axis, [r for r in rows if r["metric"] == metric], max(r["nfe"] for r in rows)
+            )
         legend_below(figure, axes.flat, 2 if adaptive else 3)
     return figure
+
+
+def _staircases(axis: Any, rows: Sequence[Mapping[str, Any]], most: int) -> None:
+    """What can be had with so many calls or fewer, up to ``most`` calls; ticks at round numbers of calls."""
+    for side in SIDES:
+        mine = [row for row in rows if row["side"] == side]
+        calls, means = ([row[key] for row in mine] for key in ("nfe", "mean"))
+        if mine:
+            colour = SIDE_LOOKS[side]["color"]
+            axis.step([*calls, most], [*means, means[-1]], where="post", color=colour, lw=1)
+    budget_axis(axis, [calls for calls in ROUND_CALLS if calls <= axis.get_xlim()[1]])
 
 
 def statistics_figure(statistics: RivalStatistics) -> Figure:
