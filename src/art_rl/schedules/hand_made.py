@@ -16,7 +16,6 @@ paper's end convention (2601.18681 / 2607.02137 tables; see docs/method.md):
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,6 @@ from art_rl.errors import ArtRLError
 from art_rl.schedules.schedule import Schedule, check_sigma_range
 
 Density = Callable[[np.ndarray], np.ndarray]
-Baseline = Callable[..., np.ndarray]
 
 _GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(8)
 _CELLS = 1024
@@ -45,7 +43,11 @@ def _integrals(density: Density, left: np.ndarray, right: np.ndarray) -> np.ndar
 
 
 def grid_from_density(
-    density: Density, K: int, sigma_max: float, sigma_min: float = 0.0, smooth_below: float = np.inf
+    density: Density,
+    K: int,
+    sigma_max: float,
+    sigma_min: float = 0.0,
+    smooth_below: float = np.inf,
 ) -> np.ndarray:
     """K + 1 levels that cut ``density`` on [sigma_min, sigma_max] into K equal shares.
 
@@ -125,50 +127,77 @@ def _replacing_sigma_min(
     return grid
 
 
-def _to_zero(density: Density, K: int, sigma_max: float, sigma_min: float) -> np.ndarray:
-    """The density on [0, sigma_max], whatever sigma_min is."""
-    return grid_from_density(density, K, sigma_max)
+def _need_positive_sigma_min(sigma_min: float, name: str) -> None:
+    if sigma_min <= 0:
+        raise ArtRLError(f"schedule {name!r} needs sigma_min > 0, got {sigma_min}")
 
 
-def _uniform(density: Density, K: int, sigma_max: float, sigma_min: float) -> np.ndarray:
-    """The density 1 without quadrature: linspace(sigma_max, 0, K + 1)."""
+def uniform(K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5) -> np.ndarray:
+    """linspace(sigma_max, 0, K + 1); the identity clock of 2601.18681."""
     check_sigma_range(sigma_min, sigma_max)
     return np.linspace(sigma_max, 0.0, check_budget(K) + 1)
 
 
-def _baseline(name: str, density: Callable[..., Any], end: Callable[..., np.ndarray]) -> Baseline:
-    """The baseline of a density r(sigma, sigma_data, options) with one of the end conventions above."""
-
-    def levels(
-        K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5, **options: float
-    ) -> np.ndarray:
-        if end in (_ending_at_sigma_min, _replacing_sigma_min) and sigma_min <= 0:
-            raise ArtRLError(f"schedule {name!r} needs sigma_min > 0, got {sigma_min}")
-        density(np.ones(1), sigma_data, **options)  # an unknown option is a TypeError at any K
-        return end(lambda s: density(s, sigma_data, **options), K, sigma_max, sigma_min)
-
-    return levels
+def edm(
+    K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5, rho: float = 7.0
+) -> np.ndarray:
+    """Karras et al. 2022, eq. 5."""
+    _need_positive_sigma_min(sigma_min, "edm")
+    return _ending_at_sigma_min(lambda s: s ** (1 / rho - 1), K, sigma_max, sigma_min)
 
 
-def _power(s: np.ndarray, c: float, rho: float = 7.0) -> np.ndarray:
-    return s ** (1 / rho - 1)
+def edm_no_sigma_min(
+    K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5, rho: float = 7.0
+) -> np.ndarray:
+    """EDM's density without spending a node on sigma_min."""
+    _need_positive_sigma_min(sigma_min, "edm_no_sigma_min")
+    return _replacing_sigma_min(lambda s: s ** (1 / rho - 1), K, sigma_max, sigma_min)
 
 
-# (K, sigma_max, sigma_min, sigma_data, options) -> (K + 1,) float64 levels
-BASELINES: dict[str, Baseline] = {
-    name: _baseline(name, density, end)
-    for name, density, end in (
-        ("uniform", lambda s, c: 1.0, _uniform),
-        ("dpm", lambda s, c: 1 / s, _ending_at_sigma_min),
-        ("edm", _power, _ending_at_sigma_min),
-        ("dpm_no_sigma_min", lambda s, c: 1 / s, _replacing_sigma_min),
-        ("edm_no_sigma_min", _power, _replacing_sigma_min),
-        ("arctan", lambda s, c: c / (c**2 + s**2), _to_zero),
-        ("cosine", lambda s, c: 1 / (1 + s**2), _to_zero),
-        ("gaussian", lambda s, c: (s**2 + c**2) ** -0.75, _to_zero),
+def dpm(K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5) -> np.ndarray:
+    """Uniform in log-SNR (Lu et al. 2022, DPM-Solver)."""
+    _need_positive_sigma_min(sigma_min, "dpm")
+    return _ending_at_sigma_min(lambda s: 1 / s, K, sigma_max, sigma_min)
+
+
+def dpm_no_sigma_min(
+    K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5
+) -> np.ndarray:
+    """Uniform in log-SNR without spending a node on sigma_min."""
+    _need_positive_sigma_min(sigma_min, "dpm_no_sigma_min")
+    return _replacing_sigma_min(lambda s: 1 / s, K, sigma_max, sigma_min)
+
+
+def arctan(K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5) -> np.ndarray:
+    """Gaussian-optimal for the propagated Euler error (Sabour et al. 2024, Theorem 3.1)."""
+    c = sigma_data
+    return grid_from_density(lambda s: c / (c**2 + s**2), K, sigma_max)
+
+
+def cosine(K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5) -> np.ndarray:
+    """Uniform in the angle of the variance-preserving process: arctan with c = 1."""
+    return grid_from_density(lambda s: 1 / (1 + s**2), K, sigma_max)
+
+
+def gaussian(K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5) -> np.ndarray:
+    """ART's optimum for Gaussian data: |Q| ~ (sigma^2 + sigma_data^2)^(-3/2), density |Q|^(1/2)."""
+    c = sigma_data
+    return grid_from_density(lambda s: (s**2 + c**2) ** -0.75, K, sigma_max)
+
+
+BASELINES: dict[str, Callable[..., np.ndarray]] = {
+    function.__name__: function
+    for function in (
+        uniform,
+        dpm,
+        edm,
+        dpm_no_sigma_min,
+        edm_no_sigma_min,
+        arctan,
+        cosine,
+        gaussian,
     )
 }
-edm, gaussian = BASELINES["edm"], BASELINES["gaussian"]
 
 
 def baseline_schedule(
