@@ -3,7 +3,7 @@
 import pytest
 from pages import ROOT, by_label, tables
 
-from art_rl.files import read_json
+from art_rl.files import read_json, read_json_lines
 from art_rl.report.tables import read_rows
 
 TABLES = ROOT / "paper_figures/mnist"
@@ -66,3 +66,15 @@ def test_ratios_to_edm_on_the_page_are_those_of_the_tables():
 @pytest.mark.parametrize("text", ["3.90", "3.92"])
 def test_a_wrong_last_digit_is_noticed(text):
     assert as_printed("3.91", 3.9108) and not as_printed(text, 3.9108)
+
+
+def test_training_noise_of_mnist_on_the_page_is_the_benchmarks():
+    rows = read_json_lines(ROOT / "benchmarks/results/noise_distribution_mnist.jsonl")
+    found = {(row["P_mean"], row["conditional"]): row for row in rows}
+    assert len(found) == 6
+    shown = tables("images.md", "MNIST, 50,000 images seen")[0][2:]
+    for P_mean, *texts in shown:
+        plain, labelled = (found[float(P_mean), conditional] for conditional in (False, True))
+        values = [plain["fid"], labelled["fid"], 100 * labelled["label_share"]]
+        for text, value in zip(texts, values, strict=True):
+            assert as_printed(text.removesuffix(" %"), value), f"P_mean {P_mean}: {text}"
