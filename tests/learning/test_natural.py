@@ -304,6 +304,23 @@ def test_learned_schedule_beats_every_baseline_on_fresh_noise(solver, K, share):
     assert learned < share * min(others.values())
 
 
+@pytest.mark.parametrize(
+    ("rounds", "expected"),
+    [([0.25, 0.375, 0.5], [3, 3, 4, 12]), ([0.5, 1.0], [6, 6, 12, 12]), ([0.25], [3, 3, 3, 12])],
+)
+def test_the_better_half_of_the_trials_goes_on_after_each_round(tmp_path, rounds, expected):
+    path = tmp_path / "m.jsonl"
+    settings = {"trials": 4, "rounds": rounds}
+    report = quick_train([3], settings=settings, metrics_path=path).report["budgets"]["3"]
+    trials = [json.loads(line)["trial"] for line in path.read_text().splitlines()]
+    assert sorted(map(trials.count, range(4))) == expected
+    # Every comparison is on the same states: who is left has the least of those it was compared with.
+    assert all(value > 0 for value in report["trial_merits"])
+    last = [trials.count(trial) for trial in range(4)].index(12)
+    if expected[2] < 12:
+        assert report["start"] == report["trials"][last]
+
+
 def test_start_is_kept_and_said_so_when_learning_does_not_help(monkeypatch):
     # Every search says that the farthest policy is the best, and it never is.
     monkeypatch.setattr(endpoint, "DAMPINGS", (-10.0, -1.0))
@@ -513,6 +530,9 @@ def test_a_state_whose_metrics_were_lost_is_not_continued(tmp_path):
         ({"draws": 5}, "draws must be a multiple of 2"),
         ({"batch_rows": 100}, "batch_rows must be at least points"),
         ({"trials": 0}, "trials must be at least 1"),
+        ({"rounds": []}, "rounds"),
+        ({"rounds": [0.5, 0.25]}, r"rounds must increase, got \[0.5, 0.25\]"),
+        ({"rounds": [0.5, 1.5]}, "rounds"),
         ({"evaluations": 0}, "evaluations"),
         ({"seed": True}, "seed"),
     ],

@@ -25,10 +25,11 @@ from art_rl.learning.result import BudgetsResult
 from art_rl.learning.rewards import EndpointError, Reward
 from art_rl.learning.run import run
 from art_rl.schedules.hand_made import Density
-from art_rl.settings.learners import EndpointRun, NaturalSettings
+from art_rl.settings.learners import EndpointRun, EndpointSettings, NaturalSettings
 
 __all__ = ["BudgetRun", "learn_budgets", "start_densities"]
 
+Sizes = NaturalSettings | EndpointSettings
 _SAME_START = 1.1  # starts whose levels all agree within this ratio count as the same
 _FEWEST_POINTS, _FEWEST_ITERATIONS = 16, 12
 
@@ -45,9 +46,9 @@ def start_densities(sigma_data: float, sigma_min: float) -> dict[str, Density]:
     }
 
 
-def rounds(kind: type[PolicyLearner], iterations: int) -> list[int]:
-    """Iterations after which trials stop."""
-    return [max(1, round(share * iterations)) for share in kind.ROUNDS]
+def rounds(shares: Sequence[float], iterations: int) -> list[int]:
+    """Iterations after which trials are compared."""
+    return [max(1, round(share * iterations)) for share in shares]
 
 
 def halved(trials: int, last: bool) -> int:
@@ -55,19 +56,23 @@ def halved(trials: int, last: bool) -> int:
     return 1 if last else -(-trials // 2)
 
 
-def spent(kind: type[PolicyLearner], one: int, trials: int, iterations: int, points: int) -> int:
+def spent(
+    kind: type[PolicyLearner], settings: Sizes, one: int, trials: int, iterations: int, points: int
+) -> int:
     """Network evaluations of one budget's updates; ``one``: of an iteration per state."""
-    total, ends = 0, rounds(kind, iterations)
+    total, ends = 0, rounds(settings.rounds, iterations)
     for iteration in range(iterations):
         for end in ends:
             if iteration == end:
                 trials = halved(trials, end == ends[-1])
-        total += trials * one * kind.points_at(iteration, iterations, points)
+        states = kind.points_at(iteration, iterations, points, settings.fewest_points)
+        total += trials * one * states
     return total
 
 
 def sizes(
     kind: type[PolicyLearner],
+    settings: Sizes,
     one: int,
     trials: int,
     iterations: int,
@@ -78,15 +83,16 @@ def sizes(
 
     Args:
         kind: of learner.
+        settings: when trials are compared, and the fewest points of an iteration.
         one: network evaluations of an iteration per point.
         trials, iterations, points: wanted; trials are dropped first, then the others alike.
         limit: network evaluations, or None; the fewest points and iterations are kept above it.
     """
     if limit is None or not one:
         return trials, iterations, points
-    while trials > 1 and spent(kind, one, trials, iterations, points) > limit:
+    while trials > 1 and spent(kind, settings, one, trials, iterations, points) > limit:
         trials -= 1
-    cost = spent(kind, one, trials, iterations, points)
+    cost = spent(kind, settings, one, trials, iterations, points)
     if cost > limit:
         root = (limit / cost) ** 0.5
         iterations = min(iterations, max(_FEWEST_ITERATIONS, round(iterations * root)))
@@ -242,7 +248,7 @@ class BudgetRun:
         settings, limit = self.settings, self.settings.evaluations
         iterations, points = settings.iterations, min(settings.points, self.reward.learning)
         one = self.kind.runs(settings.draws, K) * self.reward.cost(K)
-        return sizes(self.kind, one, trials, iterations, points, limit)
+        return sizes(self.kind, settings, one, trials, iterations, points, limit)
 
     def _actor(self, K: int, start: str) -> ShareActor:
         return ShareActor(self.density(start), K, self.reward.sigma_max, self.reward.sigma_min)
@@ -258,6 +264,7 @@ class BudgetRun:
                 c["points"],
                 settings.seed,
                 trial,
+                settings.fewest_points,
             )
             for trial in c["alive"]
         ]
@@ -270,7 +277,7 @@ class BudgetRun:
         """The learner whose turn it is; None when the budget is learned."""
         c = self.current
         while len(self.learners) > 1:
-            ends = rounds(self.kind, c["iterations"])
+            ends = rounds(self.settings.rounds, c["iterations"])
             for learner in self.learners:
                 if learner.iteration < ends[c["round"]]:
                     return learner

@@ -51,7 +51,6 @@ LARGEST_CHANGE = 2.0  # of the log density per iteration
 FEWEST_PAIRS = 4
 # Early iterations only choose a valley: up to these shares of the iterations, these shares of the points.
 STAGES = ((0.25, 1 / 32), (0.5, 1 / 16), (0.8, 1 / 4), (1.0, 1.0))
-FEWEST_POINTS = 16
 
 
 def orthogonal_normals(pairs: int, decisions: int, generator: torch.Generator) -> Tensor:
@@ -69,7 +68,6 @@ class EndpointLearner(PolicyLearner):
     """See the module's docstring; arguments of `policy.PolicyLearner`, ``draws`` the most per iteration."""
 
     NOISE: ClassVar = (0.3, 0.02)
-    ROUNDS: ClassVar = (0.25, 0.375, 0.5)
     AVERAGE_FROM: ClassVar = STAGES[-2][0]
     REPEATS: ClassVar = True
 
@@ -77,10 +75,10 @@ class EndpointLearner(PolicyLearner):
     damping = 1.0
 
     @staticmethod
-    def points_at(iteration: int, iterations: int, points: int) -> int:
+    def points_at(iteration: int, iterations: int, points: int, least: int) -> int:
         """States of one iteration: few while the valley is chosen, all of ``points`` at the end."""
         share = next(share for end, share in STAGES if iteration < end * iterations)
-        return min(points, max(FEWEST_POINTS, round(share * points)))
+        return min(points, max(least, round(share * points)))
 
     @staticmethod
     def pairs(draws: int, K: int) -> int:
@@ -100,7 +98,7 @@ class EndpointLearner(PolicyLearner):
     def step(self) -> dict[str, float]:
         """One iteration; returns its metrics."""
         actor, noise, pairs = self.actor, self.noise(), self.pairs(self.draws, self.actor.K)
-        points = self.points_at(self.iteration, self.iterations, self.points)
+        points = self.points_at(self.iteration, self.iterations, self.points, self.least)
         index = (self._first(points) + torch.arange(points)) % self.reward.learning
         half = orthogonal_normals(pairs, actor.K - 1, self.generator)
         normals = torch.cat([half, -half])

@@ -43,7 +43,6 @@ class NaturalLearner(PolicyLearner):
     """See the module's docstring; arguments of `policy.PolicyLearner`."""
 
     NOISE: ClassVar = (0.3, 0.005)
-    ROUNDS: ClassVar = (0.4,)
     AVERAGE_FROM: ClassVar = 0.7
 
     reward: HeldCost

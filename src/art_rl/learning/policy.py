@@ -23,13 +23,12 @@ class PolicyLearner:
         iterations, draws, points: sizes: updates, N (even), P.
         seed: of exploration and of the choice of states.
         trial: number of the trial; decides the random draws together with the seed and K.
+        least: the fewest states of an iteration, where their number grows.
     """
 
     # Exploration: standard deviation of the action, geometric from the first to the last value; for small
     # steps the relative noise of a step.
     NOISE: ClassVar[tuple[float, float]]
-    # Shares of the iterations after which the better half of the trials goes on; after the last, the best.
-    ROUNDS: ClassVar[tuple[float, ...]]
     # The averaged policy begins at this share of the iterations.
     AVERAGE_FROM: ClassVar[float]
     # Whether there may be several trials of one start, with other draws.
@@ -42,6 +41,7 @@ class PolicyLearner:
     points: int
     seed: int
     trial: int
+    least: int
 
     def __post_init__(self) -> None:
         K = self.actor.K
@@ -55,8 +55,8 @@ class PolicyLearner:
         self.iteration = 0
 
     @staticmethod
-    def points_at(iteration: int, iterations: int, points: int) -> int:
-        """States of one iteration, at most ``points``."""
+    def points_at(iteration: int, iterations: int, points: int, least: int) -> int:
+        """States of one iteration, at most ``points``; ``least``: see the class."""
         return points
 
     @staticmethod

@@ -90,15 +90,16 @@ class LearnerCost:
         """Updates of all budgets when at most ``share`` is given to one of them."""
         from art_rl.learning.budgets import sizes, spent
         from art_rl.learning.endpoint import EndpointLearner
+        from art_rl.settings.learners import EndpointSettings
 
-        total = 0
+        total, settings = 0, EndpointSettings()
         for K in self.budgets:
             one = EndpointLearner.runs(draws, K) * (calls_of_list(self.solver, K) - 1)
             fitting = sizes(
-                EndpointLearner, one, self.trials, self.iterations,
+                EndpointLearner, settings, one, self.trials, self.iterations,
                 min(self.points, self.train), share,
             )  # fmt: skip
-            total += spent(EndpointLearner, one, *fitting)
+            total += spent(EndpointLearner, settings, one, *fitting)
         return total
 
     def least(self) -> int:

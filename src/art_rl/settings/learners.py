@@ -6,7 +6,18 @@ from pydantic import Field, Tag, model_validator
 
 from art_rl.errors import ArtRLError
 from art_rl.registry import LEARNED, METHODS
-from art_rl.settings.base import UNIQUE, Closed, Count, OneOf, Positive, Seed, Share, Whole, by_kind
+from art_rl.settings.base import (
+    LIST,
+    UNIQUE,
+    Closed,
+    Count,
+    OneOf,
+    Positive,
+    Seed,
+    Share,
+    Whole,
+    by_kind,
+)
 
 # Criteria of the `converged` flag: objective / time-only closed form - 1.
 TOLERANCES = {"feedback": 0.02, "paper": 0.10, "full": 0.03}
@@ -100,6 +111,9 @@ class _Natural(Closed):
     trials: Count = 3
     """Starts followed up per budget (the problem is not convex): the best that differ are learned from for
     a share of the iterations, the best of them for the rest."""
+    rounds: Annotated[tuple[Share, ...], LIST, Field(min_length=1)] = (0.4,)
+    """Shares of the iterations after which the trials are compared, increasing: the better half goes on,
+    after the last comparison the best."""
     draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 64
     """N, schedules sampled per iteration, even (noise comes in +/- pairs)."""
     points: Count = 128
@@ -116,6 +130,17 @@ class _Natural(Closed):
     """Largest number of states per network call, at least ``points``."""
     checkpoint_every: Count = 20
     """Iterations between state files."""
+
+    @property
+    def fewest_points(self) -> int:
+        """States that an iteration has at least."""
+        return self.points
+
+    @model_validator(mode="after")
+    def _rounds_increase(self) -> Self:
+        if list(self.rounds) != sorted(set(self.rounds)):
+            raise ArtRLError(f"rounds must increase, got {list(self.rounds)}")
+        return self
 
     @model_validator(mode="after")
     def _points_fit_a_call(self) -> Self:
@@ -141,21 +166,31 @@ class EndpointSettings(_Natural):
     """Policy updates per budget."""
     trials: Count = 8
     """Trials per budget (the problem is not convex): from the best starts that differ, in turn, each with its
-    own draws.  The better half goes on after a quarter of the iterations, half of those after three eighths,
-    the best after half."""
+    own draws."""
+    rounds: Annotated[tuple[Share, ...], LIST, Field(min_length=1)] = (0.25, 0.375, 0.5)
+    """Shares of the iterations after which the trials are compared, increasing: the better half goes on,
+    after the last comparison the best."""
     draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 40
     """Schedules sampled per iteration at most, even (noise comes in +/- pairs); K - 1 pairs tell all there is
     to first order, and no more (at least four) are drawn."""
     points: Count = 1024
     """P, states per iteration, shared by all draws (at most all there are to learn on): 1/32 of them in the
     first quarter of the iterations, 1/16 in the second, 1/4 up to 0.8, then all, other ones in every
-    iteration if there are more; not below 16."""
+    iteration if there are more; not below ``least_points``."""
+    least_points: Count = 16
+    """Fewest states of an iteration.  Where few trajectories make most of the error, as near the decision
+    boundaries of a mixture in many dimensions, more of them find the better valley."""
     start_points: Count = 256
     """Learning states the starts and the trials are compared on (at most all)."""
     evaluations: Count | None = 10_000_000
     """Network evaluations (one per state and call) to spend at most on one budget's updates, or null.  For
     large K trials are dropped first, then points and iterations are reduced alike until they fit, not
     below 16 points and 12 iterations."""
+
+    @property
+    def fewest_points(self) -> int:
+        """States that an iteration has at least."""
+        return self.least_points
 
 
 class _Paper(Closed):
