@@ -78,3 +78,10 @@ def test_training_noise_of_mnist_on_the_page_is_the_benchmarks():
         values = [plain["fid"], labelled["fid"], 100 * labelled["label_share"]]
         for text, value in zip(texts, values, strict=True):
             assert as_printed(text.removesuffix(" %"), value), f"P_mean {P_mean}: {text}"
+
+
+def test_endpoint_reward_against_back_propagation_is_the_committed_table():
+    committed = (ROOT / "benchmarks/results/endpoint_backprop.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in committed.split("\n")]
+    shown = tables("endpoint_reward.md", "## Against back-propagation through the sampler")[0]
+    assert shown == [row for row in rows if len(row) > 1]

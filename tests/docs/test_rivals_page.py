@@ -1,5 +1,7 @@
 """docs/rivals.md repeats what the rules wrote into paper_figures/rivals."""
 
+import json
+
 import pytest
 from pages import ROOT, by_label, tables
 
@@ -7,6 +9,9 @@ from art_rl.registry import SOLVERS
 from art_rl.report.tables import read_rows
 
 FOLDER = ROOT / "paper_figures/rivals"
+COSTS = ROOT / "benchmarks/results/learning_cost.json"
+# What follows the solver's name, by variant of the learner.
+ENDS = {"config": "", "small": ", small"}
 MODELS = ("gmm1d_edm", "gmm64d", "digits")
 ROWS = {
     "GITS": "gits",
@@ -94,3 +99,59 @@ def test_outcomes_on_mnist():
     rows = read_rows(ROOT / "paper_figures/mnist_multistep/mnist_rivals.csv")
     assert len(rows) == 2 * 4 * 23
     assert {row["outcome"] for row in rows if row["metric"] == "rmse"} == {"win"}
+
+
+def cost(cell, variant):
+    """ART-RL until it is at LD3's RMSE / LD3 until it is at its own, as the page prints them."""
+    found = [one["to_ld3"] for one in cell["art_rl"] if one["variant"] == variant]
+    own = "-" if None in found else f"{max(found) / 1e6:.2g}"
+    return f"{own} / {cell['ld3']['to_own'] / 1e6:.2g}"
+
+
+def test_costs_of_learning():
+    head, _, *shown = tables("rivals.md", "### What learning costs")[0]
+    budgets = [int(text.removeprefix("K = ")) for text in head[2:]]
+    cells = json.loads(COSTS.read_text(encoding="utf-8"))
+    expected = {
+        (c["model"], SOLVERS[c["solver"]].label + ENDS[one["variant"]], c["K"]): cost(
+            c, one["variant"]
+        )
+        for c in cells
+        for one in c["art_rl"]
+    }
+    found = {
+        (model, label, K): text
+        for model, label, *texts in shown
+        for K, text in zip(budgets, texts, strict=True)
+        if text
+    }
+    assert found == expected
+
+
+def test_cells_where_learning_costs_no_more_than_back_propagation():
+    shown = by_label(tables("rivals.md", "### What learning costs")[1])
+    cells = json.loads(COSTS.read_text(encoding="utf-8"))
+
+    def text(model, variant, no_more):
+        pairs = [
+            (one, cell["ld3"])
+            for cell in cells
+            if cell["model"] == model
+            for one in cell["art_rl"]
+            if one["variant"] == variant
+        ]
+        return f"{sum(map(no_more, pairs))} of {len(pairs)}" if pairs else "-"
+
+    def to_quality(pair):
+        return pair[0]["to_ld3"] is not None and pair[0]["to_ld3"] <= pair[1]["to_own"]
+
+    def in_all(pair):
+        return pair[0]["evaluations"] <= pair[1]["evaluations"]
+
+    for label, variant, no_more in [
+        ("as configured, to equal quality", "config", to_quality),
+        ("as configured, in all", "config", in_all),
+        ("small, to equal quality", "small", to_quality),
+        ("small, in all", "small", in_all),
+    ]:
+        assert shown[label] == [text(model, variant, no_more) for model in MODELS], label
