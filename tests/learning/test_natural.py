@@ -550,7 +550,7 @@ def test_bad_settings(settings, words):
         ({"x_valid": states(8) * float("nan")}, "x_valid must be finite"),
         ({"sigma_min": 0.0}, "sigma_min"),
         ({"sigma_min": 90.0}, "sigma_min"),
-        ({"labels": (states(8), states(3))}, "x_valid must have 8 rows"),
+        ({"labels": (states(8), states(3))}, "must have 8 rows like x_valid, got 3"),
     ],
 )
 def test_bad_arguments(change, words):
