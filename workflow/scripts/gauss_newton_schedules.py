@@ -18,9 +18,7 @@ def main(snakemake):
         model, snakemake.params.model, given.get("network"), rollouts=True
     )
     # The states the learner of the same error learns and chooses on.
-    n = control.states
-    states, labels = experiment.draw(n, control.seed), experiment.labels(n, control.seed)
-    half = n // 2
+    states, labels = experiment.halves(control.states, control.seed)
     profile = Profile.load(given.profile)
     span = experiment.sigma_max, experiment.sigma_min
     sigma_data = experiment.denoiser.sigma_data
@@ -36,14 +34,7 @@ def main(snakemake):
             if name == solver
         }
         found = gauss_newton_schedules(
-            experiment.denoiser,
-            states[:half],
-            states[half:],
-            *span,
-            solver,
-            starts,
-            (None, None) if labels is None else (labels[:half], labels[half:]),
-            experiment.name,
+            experiment.denoiser, *states, *span, solver, starts, labels, experiment.name
         )
         for K, schedule in found.items():
             schedule.save(paths[solver, K])

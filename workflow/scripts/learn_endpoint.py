@@ -18,23 +18,13 @@ def main(snakemake):
     experiment = build_experiment(
         snakemake.wildcards.model, snakemake.params.model, *network[:1], rollouts=True
     )
-    n = control.states
-    states = experiment.draw(n, control.seed)
-    labels = experiment.labels(n, control.seed)
-    half = n // 2
+    states, labels = experiment.halves(control.states, control.seed)
+    span = experiment.sigma_max, experiment.sigma_min
 
     def reward(settings):
+        sizes = settings.batch_rows, settings.reference_steps
         return EndpointError(
-            experiment.denoiser,
-            states[:half],
-            states[half:],
-            experiment.sigma_max,
-            experiment.sigma_min,
-            job["solver"],
-            labels=(None, None) if labels is None else (labels[:half], labels[half:]),
-            batch_rows=settings.batch_rows,
-            reference_steps=settings.reference_steps,
-            model=experiment.name,
+            experiment.denoiser, *states, *span, job["solver"], labels, *sizes, experiment.name
         )
 
     profile = Profile.load(profile_path)
@@ -45,14 +35,8 @@ def main(snakemake):
         densities["quadrature_order"] = node_density(profile, order)
 
     def learn(settings, metrics, state):
-        return learn_budgets(
-            reward(settings),
-            job["budgets"],
-            settings,
-            "art_rl_endpoint",
-            densities=densities,
-            metrics_path=metrics,
-            state_path=state,
-        )
+        files = {"metrics_path": metrics, "state_path": state}
+        what = (reward(settings), job["budgets"], settings, "art_rl_endpoint")
+        return learn_budgets(*what, densities=densities, **files)
 
     learn_seeds(snakemake, EndpointRun, learn, BudgetsResult.schedule)

@@ -145,13 +145,9 @@ def reference_solution(
         raise ArtRLError(
             f"the reference solution is not finite with {steps} {solver} steps; raise steps"
         )
-    return Reference(
-        torch.tensor(schedule.sigmas, dtype=torch.float64, device=x.device),
-        torch.stack(states),
-        torch.stack(slopes),
-        error,
-        nfe(solver, steps) + steps - 1,
-    )
+    sigmas = torch.tensor(schedule.sigmas, dtype=torch.float64, device=x.device)
+    calls = nfe(solver, steps) + steps - 1
+    return Reference(sigmas, torch.stack(states), torch.stack(slopes), error, calls)
 
 
 def _halved(sigmas: Sequence[float]) -> tuple[float, ...]:

@@ -98,6 +98,12 @@ class Experiment:
         own = {"x_start": self.draw(n, seed), "class_labels": self.labels(n, seed)}
         return {"denoiser": self.denoiser, **own, **span}
 
+    def halves(self, n: int, seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Any, Any]]:
+        """States of ``draw(n, seed)`` to learn on and to choose on, and the labels of both (or None)."""
+        x, labels, half = self.draw(n, seed), self.labels(n, seed), n // 2
+        both = (None, None) if labels is None else (labels[:half], labels[half:])
+        return (x[:half], x[half:]), both
+
     def labels(self, n: int, seed: int) -> Tensor | None:
         """Classes to go with ``draw(n, seed)``, uniform, one-hot float32 (n, label_dim).
 

@@ -75,16 +75,9 @@ def load_result(path: str | os.PathLike) -> LearnerResult:
         ArtRLError: a file is missing, damaged, or the two do not belong together.
     """
     tensors, meta, report = read_result(path, FORMAT)
-    theta = tensors.pop("theta")
-    return LearnerResult(
-        LearnerConfig.from_dict(meta["config"]),
-        meta["sigma_max"],
-        theta,
-        tensors,
-        report,
-        meta["model"],
-        meta["model_digest"],
-    )
+    theta, config = tensors.pop("theta"), LearnerConfig.from_dict(meta["config"])
+    origin = meta["model"], meta["model_digest"]
+    return LearnerResult(config, meta["sigma_max"], theta, tensors, report, *origin)
 
 
 def distill(result: LearnerResult, K: int) -> Schedule:
@@ -96,8 +89,7 @@ def distill(result: LearnerResult, K: int) -> Schedule:
         ArtRLError: bad K, or levels that do not decrease.
     """
     levels = read_clock(result.levels, check_budget(K))
-    report = result.report
-    config = result.config
+    report, config = result.report, result.config
     details = {
         "mode": "fine",
         "state": config.state,
@@ -105,16 +97,8 @@ def distill(result: LearnerResult, K: int) -> Schedule:
         "learned_steps": config.clock_steps,
         **{name: report[name] for name in ("converged", "ratio", "verdict")},
     }
-    return Schedule.found(
-        levels,
-        f"art_rl_{config.form}",
-        details,
-        "euler",
-        result.model,
-        result.model_digest,
-        config.seed,
-        config.digest,
-    )
+    origin = result.model, result.model_digest, config.seed, config.digest
+    return Schedule.found(levels, f"art_rl_{config.form}", details, "euler", *origin)
 
 
 def theta_statistics(theta: Tensor) -> Tensor:

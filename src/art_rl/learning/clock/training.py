@@ -128,15 +128,8 @@ class ClockRun:
             "clock_steps": steps,
             "held_out": len(rollout.sigma_end),
         }
-        return LearnerResult(
-            config,
-            learner.T,
-            theta_statistics(rollout.theta),
-            self._networks(),
-            report,
-            self.table.model,
-            self.table.model_digest,
-        )
+        theta, origin = theta_statistics(rollout.theta), (self.table.model, self.table.model_digest)
+        return LearnerResult(config, learner.T, theta, self._networks(), report, *origin)
 
     def _critic_error(self) -> float | None:
         """Against the exact V of the time-only problem; None where that is not what the critic learns."""
