@@ -6,23 +6,15 @@ import sys
 from art_rl.cli.models import model_from
 from art_rl.own_model import learn
 
+# Options with the name of an argument of `art_rl.learn`.
+LIKE_LEARN = "solver method sigma_max sigma_min minutes seed coordinates evaluations"
+
 
 def run_learn(given: argparse.Namespace) -> int:
     """Learn, print the comparison, write the files; 3 if some learned list is not recommended."""
+    options = {name: getattr(given, name) for name in LIKE_LEARN.split()}
     denoiser = model_from(given.model, given.shape)
-    found = learn(
-        denoiser,
-        given.budgets,
-        solver=given.solver,
-        method=given.method,
-        sigma_max=given.sigma_max,
-        sigma_min=given.sigma_min,
-        minutes=given.minutes,
-        seed=given.seed,
-        coordinates=given.coordinates,
-        evaluations=given.evaluations,
-        progress=not given.quiet,
-    )
+    found = learn(denoiser, given.budgets, progress=not given.quiet, **options)
     print(found)
     print()
     for path in found.save(given.output):

@@ -5,10 +5,16 @@ a tenth of a whole run of one of these learners.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
+
+_DEFAULTS: dict[str, Any] = {
+    "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0,
+    "foreach": False, "amsgrad": False, "maximize": False,
+}  # fmt: skip
 
 
 class Adam:
@@ -35,22 +41,8 @@ class Adam:
         used = [i for i, p in enumerate(self.parameters) if p.grad is not None]
         columns = (self.parameters, self.first, self.second, self.steps)
         parameters, first, second, steps = ([column[i] for i in used] for column in columns)
-        adam(
-            parameters,
-            [p.grad for p in parameters if p.grad is not None],
-            first,
-            second,
-            [],
-            steps,
-            foreach=False,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=rate,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        adam(parameters, gradients, first, second, [], steps, lr=rate, **_DEFAULTS)
 
     def state(self) -> dict[str, Tensor]:
         """Moments and step counts, by "<index>.<name in torch.optim.Adam's state>"."""
