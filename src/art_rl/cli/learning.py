@@ -6,13 +6,13 @@ import sys
 from art_rl.cli.models import model_from
 from art_rl.own_model import learn
 
-# Options with the name of an argument of `art_rl.learn`.
-LIKE_LEARN = "solver method sigma_max sigma_min minutes seed coordinates evaluations"
+# Options that have the name of their argument of `art_rl.learn`.
+_OPTIONS = "solver method sigma_max sigma_min minutes seed coordinates evaluations"
 
 
 def run_learn(given: argparse.Namespace) -> int:
     """Learn, print the comparison, write the files; 3 if some learned list is not recommended."""
-    options = {name: getattr(given, name) for name in LIKE_LEARN.split()}
+    options = {name: getattr(given, name) for name in _OPTIONS.split()}
     denoiser = model_from(given.model, given.shape)
     found = learn(denoiser, given.budgets, progress=not given.quiet, **options)
     print(found)

@@ -180,17 +180,18 @@ class Products(Reports):
 
     def features(self, wildcards: Any) -> list[str]:
         """Weights of the feature network of a model's FID."""
-        how, model = self.targets.kind(wildcards.model).features, wildcards.model
-        if how == "check":
-            return [self.asset_path(self.targets.models[model]["inception"])]
-        return [f"<results>/{model}/lenet.safetensors"] if how else []
+        return self._for_fid(wildcards.model, "inception", "lenet.safetensors")
 
     def target(self, wildcards: Any) -> list[str]:
         """Target statistics of a model's FID."""
-        how, model = self.targets.kind(wildcards.model).features, wildcards.model
+        return self._for_fid(wildcards.model, "reference", "moments_train.npz")
+
+    def _for_fid(self, model: str, asset: str, own: str) -> list[str]:
+        """The asset of an official checkpoint, or what is made here; nothing for a model without FID."""
+        how = self.targets.kind(model).features
         if how == "check":
-            return [self.asset_path(self.targets.models[model]["reference"])]
-        return [f"<results>/{model}/moments_train.npz"] if how else []
+            return [self.asset_path(self.targets.models[model][asset])]
+        return [f"<results>/{model}/{own}"] if how else []
 
     def target_facts(self, wildcards: Any) -> list[str]:
         """What is known of the feature space: its digest, the floor of FID.
