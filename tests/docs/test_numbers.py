@@ -85,3 +85,26 @@ def test_endpoint_reward_against_back_propagation_is_the_committed_table():
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in committed.split("\n")]
     shown = tables("endpoint_reward.md", "## Against back-propagation through the sampler")[0]
     assert shown == [row for row in rows if len(row) > 1]
+
+
+DIGITS = ROOT / "paper_figures/digits_full"
+DIGITS_TABLES = {
+    "Euler": "table3_digits_euler",
+    "Heun": "table2_digits_heun",
+    "RK4": "table4_digits_rk4",
+}
+
+
+@pytest.mark.parametrize(("name", "metric"), [("RMSE", "rmse"), ("LeNet-FID", "fid")])
+def test_ratios_of_digits_on_the_page_are_those_of_the_tables(name, metric):
+    shown = by_label(tables("images.md", "## Digits: what was measured")[0])
+    for solver, table in DIGITS_TABLES.items():
+        rows = [r for r in read_rows(DIGITS / f"{table}_{metric}.csv") if r["source"] == "ours"]
+        best, edm = {}, {}
+        for row in rows:
+            if row["method"].startswith("art_rl"):
+                best[row["K"]] = min(row["mean"], best.get(row["K"], row["mean"]))
+            if row["method"] == "edm":
+                edm[row["K"]] = row["mean"]
+        for text, K in zip(shown[f"{solver}, {name}"], sorted(edm), strict=True):
+            assert as_printed(text, best[K] / edm[K]), f"{solver}, {name}, K = {K}: {text}"
