@@ -44,39 +44,37 @@ def frontier_figure(
             the pairs.
     """
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    most = max((row["nfe"] for row in rows), default=0)
     with plt.rc_context(STYLE):
         figure, axes = new_figure(1, len(metrics), 2.8, 3.4 * len(metrics))
         for axis, metric in zip(axes.flat, metrics, strict=True):
+            here = [row for row in rows if row["metric"] == metric]
             for place, side in enumerate(SIDES):
-                mine = [r for r in rows if (r["metric"], r["side"]) == (metric, side)]
-                calls, *columns = ([row[key] for row in mine] for key in ("nfe", "mean", "sd"))
-                apart = 1 + 0.012 * (place - 1)  # error bars side by side
-                beside = [apart * nfe for nfe in calls]
-                axis.errorbar(beside, *columns, label=side, capsize=2, **SIDE_LOOKS[side])
-            worst = MOST_ADAPTIVE_ERROR * max(r["mean"] for r in rows if r["metric"] == metric)
-            near = [r for r in adaptive if r["nfe"] <= MOST_ADAPTIVE_CALLS and r["rmse"] <= worst]
-            if metric == "rmse" and near:
-                columns = [[row[key] for row in near] for key in ("nfe", "rmse")]
-                axis.plot(*columns, label="Adaptive (dopri5)", **ADAPTIVE_LOOK)
+                mine = [row for row in here if row["side"] == side]
+                if not mine:
+                    continue
+                calls, means, sd = ([row[key] for row in mine] for key in ("nfe", "mean", "sd"))
+                # Error bars stand side by side; the step says what so many calls or fewer can do.
+                beside = [(1 + 0.012 * (place - 1)) * nfe for nfe in calls]
+                axis.errorbar(beside, means, sd, label=side, capsize=2, **SIDE_LOOKS[side])
+                colour = SIDE_LOOKS[side]["color"]
+                axis.step([*calls, most], [*means, means[-1]], where="post", color=colour, lw=1)
+            if metric == "rmse":
+                worst = MOST_ADAPTIVE_ERROR * max(row["mean"] for row in here)
+                near = [
+                    row
+                    for row in adaptive
+                    if row["nfe"] <= MOST_ADAPTIVE_CALLS and row["rmse"] <= worst
+                ]
+                if near:
+                    columns = [[row[key] for row in near] for key in ("nfe", "rmse")]
+                    axis.plot(*columns, label="Adaptive (dopri5)", **ADAPTIVE_LOOK)
             axis.set_xlabel("network calls (NFE)")
             axis.set_ylabel(METRICS[metric].axis)
             error_axis(axis)
-            _staircases(
-                axis, [r for r in rows if r["metric"] == metric], max(r["nfe"] for r in rows)
-            )
+            budget_axis(axis, [calls for calls in ROUND_CALLS if calls <= axis.get_xlim()[1]])
         legend_below(figure, axes.flat, 2 if adaptive else 3)
     return figure
-
-
-def _staircases(axis: Any, rows: Sequence[Mapping[str, Any]], most: int) -> None:
-    """What can be had with so many calls or fewer, up to ``most`` calls; ticks at round numbers of calls."""
-    for side in SIDES:
-        mine = [row for row in rows if row["side"] == side]
-        calls, means = ([row[key] for row in mine] for key in ("nfe", "mean"))
-        if mine:
-            colour = SIDE_LOOKS[side]["color"]
-            axis.step([*calls, most], [*means, means[-1]], where="post", color=colour, lw=1)
-    budget_axis(axis, [calls for calls in ROUND_CALLS if calls <= axis.get_xlim()[1]])
 
 
 def statistics_figure(statistics: RivalStatistics) -> Figure:
