@@ -108,3 +108,46 @@ def test_ratios_of_digits_on_the_page_are_those_of_the_tables(name, metric):
                 edm[row["K"]] = row["mean"]
         for text, K in zip(shown[f"{solver}, {name}"], sorted(edm), strict=True):
             assert as_printed(text, best[K] / edm[K]), f"{solver}, {name}, K = {K}: {text}"
+
+
+def test_ablation_of_digits_on_the_page_is_the_committed_one():
+    found = {
+        (row["trust"], row["solver"], row["K"]): (row["fid"], row["rmse"])
+        for row in read_rows(DIGITS / "digits_trust.csv")
+        if row["method"] == "quadrature"
+    }
+    names = {"0.02 to 4.5 (ours)": "auto", "everywhere": "none"}
+    shown = tables("images.md", "## Ablation: where |Q| is trusted")[0][2:]
+    assert len(shown) * 6 == len(found)
+    for label, *texts in shown:
+        cells = [(solver, K) for solver in ("euler", "heun") for K in (3, 5, 10)]
+        for cell, text in zip(cells, texts, strict=True):
+            for part, value in zip(
+                text.split(" / "), found[names.get(label, label), *cell], strict=True
+            ):
+                assert as_printed(part, value), f"{label}, {cell}: {part}, the run has {value}"
+
+
+def worst(learner, models, budgets):
+    """The largest objective over its optimum in the default run, as printed."""
+    rows = read_rows(ROOT / "paper_figures/exact/objectives.csv")
+    mine = [row for row in rows if row["learner"] == learner and row["model"] in models]
+    return max(row["ratio"] for row in mine if row["K"] in budgets)
+
+
+def test_how_near_learners_of_k_steps_come_is_what_the_default_run_found():
+    exact, every = ("gmm1d", "gmm1d_edm", "gmm64d"), range(2, 101)
+    paper = {
+        "few": worst("paper", (*exact, "digits"), range(3, 51)),
+        "many": worst("paper", exact, [100]),
+        "two": worst("paper", exact, [2]),
+        "digits": worst("paper", ["digits"], [2]),
+    }
+    text = (ROOT / "docs/art_rl.md").read_text(encoding="utf-8")
+    assert (
+        "at most {few:.3f} at K = 3 to 50 on all four models of the default run, {many:.3f} at K = 100; "
+        "at K = 2 {two:.3f} on the exact models and {digits:.3f} on digits".format(**paper)
+    ) in text
+    own, digits = worst("art_rl", exact, every), worst("art_rl", ["digits"], every)
+    text = (ROOT / "docs/endpoint_reward.md").read_text(encoding="utf-8")
+    assert f"gmm1d, gmm1d_edm, gmm64d <= {own:.4f}, digits <= {digits:.4f}" in text

@@ -19,12 +19,18 @@ def main(snakemake):
         snakemake.wildcards.model, snakemake.params.model, *network[:1], rollouts=True
     )
     states, labels = experiment.halves(control.states, control.seed)
-    span = experiment.sigma_max, experiment.sigma_min
 
     def reward(settings):
-        sizes = settings.batch_rows, settings.reference_steps
         return EndpointError(
-            experiment.denoiser, *states, *span, job["solver"], labels, *sizes, experiment.name
+            experiment.denoiser,
+            *states,
+            experiment.sigma_max,
+            experiment.sigma_min,
+            job["solver"],
+            labels=labels,
+            batch_rows=settings.batch_rows,
+            reference_steps=settings.reference_steps,
+            model=experiment.name,
         )
 
     profile = Profile.load(profile_path)
@@ -35,8 +41,14 @@ def main(snakemake):
         densities["quadrature_order"] = node_density(profile, order)
 
     def learn(settings, metrics, state):
-        files = {"metrics_path": metrics, "state_path": state}
-        what = (reward(settings), job["budgets"], settings, "art_rl_endpoint")
-        return learn_budgets(*what, densities=densities, **files)
+        return learn_budgets(
+            reward(settings),
+            job["budgets"],
+            settings,
+            "art_rl_endpoint",
+            densities=densities,
+            metrics_path=metrics,
+            state_path=state,
+        )
 
     learn_seeds(snakemake, EndpointRun, learn, BudgetsResult.schedule)

@@ -27,9 +27,17 @@ def table_of(model, entry, metric, cells, provenance, numbers):
     paper = None
     if "paper" in entry:
         paper = paper_block(numbers, entry["paper"], metric, provenance["paper_note"])
-    shape = entry["solver"], metric, entry["methods"], entry["budgets"]
-    floors, label = (provenance[key].get(metric) for key in ("floors", "metric_labels"))
-    return build_table(cells, model, *shape, floors, paper, label)
+    return build_table(
+        cells,
+        model,
+        entry["solver"],
+        metric,
+        entry["methods"],
+        entry["budgets"],
+        provenance["floors"].get(metric),
+        paper,
+        provenance["metric_labels"].get(metric),
+    )
 
 
 def wins(cells, metrics, model):

@@ -36,8 +36,15 @@ def main(snakemake):
         model, record = shipped_network(weights, config, training, settings["data"], device)
     else:
         with resumable(snakemake) as state:
-            what = (data.train, config, training, data.sigma_data, labels)
-            model, record = train(*what, state_dir=state, device=device)
+            model, record = train(
+                data.train,
+                config,
+                training,
+                data.sigma_data,
+                labels,
+                state_dir=state,
+                device=device,
+            )
     sigmas = np.geomspace(settings["sigma_min"], settings["sigma_max"], LEVELS)
     parts = {"train": (data.train, labels), "held_out": (data.test, held_out)}
     losses = {

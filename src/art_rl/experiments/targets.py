@@ -182,9 +182,18 @@ class Targets:
                     groups.setdefault((solver, budgets, seeds), []).append(model)
             for number, ((solver, budgets, seeds), models) in enumerate(groups.items(), 1):
                 parts = ["learn", learner, *[solver] * (solver != "any"), str(number)]
-                what = "_".join(parts), learner, entry["kind"], solver
-                row = entry.get("method")
-                jobs.append(LearningJob(*what, seeds, tuple(models), budgets, row))
+                jobs.append(
+                    LearningJob(
+                        "_".join(parts),
+                        learner,
+                        entry["kind"],
+                        solver,
+                        seeds,
+                        tuple(models),
+                        budgets,
+                        entry.get("method"),
+                    )
+                )
         return jobs
 
     def learned(self, model: str, name: str | None) -> dict[str, tuple[int, ...]]:

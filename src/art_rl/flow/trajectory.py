@@ -103,9 +103,15 @@ def walk(
     for x, known in steps(denoiser, x_start, levels, class_labels, solver, progress):
         states.append(x)
         denoised.append(known)
-    kept, end = (torch.stack(states), torch.stack(denoised)), denoised[-1].double()
-    lattice = np.asarray(levels, dtype=np.float64)
-    return Walk(lattice, *kept, end, is_exact(denoiser), solver, class_labels)
+    return Walk(
+        np.asarray(levels, dtype=np.float64),
+        torch.stack(states),
+        torch.stack(denoised),
+        denoised[-1].double(),
+        is_exact(denoiser),
+        solver,
+        class_labels,
+    )
 
 
 @torch.no_grad()

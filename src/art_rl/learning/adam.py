@@ -12,9 +12,14 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 _DEFAULTS: dict[str, Any] = {
-    "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0,
-    "foreach": False, "amsgrad": False, "maximize": False,
-}  # fmt: skip
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+    "foreach": False,
+    "amsgrad": False,
+    "maximize": False,
+}
 
 
 class Adam:

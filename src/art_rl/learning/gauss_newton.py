@@ -213,8 +213,18 @@ def gauss_newton_schedules(
             raise ArtRLError(f"starts[{K}] must hold at least one schedule, got none")
         errors = {n: float(squares(s, x, labels, reference.end).mean()) for n, s in named.items()}
         name = min(errors, key=errors.__getitem__)
-        fit = (solver, sizes.modes, sizes.sweeps, labels, model, progress)
-        refined = refine_schedule(denoiser, x, reference.end, [named[name]], *fit)
+        refined = refine_schedule(
+            denoiser,
+            x,
+            reference.end,
+            [named[name]],
+            solver,
+            sizes.modes,
+            sizes.sweeps,
+            labels,
+            model,
+            progress,
+        )
         before = squares(named[name], x_v, labels_v, reference_v.end)
         after = squares(refined, x_v, labels_v, reference_v.end)
         verdict = _verdict(before, after, floor)

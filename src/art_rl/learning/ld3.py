@@ -305,5 +305,14 @@ def _learn_one(
         "steps": len(trace.loss),
         "network_levels": None if told is None else told.tolist(),
     }
-    digests = (denoiser.digest, settings.seed, settings.digest)
-    return Schedule.found(sigmas, "ld3", details, solver, model, *digests), trace
+    schedule = Schedule.found(
+        sigmas,
+        "ld3",
+        details,
+        solver,
+        model,
+        denoiser.digest,
+        settings.seed,
+        settings.digest,
+    )
+    return schedule, trace

@@ -52,9 +52,16 @@ class BudgetsResult:
                 f"no schedule was learned for K = {K}; learned: {sorted(self.levels)}; "
                 "use Schedule.resample to carry one over"
             )
-        details, seed = self.report["budgets"][str(K)], self.settings["seed"]
-        origin = self.solver, self.model, self.model_digest, seed, digest(self.settings)
-        return Schedule.found(self.levels[K].tolist(), self.method, details, *origin)
+        return Schedule.found(
+            self.levels[K].tolist(),
+            self.method,
+            self.report["budgets"][str(K)],
+            self.solver,
+            self.model,
+            self.model_digest,
+            self.settings["seed"],
+            digest(self.settings),
+        )
 
     def save(self, path: str | os.PathLike) -> None:
         """Write <path>.safetensors and <path>.json (any suffix of ``path`` is replaced)."""

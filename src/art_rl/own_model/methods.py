@@ -308,9 +308,16 @@ def _from_level(p: Problem, first: float, budgets: list[int], settings: Any) -> 
     from art_rl.learning import EndpointError, learn_budgets
 
     scale = first / p.sigma_max
-    states = scale * p.x_train, scale * p.x_valid
-    sizes = {"batch_rows": settings.batch_rows, "reference_steps": REFERENCE_STEPS}
-    reward = EndpointError(p.denoiser, *states, first, p.sigma_min, p.solver, **sizes)
+    reward = EndpointError(
+        p.denoiser,
+        scale * p.x_train,
+        scale * p.x_valid,
+        first,
+        p.sigma_min,
+        p.solver,
+        batch_rows=settings.batch_rows,
+        reference_steps=REFERENCE_STEPS,
+    )
     result = learn_budgets(reward, budgets, settings, "art_rl_endpoint", progress=p.progress)
     found = {}
     for K in budgets:

@@ -148,9 +148,13 @@ def legend_below(
     entries |= {str(handle.get_label()): handle for handle in more}
     for count in range(columns, 0, -1):  # fewer columns where these do not fit the page
         legend = figure.legend(
-            entries.values(), entries.keys(), loc="outside lower center", ncols=count,
-            columnspacing=1.2, handlelength=1.8,
-        )  # fmt: skip
+            entries.values(),
+            entries.keys(),
+            loc="outside lower center",
+            ncols=count,
+            columnspacing=1.2,
+            handlelength=1.8,
+        )
         if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
         legend.remove()
@@ -160,9 +164,13 @@ def panel_legend(axis: Axes, columns: int = 2, more: Sequence[Artist] = ()) -> N
     """The legend of one panel, below it: for panels whose lines mean different things."""
     handles = [*axis.get_legend_handles_labels()[0], *more]
     axis.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns,
-        columnspacing=1.0, handlelength=1.8,
-    )  # fmt: skip
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.2),
+        ncols=columns,
+        columnspacing=1.0,
+        handlelength=1.8,
+    )
 
 
 def error_figure(

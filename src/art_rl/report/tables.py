@@ -180,8 +180,9 @@ def build_table(
                 converged=bool(first.get("converged", True)),
                 resolved=bool(cell.mean() > blur),
             )
-    shape = (tuple(methods), tuple(budgets))
-    return Table(model, solver, metric, *shape, entries, floors, paper, label)
+    return Table(
+        model, solver, metric, tuple(methods), tuple(budgets), entries, floors, paper, label
+    )
 
 
 def paper_block(

@@ -108,10 +108,10 @@ class Endpoints:
         if len(self._images) < len(self._paths):
             self._read()
         wanted = np.asarray(seeds, np.int64)
-        at = np.minimum(np.searchsorted(self._seeds, wanted), max(len(self._seeds) - 1, 0))
-        known = self._seeds[at] == wanted if len(self._seeds) else np.zeros(len(wanted), bool)
+        known = np.isin(wanted, self._seeds)
         if not known.all():
             raise ArtRLError(f"no reference endpoint for seed {wanted[~known][0]}")
+        at = np.searchsorted(self._seeds, wanted)
         found = np.empty((len(wanted), *self._images[0].shape[1:]))
         for file in np.unique(self._file[at]):
             here = self._file[at] == file

@@ -117,8 +117,11 @@ def _below(
 
 
 _NAMES = {
-    "string": "text", "integer": "whole number", "number": "number", "boolean": "true or false",
-}  # fmt: skip
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+}
 _BOUNDS = {
     "minimum": "at least",
     "exclusiveMinimum": "above",

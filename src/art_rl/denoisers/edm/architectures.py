@@ -79,8 +79,10 @@ class UNet(nn.Module):
         """Make ``enc``, ``first`` channels wide at its start, and ``dec``; the channels of the latter."""
         s, block, last = self.sizes, self.block, len(self.sizes.channel_mult) - 1
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
-        levels = [(level, s.img_resolution >> level, mult * s.model_channels)
-                  for level, mult in enumerate(s.channel_mult)]  # fmt: skip
+        levels = [
+            (level, s.img_resolution >> level, mult * s.model_channels)
+            for level, mult in enumerate(s.channel_mult)
+        ]
         channels, skips = s.in_channels, []
         for level, res, wide in levels:
             name = f"{res}x{res}"
@@ -216,10 +218,18 @@ class SongUNet(UNet):
     ) -> UNetBlock:
         """A residual block, its sum scaled by 1/sqrt(2)."""
         return UNetBlock(
-            in_channels, out_channels, self.emb_channels, heads=int(attend), project_skip=True,
-            resample_filter=self.resample_filter, adaptive_scale=False, skip_scale=math.sqrt(0.5),
-            eps=self.eps, dropout=self.sizes.dropout, **kw,
-        )  # fmt: skip
+            in_channels,
+            out_channels,
+            self.emb_channels,
+            heads=int(attend),
+            project_skip=True,
+            resample_filter=self.resample_filter,
+            adaptive_scale=False,
+            skip_scale=math.sqrt(0.5),
+            eps=self.eps,
+            dropout=self.sizes.dropout,
+            **kw,
+        )
 
     def beside_encoder(self, name: str, channels: int) -> None:
         """The second image pyramid, smaller by 2."""
@@ -283,9 +293,14 @@ class DhariwalUNet(UNet):
         """A residual block."""
         heads = out_channels // CHANNELS_PER_HEAD if attend else 0
         return UNetBlock(
-            in_channels, out_channels, self.emb_channels, heads=heads, eps=self.eps,
-            dropout=self.sizes.dropout, **kw,
-        )  # fmt: skip
+            in_channels,
+            out_channels,
+            self.emb_channels,
+            heads=heads,
+            eps=self.eps,
+            dropout=self.sizes.dropout,
+            **kw,
+        )
 
     def embed(
         self, c_noise: Tensor, class_labels: Tensor | None, augment_labels: Tensor | None

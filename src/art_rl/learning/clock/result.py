@@ -75,9 +75,16 @@ def load_result(path: str | os.PathLike) -> LearnerResult:
         ArtRLError: a file is missing, damaged, or the two do not belong together.
     """
     tensors, meta, report = read_result(path, FORMAT)
-    theta, config = tensors.pop("theta"), LearnerConfig.from_dict(meta["config"])
-    origin = meta["model"], meta["model_digest"]
-    return LearnerResult(config, meta["sigma_max"], theta, tensors, report, *origin)
+    theta = tensors.pop("theta")
+    return LearnerResult(
+        LearnerConfig.from_dict(meta["config"]),
+        meta["sigma_max"],
+        theta,
+        tensors,
+        report,
+        meta["model"],
+        meta["model_digest"],
+    )
 
 
 def distill(result: LearnerResult, K: int) -> Schedule:
@@ -97,8 +104,16 @@ def distill(result: LearnerResult, K: int) -> Schedule:
         "learned_steps": config.clock_steps,
         **{name: report[name] for name in ("converged", "ratio", "verdict")},
     }
-    origin = result.model, result.model_digest, config.seed, config.digest
-    return Schedule.found(levels, f"art_rl_{config.form}", details, "euler", *origin)
+    return Schedule.found(
+        levels,
+        f"art_rl_{config.form}",
+        details,
+        "euler",
+        result.model,
+        result.model_digest,
+        config.seed,
+        config.digest,
+    )
 
 
 def theta_statistics(theta: Tensor) -> Tensor:

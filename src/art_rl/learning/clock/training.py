@@ -128,8 +128,15 @@ class ClockRun:
             "clock_steps": steps,
             "held_out": len(rollout.sigma_end),
         }
-        theta, origin = theta_statistics(rollout.theta), (self.table.model, self.table.model_digest)
-        return LearnerResult(config, learner.T, theta, self._networks(), report, *origin)
+        return LearnerResult(
+            config,
+            learner.T,
+            theta_statistics(rollout.theta),
+            self._networks(),
+            report,
+            self.table.model,
+            self.table.model_digest,
+        )
 
     def _critic_error(self) -> float | None:
         """Against the exact V of the time-only problem; None where that is not what the critic learns."""

@@ -36,8 +36,13 @@ class RivalStatistics(Measurement):
     FORMAT: ClassVar = "art_rl.rival_statistics/1"
     WHAT: ClassVar = "rival statistics"
     ARRAYS: ClassVar = (
-        "levels", "denoising_error", "score_change", "denoiser_change", "teacher_levels", "jump_cost",
-    )  # fmt: skip
+        "levels",
+        "denoising_error",
+        "score_change",
+        "denoiser_change",
+        "teacher_levels",
+        "jump_cost",
+    )
 
     levels: np.ndarray
     denoising_error: np.ndarray
