@@ -56,6 +56,23 @@ def test_tables_without_the_usual_rows_run_to_the_end(tmp_path):
     assert not (tmp_path / "results/spare").exists() and not (tmp_path / "results/digits").exists()
 
 
+def figures_of(folder, methods, budgets):
+    """Figures of the default settings, from cells and schedules of the methods of every solver."""
+    cells, schedules = {solver: [] for solver in methods}, []
+    for solver, name, K in ((s, n, K) for s in methods for n in methods[s] for K in budgets):
+        path = folder / f"schedules/{name}/{solver}/K{K}.json"
+        baseline_schedule(name, K, 10.0, 0.002, 0.5).save(path)
+        schedules.append(str(path))
+        cell = {"model": "m", "method": name, "solver": solver, "K": K, "nfe": K}
+        cells[solver].append({**cell, "block": 0, "samples": 9, "rmse": 1 / K, "converged": True})
+    for solver, rows in cells.items():
+        write_rows(folder / f"{solver}.csv", rows)
+    write_json(folder / "provenance.json", {"floors": {}, "metric_labels": {}})
+    files = {"cells": [folder / f"{solver}.csv" for solver in cells], "schedules": schedules}
+    files["provenance"] = [folder / "provenance.json"]
+    return ModelFigures("m", {"sigma_min": 0.002}, files, DEFAULT_FIGURES, ["rmse"])
+
+
 @pytest.mark.parametrize(
     ("methods", "budgets", "drawn"),
     [
@@ -65,21 +82,16 @@ def test_tables_without_the_usual_rows_run_to_the_end(tmp_path):
     ],
 )
 def test_figures_draw_what_is_there(tmp_path, methods, budgets, drawn):
-    rows, schedules = [], []
-    for name in methods:
-        for K in budgets:
-            path = tmp_path / f"schedules/{name}/any/K{K}.json"
-            baseline_schedule(name, K, 10.0, 0.002, 0.5).save(path)
-            schedules.append(str(path))
-            cell = {"model": "m", "method": name, "solver": "euler", "K": K, "nfe": K}
-            rows.append({**cell, "block": 0, "samples": 9, "rmse": 1 / K, "converged": True})
-    write_rows(tmp_path / "euler.csv", rows)
-    write_json(tmp_path / "euler.provenance.json", {"floors": {}, "metric_labels": {}})
-    files = {"cells": [tmp_path / "euler.csv"], "schedules": schedules}
-    files["provenance"] = [tmp_path / "euler.provenance.json"]
-    figures = ModelFigures("m", {"sigma_min": 0.002}, files, DEFAULT_FIGURES, ["rmse"])
+    figures = figures_of(tmp_path, {"euler": methods}, budgets)
     shown = figures.draw("schedules")
     assert [axis.get_title() for axis in shown.axes] == [f"K = {K}" for K in drawn]
     save(shown, [tmp_path / "s.png"])
     save(figures.draw("error"), [tmp_path / "e.png"])
     assert all((tmp_path / name).stat().st_size > 5000 for name in ("s.png", "e.png"))
+
+
+def test_a_solver_whose_tables_have_none_of_the_drawn_methods_has_lines_too(tmp_path):
+    """Its panel was empty, and the schedules of a first solver without them ended the run."""
+    figures = figures_of(tmp_path, {"euler": ["cosine"], "heun": ["edm", "arctan"]}, [2, 3])
+    assert [len(axis.lines) for axis in figures.draw("error").axes] == [1, 1]
+    assert len(figures.draw("schedules").axes[0].lines) == 1

@@ -65,11 +65,13 @@ class ModelFigures:
         self.metrics, self.runs = metrics, runs
         self.rows = [row for path in files["cells"] for row in read_rows(path)]
         self.solvers = list(dict.fromkeys(row["solver"] for row in self.rows))
-        present = {row["method"] for row in self.rows}
-        wanted = [*figures["methods"], *CARRIED] if network else figures["methods"]
-        self.methods = [name for name in METHODS if name in wanted and name in present]
-        # A figure of nothing helps nobody: with none of the wanted methods, all are drawn.
-        self.methods = self.methods or [name for name in METHODS if name in present]
+        wanted = {*figures["methods"], *(CARRIED if network else ())}
+        drawn: set[str] = set()
+        for solver in self.solvers:
+            present = {row["method"] for row in self.rows if row["solver"] == solver}
+            # A panel of nothing helps nobody: with none of the wanted methods, all are drawn.
+            drawn |= wanted & present or present
+        self.methods = [name for name in METHODS if name in drawn]
         self.wanted_budgets = figures["budgets"]
         self.tables = [row for row in self.rows if not budgets or row["K"] in budgets]
         self.provenance = read_json(files["provenance"][0])
@@ -114,8 +116,6 @@ class ModelFigures:
             K = int(Path(name).stem.removeprefix("K"))
             if method in self.methods and made_for in ("any", solver):
                 found[method, K] = path
-        if not found:  # other solvers' only: draw those of any
-            raise ArtRLError(f"{self.model} has no schedule of the methods drawn for {solver}")
         own = {row["K"] for row in self.rows if row["solver"] == solver}
         there = sorted({K for _, K in found} & own) or sorted({K for _, K in found})
         shown = [K for K in self.wanted_budgets if K in there] or spread(there, BUDGETS)
