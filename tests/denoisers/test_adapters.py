@@ -168,7 +168,7 @@ def test_check_accepts_a_good_model_and_an_exact_one():
         (lambda x, t: x * float("nan"), r"6 values that are NaN or infinite at sigma = 80"),
         (lambda x, t: x.long(), "float dtype"),
         (lambda x, t: "x", "answer with a tensor, got str"),
-        (lambda x, t: x + torch.rand(()), "as a number and as a batch"),
+        (lambda x, t: x * torch.rand(()), "different answers for the same call twice"),
         (lambda x, t: x * t.mean(), "a batch of different levels and each level alone"),
         (lambda x, t: x @ torch.ones(3, 3), "fails on x of shape"),
     ],

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -282,6 +283,43 @@ def test_warnings_of_another_solver_and_of_levels_below_the_table():
     low = art_rl.schedule("edm", K=10, sigma_max=80.0, sigma_min=0.002)
     with pytest.warns(UserWarning, match=r"sigmas\[9\] = 0.002 lies below 0.0100"):
         low.apply(library.EulerDiscreteScheduler())
+
+
+MULTISTEP = [
+    ("DPMSolverMultistepScheduler", {}, "dpmpp2m"),
+    ("DPMSolverMultistepScheduler", {"solver_order": 1}, "euler"),
+    ("DPMSolverMultistepScheduler", {"solver_order": 3}, "dpmpp3m"),
+    ("DPMSolverMultistepScheduler", {"solver_type": "heun"}, None),
+    ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}, None),
+    ("DPMSolverMultistepScheduler", FLOW, "dpmpp2m"),
+    ("UniPCMultistepScheduler", {}, "unipc2"),
+    ("UniPCMultistepScheduler", {"solver_order": 3, **FLOW}, "unipc3"),
+    ("UniPCMultistepScheduler", {"solver_type": "bh1"}, None),
+    ("EDMDPMSolverMultistepScheduler", {"solver_order": 3}, "dpmpp3m"),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "solver"), MULTISTEP)
+def test_the_solver_of_a_multistep_scheduler_is_told_by_its_configuration(name, settings, solver):
+    """All of them counted as DPM-Solver++(2M) or as none, whatever they were configured as."""
+
+    def applied(made_for):
+        scheduler = getattr(diffusers(), name)(**settings)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            LIST.with_provenance(solver=made_for).apply(scheduler)
+        return scheduler, [str(w.message) for w in caught if "was made for" in str(w.message)]
+
+    said = solver or "another solver"
+    assert f"{name} is {said}" in applied("heun")[1][0]
+    for made_for in ("euler", "dpmpp2m", "unipc2"):
+        scheduler, told = applied(made_for)
+        assert bool(told) == (made_for != solver)
+    if solver is not None:
+        assert not applied(solver)[1] and not applied(f"{solver}_flow")[1]
+        ours = solve(MIXTURE, noise() * LIST.sigma_max, LIST, solver)
+        end = sample(scheduler, LIST.sigma_max)
+        assert float((end - ours).square().mean().sqrt()) < 2e-4
 
 
 def test_two_levels_at_one_time_do_not_skip_the_first():

@@ -111,9 +111,10 @@ def learn(
         wrapped.shape = tuple(x.shape[1:])
     check_denoiser(denoiser, high, low)
     began, counted = time.perf_counter(), _Counter(denoiser)
+    few = high * latents(range(2), denoiser.shape).double().to(home(denoiser))
     if calls is None:
-        few = high * latents(range(2), denoiser.shape).double().to(home(denoiser))
-        calls = calls_of(solver, denoiser, few, high)
+        three, four = (calls_of(solver, denoiser, few, high, K) for K in (3, 4))
+        calls = None if three is None or four is None else max(1, four - three)
     with known_as(solver, coordinates, order, calls) as solver_id:
         batch = 1024 if math.prod(denoiser.shape) <= 256 else 64
         # With a number of evaluations nothing may depend on how fast the machine is today.
@@ -144,8 +145,9 @@ def learn(
             bound = max(bound, sum(parts.values()))
         check_affordable(bound, parts, speed, minutes)
         counted.limit = bound
-        if denoiser.sigma_data is None:
-            denoiser.sigma_data = _sigma_data(counted, valid[:32], high, low)
+        if counted.sigma_data is None:
+            # Kept here, not on the caller's object: the next call's seed measures its own.
+            counted.sigma_data = _sigma_data(counted, valid[:32], high, low)
         spent_before = counted.calls
         closing = parts["closed form"] + parts["comparison"]
         problem = replace(problem, evaluations=bound - closing)
@@ -159,7 +161,7 @@ def learn(
             "coordinates": coordinates,
             "sigma_max": high,
             "sigma_min": low,
-            "sigma_data": float(denoiser.sigma_data),
+            "sigma_data": float(counted.sigma_data),
             "model_digest": denoiser.digest,
             "seed": seed,
             "test_states": len(test),
@@ -173,10 +175,12 @@ def learn(
             named = {"yours": schedules[K], **others[K]}
             if closed is not None and method != "quadrature":
                 named["closed form (ART)"] = closed[K]
-            named["gaussian"] = baseline_schedule("gaussian", K, high, low, denoiser.sigma_data)
+            named["gaussian"] = baseline_schedule("gaussian", K, high, low, counted.sigma_data)
             lists[K] = {n: s for n, s in named.items() if n == "yours" or _allowed(denoiser, s)}
             report["budgets"][str(K)] = _budget(counted, K, lists[K], solver_id, yardstick, batch)
             facts = report["budgets"][str(K)]
+            # A whole sampler's last step may cost as much as the others.
+            facts["calls"] = calls_of(solver, denoiser, few, high, K) or facts["calls"]
             schedules[K] = lists[K]["yours"] = schedules[K].with_provenance(
                 solver=schedules[K].provenance.get("solver", "any"),
                 model_digest=denoiser.digest,
@@ -251,6 +255,8 @@ def _closed_form(problem: Problem) -> Any:
 
 class _Counter:
     """The denoiser, its evaluations counted (one per state and call), its other attributes as they are."""
+
+    sigma_data: Any
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser, self.calls = denoiser, 0

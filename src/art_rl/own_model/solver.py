@@ -82,25 +82,22 @@ def known_as(
 
 
 @torch.no_grad()
-def calls_of(solver: Any, denoiser: Any, x: Tensor, sigma_max: float) -> int | None:
-    """Network calls a whole sampler makes per further step, counted on ``x``; None for anything else."""
+def calls_of(solver: Any, denoiser: Any, x: Tensor, sigma_max: float, K: int) -> int | None:
+    """Network calls a whole sampler makes in K steps, counted on ``x``; None for anything else."""
     if isinstance(solver, str) or _parameters(solver) != 3:
         return None
-    counts = []
-    for K in (3, 4):
-        calls = 0
+    calls = 0
 
-        def counting(*arguments: Any, **ignored: Any) -> Tensor:
-            nonlocal calls
-            calls += 1
-            state, sigma = arguments[:2]
-            level = torch.as_tensor(sigma, dtype=state.dtype, device=state.device)
-            return denoiser(state, level, None).to(state.dtype)
+    def counting(*arguments: Any, **ignored: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        state, sigma = arguments[:2]
+        level = torch.as_tensor(sigma, dtype=state.dtype, device=state.device)
+        return denoiser(state, level, None).to(state.dtype)
 
-        levels = sigma_max * (1 - torch.arange(K + 1, dtype=x.dtype, device=x.device) / K) ** 3
-        _checked(solver(counting, x, levels), x)
-        counts.append(calls)
-    return max(1, counts[1] - counts[0])
+    levels = sigma_max * (1 - torch.arange(K + 1, dtype=x.dtype, device=x.device) / K) ** 3
+    _checked(solver(counting, x, levels), x)
+    return calls
 
 
 def _parameters(solver: Callable[..., Any]) -> int:

@@ -36,7 +36,7 @@ class _Class:
     Attributes:
         space: "table" (sigma, time = table position), "edm" (sigma, time = log(sigma) / 4) or "flow"
             (t, time = t x training steps).
-        solver: the solver of this repository it is, or None.
+        solver: the solver of this repository it is, or None; of multistep ones see `_solver`.
         doubled: whether every inner level appears twice (Heun's two stages).
         multistep: whether its last step must be made first-order by the configuration.
     """
@@ -51,10 +51,10 @@ CLASSES = {
     "EulerDiscreteScheduler": _Class("table", "euler"),
     "HeunDiscreteScheduler": _Class("table", "heun", doubled=True),
     "EulerAncestralDiscreteScheduler": _Class("table", None),
-    "DPMSolverMultistepScheduler": _Class("table", "dpmpp2m", multistep=True),
+    "DPMSolverMultistepScheduler": _Class("table", None, multistep=True),
     "UniPCMultistepScheduler": _Class("table", None, multistep=True),
     "EDMEulerScheduler": _Class("edm", "euler"),
-    "EDMDPMSolverMultistepScheduler": _Class("edm", "dpmpp2m", multistep=True),
+    "EDMDPMSolverMultistepScheduler": _Class("edm", None, multistep=True),
     "FlowMatchEulerDiscreteScheduler": _Class("flow", "euler"),
     "FlowMatchHeunDiscreteScheduler": _Class("flow", "heun_flow", doubled=True),
 }
@@ -109,7 +109,7 @@ def _class(scheduler: Any) -> _Class:
         if base.__name__ in CLASSES:
             how = CLASSES[base.__name__]
             if how.space == "table" and scheduler.config.get("use_flow_sigmas", False):
-                return _Class("flow", None, how.doubled, how.multistep)
+                return _Class("flow", how.solver, how.doubled, how.multistep)
             return how
     name = type(scheduler).__name__
     near = "EulerDiscreteScheduler, which at these levels does the same steps"
@@ -207,11 +207,31 @@ def _check_settings(schedule: Any, scheduler: Any, how: _Class) -> None:
             )
 
 
+def _solver(scheduler: Any, how: _Class, K: int) -> str | None:
+    """The solver of this repository that the scheduler is for K steps, as configured, or None."""
+    config, order = scheduler.config, scheduler.config.get("solver_order")
+    if not how.multistep:
+        return None if config.get("stochastic_sampling", False) else how.solver
+    if "UniPC" in type(scheduler).__name__:
+        plain = config["predict_x0"] and config["solver_type"] == "bh2"
+        whole = plain and not config["disable_corrector"]
+        return f"unipc{order}" if whole and order in (2, 3) else None
+    if config["algorithm_type"] != "dpmsolver++" or (
+        order == 2 and config["solver_type"] == "heun"
+    ):
+        return None
+    # The order of the last step but one is lowered below 15 steps only.
+    return {1: "euler", 2: "dpmpp2m", 3: "dpmpp3m" if K < 15 else None}.get(order)
+
+
 def _warn_of_other_solver(schedule: Any, scheduler: Any, how: _Class) -> None:
-    made_for = schedule.provenance.get("solver", "any")
-    if made_for == "any" or how.solver == made_for:
+    made_for = str(schedule.provenance.get("solver", "any"))
+    solver = _solver(scheduler, how, schedule.K)
+    # Of these solvers only Heun is another one in flow time.
+    plain = made_for if solver == "heun" else made_for.removesuffix("_flow")
+    if made_for == "any" or solver in (made_for, plain):
         return
-    other = {"heun_flow": "Heun in flow time"}.get(how.solver or "", how.solver or "another solver")
+    other = {"heun_flow": "Heun in flow time"}.get(solver or "", solver or "another solver")
     warnings.warn(
         f"this schedule was made for {made_for}, {type(scheduler).__name__} is {other}: the levels "
         "arrive exactly, but they are not the best ones for it",
