@@ -441,6 +441,12 @@ def test_what_is_learned_does_not_depend_on_what_was_learned_before():
     assert again[3] == alone[3] and again.report["sigma_data"] == alone.report["sigma_data"]
 
 
+def test_learners_of_arts_cost_converge_on_a_mixture():
+    """With 64 trajectories to learn on and 64 to judge by, chance kept the verdict at "not converged"."""
+    found = art_rl.learn(MIXTURE, [2, 3], method="art_rl", evaluations=400_000, progress=False)
+    assert [found.report["budgets"][K]["verdict"] for K in "23"] == ["converged", "converged"]
+
+
 def test_starting_states_that_carry_gradients_are_taken():
     x = (80 * noise(96)).requires_grad_()
     found = art_rl.learn(HALF, 2, x=x, evaluations=100_000, progress=False)

@@ -203,15 +203,20 @@ def _art_rl(method: str, p: Problem) -> Schedules:
     from art_rl.learning.trust import trusted_table
     from art_rl.settings.learners import NaturalSettings, PaperSettings
 
+    # Half are held out, and |Q| of a few numbers differs more between trajectories than that of an image.
+    count = max(128, min(512, p.left // 600)) if p.batch > 128 else 128
     table = TableEnvironment.from_denoiser(
-        p.denoiser, p.some(128), p.sigma_max, p.sigma_min, cells=96, progress=p.progress
+        p.denoiser, p.some(count), p.sigma_max, p.sigma_min, cells=96, progress=p.progress
     )
     trust = p.trust
     if trust is not None:
         known = trained_range(*trained_noise(p.denoiser)) if isinstance(trust, str) else trust
         table = trusted_table(table, known)
     if method == "art_rl_paper":
-        learned = learn_paper(table, p.budgets, PaperSettings(seed=p.seed), progress=p.progress)
+        learned = learn_paper(
+            table, p.budgets, PaperSettings(seed=p.seed), sigma_data=float(p.denoiser.sigma_data),
+            progress=p.progress,
+        )  # fmt: skip
         return {K: _said(learned.schedule(K)) for K in p.budgets}
     if method == "art_rl":
         reward = HeldCost(table, float(p.denoiser.sigma_data))
