@@ -72,6 +72,19 @@ Path("results/clock.json").write_text("{}")
     assert not (tmp_path / "results/clock.json.sha256").exists()
 
 
+def test_one_of_the_folders_may_be_absolute(tmp_path):
+    """An absolute path in pathvars ended every table's job: "Can't mix absolute and relative paths"."""
+    here, table = tmp_path / "here", tmp_path / "figures.csv"
+    body = f"""
+snakemake.output["table"] = {str(table)!r}
+for path in snakemake.output:
+    Path(path).write_text("{{}}")
+"""
+    assert job(here, body) == (0, [], "")
+    assert (here / "results/metrics.jsonl.sha256").exists()
+    assert not table.with_name("figures.csv.sha256").exists()
+
+
 FAULTS = {
     "bad input": (
         "from art_rl.errors import ArtRLError\nraise ArtRLError('K must be at least 1')",

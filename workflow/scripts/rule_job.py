@@ -75,7 +75,7 @@ def _work(main, snakemake, log, terminal):
         main(snakemake)
         for path in snakemake.output:
             # Figures and tables for readers (another folder than the logs') are the end of the line.
-            if path.endswith(SEALED) and os.path.commonpath([path, snakemake.log[0]]):
+            if path.endswith(SEALED) and _one_folder(path, snakemake.log[0]):
                 seal(path)
     except ArtRLError as error:
         line = f"art_rl: {snakemake.rule}: {error}"
@@ -88,6 +88,12 @@ def _work(main, snakemake, log, terminal):
         return False
     print(line, file=terminal)
     return True
+
+
+def _one_folder(*paths):
+    """Whether paths, absolute or not, share more than the working directory and what it lies in."""
+    common = os.path.commonpath([os.path.abspath(path) for path in paths])
+    return os.path.commonpath([common, os.getcwd()]) != common
 
 
 def _die_with(parent):
