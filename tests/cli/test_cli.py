@@ -53,6 +53,19 @@ def test_learn_says_when_another_list_is_recommended(tmp_path, capsys):
     assert (tmp_path / "K4_not_recommended.json").exists()
 
 
+def test_an_output_that_cannot_be_written_is_one_line_before_anything_is_learned(
+    folder, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr("art_rl.cli.learning.learn", None)  # not reached
+    out = str(tmp_path / "file")
+    assert main(["learn", "gaussian:0.5", "--budgets", "4", "-o", out]) == 1
+    assert "--output must be a folder that can be written, got" in capsys.readouterr().err
+    given = [str(folder / "K4.json"), "--to", "flow", "-o", out + "/times.json"]
+    assert main(["convert", *given]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_show(folder, tmp_path, capsys):
     figure = tmp_path / "levels.png"
     assert (

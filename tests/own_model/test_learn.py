@@ -243,6 +243,16 @@ def test_a_list_at_the_references_own_error_is_not_recommended():
     assert not budget["converged"] and "at the reference's own error" in budget["verdict"]
 
 
+def test_a_list_at_the_references_own_error_is_recommended_where_it_beats_every_other():
+    """EDM's list, a thousand times worse, was the one to take."""
+    found = art_rl.learn(
+        Gaussian(0.5, 3), 3, solver="heun", coordinates="flow", evaluations=100_000, progress=False
+    )
+    budget = found.report["budgets"]["3"]
+    assert "at the reference's own error" in budget["verdict"] and not budget["converged"]
+    assert budget["recommended"] == "yours" and budget["rows"][1]["ratio"] > 100
+
+
 def test_compare_is_paired_and_ties_are_ties():
     rng = np.random.default_rng(0)
     common = rng.lognormal(0, 2, 400)  # heavy tails that both share
@@ -255,6 +265,9 @@ def test_compare_is_paired_and_ties_are_ties():
     table = compare(errors, "yours")
     assert table[-1]["rmse"] is None and table[-1]["yours"] == "wins"
     assert winner(table, "yours", True) == "yours" and winner(table, "yours", False) == "same"
+    # Not eligible, at the fine solution's own error say, it is still the one to take if it beats all.
+    better = compare({"yours": common, "worse": 1.3 * common}, "yours")
+    assert winner(better, "yours", False) == "yours"
     lost = compare({"yours": common, "better": 0.5 * common}, "yours")
     assert lost[1]["yours"] == "loses" and winner(lost, "yours", True) == "better"
 

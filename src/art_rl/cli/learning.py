@@ -2,8 +2,11 @@
 
 import argparse
 import sys
+import tempfile
+from pathlib import Path
 
 from art_rl.cli.models import model_from
+from art_rl.errors import ArtRLError
 from art_rl.own_model import learn
 
 # Options that have the name of their argument of `art_rl.learn`.
@@ -14,6 +17,7 @@ def run_learn(given: argparse.Namespace) -> int:
     """Learn, print the comparison, write the files; 3 if some learned list is not recommended."""
     options = {name: getattr(given, name) for name in _OPTIONS.split()}
     denoiser = model_from(given.model, given.shape)
+    _check_writable(given.output)
     found = learn(denoiser, given.budgets, progress=not given.quiet, **options)
     print(found)
     print()
@@ -29,3 +33,15 @@ def run_learn(given: argparse.Namespace) -> int:
         )
         return 3
     return 0
+
+
+def _check_writable(folder: str) -> None:
+    """Make the folder and write into it now: not minutes of learning later."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ArtRLError(
+            f"--output must be a folder that can be written, got {folder!r} ({error.strerror})"
+        ) from None

@@ -132,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             from art_rl.cli.converting import run_convert as run
         return run(given)
-    except ArtRLError as error:
-        print(f"art-rl {given.verb}: {error}", file=sys.stderr)
+    except (ArtRLError, OSError) as error:
+        print(f"art-rl {given.verb}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"art-rl {given.verb}: stopped; nothing was written", file=sys.stderr)

@@ -110,12 +110,13 @@ def compare(
 
 
 def winner(rows: list[dict[str, Any]], yours: str, eligible: bool) -> str:
-    """The name of the list to use: yours if it is eligible and loses to nobody, else the best other."""
+    """The name of the list to use: yours if it loses to nobody, else the best other.
+
+    One that is not eligible (not converged, or at the fine solution's own error) must win over all.
+    """
     others = [row for row in rows if row["name"] != yours and row["rmse"] is not None]
     own = next(row for row in rows if row["name"] == yours)
-    loses = any(row["yours"] == "loses" for row in others)
-    if own["rmse"] is not None and not others:
-        return yours
-    if eligible and own["rmse"] is not None and not loses:
+    good = {"wins", "ties"} if eligible else {"wins"}
+    if own["rmse"] is not None and all(row["yours"] in good for row in others):
         return yours
     return min(others, key=lambda row: row["rmse"])["name"]
