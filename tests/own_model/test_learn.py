@@ -378,6 +378,16 @@ def test_defaults_of_diffusers_are_every_option_of_the_scheduler():
         rtol=1e-6,
     )
     assert set(lists("EDMEulerScheduler")) == {"karras (as configured)", "exponential"}
+    # What these do as configured was left out: an infinite first level, a step named twice.
+    zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    ddim, euler = lists("DDIMScheduler", **zero), lists("EulerDiscreteScheduler", **zero)
+    np.testing.assert_allclose(
+        ddim["trailing (as configured)"].numpy()[1:],
+        euler["trailing (as configured)"].numpy()[1:],
+        rtol=1e-5,
+    )
+    assert lists("PNDMScheduler", skip_prk_steps=True)["leading (as configured)"].K == 5
+    assert not lists("PNDMScheduler")  # a Runge-Kutta start: more levels than steps
     flow = lists("FlowMatchEulerDiscreteScheduler", shift=3.0)
     assert {"plain (as configured)", "karras"} <= set(flow)
     assert flow["plain (as configured)"].sigma_max == pytest.approx(999.0)

@@ -101,6 +101,16 @@ def test_to_timesteps_and_back():
             call()
 
 
+@pytest.mark.parametrize("last", [0.0, 6e-8])
+def test_a_table_of_zero_terminal_snr_ends_one_step_earlier(last):
+    """EulerDiscrete's stand-in for 0 may be above the entry before it, and the table was refused."""
+    np.testing.assert_array_equal(
+        table_sigmas([0.9, 0.5, 4e-9, last]), table_sigmas([0.9, 0.5, 4e-9])
+    )
+    with pytest.raises(ArtRLError, match="decrease strictly"):
+        table_sigmas([0.9, 0.5, 0.6])
+
+
 def test_to_flow_inverts_the_shift():
     plain = LIST.to("flow")
     assert len(plain) == 10

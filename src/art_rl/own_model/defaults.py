@@ -14,6 +14,7 @@ from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.schedules.hand_made import baseline_schedule
 from art_rl.schedules.handover.conversions import flow_sigmas, table_levels
+from art_rl.schedules.handover.diffusers import scheduler_table
 from art_rl.schedules.schedule import Schedule
 
 _RULES = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
@@ -50,7 +51,7 @@ def library_defaults(
         names = (("karras", "edm"), ("exponential", "dpm")) if prefix else (("edm", "edm"),)
         for name, method in names:
             made[prefix + name] = baseline_schedule(method, K, sigma_max, sigma_min).numpy()
-    return _valid(made)
+    return _valid(made, K)
 
 
 def _azula(time: Any, K: int) -> np.ndarray:
@@ -81,7 +82,7 @@ def _diffusers(scheduler: Any, K: int) -> dict[str, Schedule]:
                 made[name] = _levels(type(scheduler).from_config(config, **change), K)
         except Exception:  # a combination the library itself does not accept is no default
             continue
-    schedules = _valid(made)
+    schedules = _valid(made, K)
     # Rules that give the configured list again say nothing new.
     first = schedules.get("as configured")
     same = [n for n, s in schedules.items() if n != "as configured" and first == s]
@@ -97,9 +98,11 @@ def _levels(scheduler: Any, K: int) -> np.ndarray:
     scheduler.set_timesteps(K, **extra)
     config = scheduler.config
     if not hasattr(scheduler, "sigmas") or "DDIM" in type(scheduler).__name__:
-        at = np.array(scheduler.timesteps.tolist(), dtype=int)
-        alphas = np.array(scheduler.alphas_cumprod.tolist())[at]
-        return np.append(np.sqrt((1 - alphas) / alphas), 0.0)
+        # PNDM names its second step twice: one more call, no further level.
+        at = np.array(list(dict.fromkeys(scheduler.timesteps.tolist())), dtype=int)
+        # Zero terminal SNR is sigma = infinity: the model's own range ends one training step below.
+        table = scheduler_table(scheduler)
+        return np.append(table[np.minimum(at, len(table) - 1)], 0.0)
     levels = np.array(scheduler.sigmas.tolist(), dtype=np.float64)
     if "Heun" in type(scheduler).__name__:
         levels = np.append(levels[:1], levels[1::2])
@@ -110,11 +113,13 @@ def _levels(scheduler: Any, K: int) -> np.ndarray:
     return levels
 
 
-def _valid(made: dict[str, np.ndarray]) -> dict[str, Schedule]:
+def _valid(made: dict[str, np.ndarray], K: int) -> dict[str, Schedule]:
     schedules = {}
     for name, levels in made.items():
         try:
-            schedules[name] = Schedule(tuple(levels), {"method": name})
+            schedule = Schedule(tuple(levels), {"method": name})
         except ArtRLError:  # e.g. two equal levels: such a list is no K steps
             continue
+        if schedule.K == K:  # PNDM's Runge-Kutta start has more
+            schedules[name] = schedule
     return schedules

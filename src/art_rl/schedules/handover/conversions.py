@@ -83,7 +83,8 @@ def _shift(shift: float, mu: float | None) -> float:
 def table_sigmas(alphas_cumprod: Any) -> np.ndarray:
     """sqrt((1 - alpha_bar) / alpha_bar) of a table, float64 (N,), increasing.
 
-    Entries without a finite level at the noisy end (zero terminal SNR) are left out.
+    Entries without a finite level at the noisy end (zero terminal SNR), and the small number that
+    EulerDiscrete puts there instead of 0, are left out.
 
     Raises:
         ArtRLError: fewer than 2 entries, or not decreasing within (0, 1).
@@ -93,7 +94,7 @@ def table_sigmas(alphas_cumprod: Any) -> np.ndarray:
         raise ArtRLError(
             f"a table of alpha_bar must be flat with at least 2 entries, got shape {table.shape}"
         )
-    while len(table) > 2 and table[-1] <= 0:
+    while len(table) > 2 and (table[-1] <= 0 or 1e-6 > table[-1] >= table[-2]):
         table = table[:-1]
     if not ((table > 0) & (table < 1)).all() or not (np.diff(table) < 0).all():
         raise ArtRLError(
