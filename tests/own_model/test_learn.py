@@ -116,6 +116,22 @@ def test_a_sampler_that_returns_something_else_is_named():
             solve(MIXTURE, noise(), LIST, name)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_solver_that_draws_noise_is_refused(whole):
+    """What it learned was chance, recommended without a word."""
+
+    def ancestral(D, x, sigma, sigma_next):
+        return euler(D, x, sigma, sigma_next) + 0.1 * sigma * torch.randn_like(x)
+
+    def sampler(D, x, levels):
+        for sigma, sigma_next in pairwise(levels):
+            x = ancestral(D, x, sigma, sigma_next)
+        return x
+
+    with pytest.raises(ArtRLError, match=r"stochastic sampler; give its deterministic form"):
+        art_rl.learn(MIXTURE, 3, solver=sampler if whole else ancestral, progress=False)
+
+
 @pytest.fixture(scope="module")
 def found():
     return art_rl.learn(

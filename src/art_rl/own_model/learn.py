@@ -24,7 +24,7 @@ from art_rl.own_model.methods import (
     first_levels_cost,
     solve_with,
 )
-from art_rl.own_model.solver import calls_of, known_as
+from art_rl.own_model.solver import calls_of, check_repeats, known_as
 from art_rl.own_model.spending import (
     FIRST_LEVELS,
     REFERENCE_STEPS,
@@ -112,6 +112,7 @@ def learn(
     check_denoiser(denoiser, high, low)
     began, counted = time.perf_counter(), _Counter(denoiser)
     few = high * latents(range(2), denoiser.shape).double().to(home(denoiser))
+    check_repeats(solver, denoiser, few, high)
     if calls is None:
         three, four = (calls_of(solver, denoiser, few, high, K) for K in (3, 4))
         calls = None if three is None or four is None else max(1, four - three)

@@ -86,18 +86,44 @@ def calls_of(solver: Any, denoiser: Any, x: Tensor, sigma_max: float, K: int) ->
     """Network calls a whole sampler makes in K steps, counted on ``x``; None for anything else."""
     if isinstance(solver, str) or _parameters(solver) != 3:
         return None
-    calls = 0
-
-    def counting(*arguments: Any, **ignored: Any) -> Tensor:
-        nonlocal calls
-        calls += 1
-        state, sigma = arguments[:2]
-        level = torch.as_tensor(sigma, dtype=state.dtype, device=state.device)
-        return denoiser(state, level, None).to(state.dtype)
-
+    counting = _Counting(denoiser)
     levels = sigma_max * (1 - torch.arange(K + 1, dtype=x.dtype, device=x.device) / K) ** 3
-    _checked(solver(counting, x, levels), x)
-    return calls
+    _checked(solver(counting, x.clone(), levels), x)
+    return counting.calls
+
+
+@torch.no_grad()
+def check_repeats(solver: Any, denoiser: Any, x: Tensor, sigma_max: float) -> None:
+    """Refuse an own solver that takes ``x`` (B, *shape) to two different ends: it draws noise.
+
+    What is learned is its distance to the flow's end from the same noise, which chance would decide.
+
+    Raises:
+        ArtRLError: the ends differ by more than 1e-3 of their size.
+    """
+    if isinstance(solver, str):
+        return
+    levels = x.new_tensor([sigma_max, sigma_max / 4, 0.0])
+    way = (levels[0], levels[1]) if _parameters(solver) == 4 else (levels,)
+    one, other = (_checked(solver(_Counting(denoiser), x.clone(), *way), x) for _ in range(2))
+    off, size = float((one - other).abs().max()), float(one.abs().max())
+    if off > 1e-3 * size:
+        raise ArtRLError(
+            f"the solver ends elsewhere when it is run again (by {off:.3g}, the largest value is "
+            f"{size:.3g}): a stochastic sampler; give its deterministic form (eta=0)"
+        )
+
+
+class _Counting:
+    """The denoiser for an own solver: any form of level; ``calls`` counts."""
+
+    def __init__(self, denoiser: Any) -> None:
+        self.denoiser, self.calls = denoiser, 0
+
+    def __call__(self, x: Tensor, sigma: Any, *ignored: Any, **kwargs: Any) -> Tensor:
+        self.calls += 1
+        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        return self.denoiser(x, level, None).to(x.dtype)
 
 
 def _parameters(solver: Callable[..., Any]) -> int:
