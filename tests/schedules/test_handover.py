@@ -293,6 +293,8 @@ def test_warnings_of_another_solver_and_of_levels_below_the_table():
     low = art_rl.schedule("edm", K=10, sigma_max=80.0, sigma_min=0.002)
     with pytest.warns(UserWarning, match=r"sigmas\[9\] = 0.002 lies below 0.0100"):
         low.apply(library.EulerDiscreteScheduler())
+    with pytest.warns(UserWarning, match=r"starts at flow time 0.952, but pipelines start"):
+        HIGH.apply(library.FlowMatchEulerDiscreteScheduler())
 
 
 MULTISTEP = [

@@ -237,7 +237,8 @@ class Schedule:
             ArtRLError: another class, a level above the model's table, settings under which the last
                 step is not finite or the sample starts elsewhere; level and cause are named.
 
-        Warns once where levels lie below the model's table, or the schedule was made for another solver.
+        Warns once where levels lie below the model's table, a flow list starts far below time 1, or the
+        schedule was made for another solver.
         """
         from art_rl.schedules.handover import apply
 
