@@ -102,6 +102,11 @@ def test_convert(folder, tmp_path, capsys):
     assert converted("--to", "flow", "--scheduler", str(config)) == times.tolist()
     config.write_text(json.dumps(CONFIG))
     assert len(converted("--to", "timesteps", "--scheduler", str(config))) == 4
+    # A scheduler of flow times keeps the betas it does not use: they were taken for its table.
+    config.write_text(json.dumps({**CONFIG, "beta_end": 0.001, "use_flow_sigmas": True}))
+    assert converted("--to", "sigmas", "--scheduler", str(config)) == levels.tolist()
+    assert main(["convert", file, "--to", "timesteps", "--scheduler", str(config)]) == 1
+    assert 'has flow times, no table: use to("flow")' in capsys.readouterr().err
     azula = converted("--to", "azula")
     assert azula["sigma"] == levels.tolist() and azula["t"][0] == 1
     out = tmp_path / "levels.json"

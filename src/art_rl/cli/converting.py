@@ -8,8 +8,8 @@ import numpy as np
 
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json, write_text
-from art_rl.schedules.handover.conversions import check_below, table_sigmas
-from art_rl.schedules.handover.diffusers import alphas_from_config
+from art_rl.schedules.handover.conversions import check_below
+from art_rl.schedules.handover.diffusers import scheduler_table
 from art_rl.schedules.schedule import Schedule
 
 
@@ -43,9 +43,8 @@ def _converted(schedule: Schedule, given: argparse.Namespace, config: dict | Non
             shift = float(config.get("shift", config.get("flow_shift", 1.0)))
         return schedule.to("flow", shift=1.0 if shift is None else shift, mu=mu).tolist()
     levels = schedule.to("sigmas")
-    if config is not None and "beta_schedule" in config:
-        table = table_sigmas(alphas_from_config(config))
-        check_below(levels, table[-1], f"the table of {given.scheduler}")
+    if config is not None and "beta_schedule" in config and not config.get("use_flow_sigmas"):
+        check_below(levels, scheduler_table(config)[-1], f"the table of {given.scheduler}")
     if given.to == "azula":
         t = np.linspace(1, 0, schedule.K + 1)
         return {"t": t.tolist(), "alpha": [1.0] * len(t), "sigma": levels.tolist()}

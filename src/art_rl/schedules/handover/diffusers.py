@@ -137,6 +137,11 @@ def scheduler_table(scheduler: Any) -> np.ndarray:
     Raises:
         ArtRLError: it has no such table.
     """
+    config = scheduler if isinstance(scheduler, Mapping) else getattr(scheduler, "config", {})
+    if config.get("use_flow_sigmas", False):
+        raise ArtRLError(
+            'a scheduler with use_flow_sigmas has flow times, no table: use to("flow")'
+        )
     if isinstance(scheduler, Mapping):
         return table_sigmas(alphas_from_config(scheduler))
     table = getattr(scheduler, "alphas_cumprod", None)
