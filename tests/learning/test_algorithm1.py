@@ -45,18 +45,6 @@ def test_starts_as_the_gaussian_list(table, K):
     )
 
 
-def test_the_unit_of_the_data_does_not_matter():
-    """Started from sigma_data = 0.5 whatever the data, it stayed 2 to 12 times above the optimum at K = 2."""
-    lists = []
-    for unit in (1.0, 100.0):
-        model = GaussianMixture([0.3, 0.7], [[-unit], [0.6 * unit]], [0.2 * unit, 0.3 * unit])
-        x = 80 * unit * torch.randn(64, 1, generator=torch.Generator().manual_seed(0)).double()
-        own = TableEnvironment.from_denoiser(model, x, 80 * unit, 0.01 * unit, cells=64)
-        learned = learn_paper(own, [3], SHORT, sigma_data=model.sigma_data)
-        lists.append(learned.schedule(3).numpy() / unit)
-    np.testing.assert_allclose(lists[1], lists[0], rtol=1e-9)
-
-
 def test_noise_is_lambda_over_q(table):
     # The largest relative noise of any step is the setting, and the variance falls as 1 / |Q|.
     learner = ThetaLearner(table, 5, PaperSettings(noise=0.1))

@@ -59,21 +59,15 @@ class ThetaLearner:
         K: steps, >= 2.
         settings: sizes, noise, seed.
         left_sum: the papers' left-end sum as cost, instead of theta held over the step.
-        sigma_data: of the model, data units; of the density that learning starts from.
     """
 
     def __init__(
-        self,
-        table: TableEnvironment,
-        K: int,
-        settings: PaperSettings,
-        left_sum: bool = False,
-        sigma_data: float = 0.5,
+        self, table: TableEnvironment, K: int, settings: PaperSettings, left_sum: bool = False
     ) -> None:
         self.table, self.K, self.settings, self.left_sum = table, K, settings, left_sum
         lattice = table.lattice
         self.T, self.dt = lattice.sigma_max, lattice.sigma_max / K
-        base = grid_from_density(lambda s: (s**2 + sigma_data**2) ** -0.75, K, self.T)
+        base = grid_from_density(lambda s: (s**2 + 0.25) ** -0.75, K, self.T)
         levels = torch.from_numpy(base)
         lengths = -levels.diff()
         # Step k < K - 1 leaves this share of T - psi, the last one takes (1 + its excess) of it.
@@ -232,7 +226,7 @@ class PaperRun:
         table: trajectories of the flow.
         budgets: values of K, each >= 1.
         settings: sizes, noise and seed.
-        left_sum, sigma_data: see ThetaLearner.
+        left_sum: see ThetaLearner.
     """
 
     evaluations = 0  # everything is read from the table
@@ -243,10 +237,8 @@ class PaperRun:
         budgets: Sequence[int],
         settings: PaperSettings,
         left_sum: bool = False,
-        sigma_data: float = 0.5,
     ) -> None:
-        self.table, self.settings = table, settings
-        self.left_sum, self.sigma_data = left_sum, float(sigma_data)
+        self.table, self.settings, self.left_sum = table, settings, left_sum
         self.budgets = sorted({check_budget(K) for K in budgets})
         self.checkpoint_every = settings.checkpoint_every
         self.identity = digest(
@@ -254,7 +246,6 @@ class PaperRun:
                 "settings": settings.model_dump(exclude={"checkpoint_every"}),
                 "budgets": self.budgets,
                 "left_sum": left_sum,
-                "sigma_data": self.sigma_data,
                 "table": table.digest,
             }
         )
@@ -273,7 +264,7 @@ class PaperRun:
                 self.reports[K] = judge_steps(self.table, self.levels[K].numpy(), CRITERION)
                 continue
             if self.learner is None:
-                self.learner = self._learner(K)
+                self.learner = ThetaLearner(self.table, K, self.settings, self.left_sum)
             metrics = self.learner.step()
             if self.learner.done:
                 self.levels[K] = self.learner.levels()
@@ -289,9 +280,6 @@ class PaperRun:
                 self.learner = None
             return metrics
         return None
-
-    def _learner(self, K: int) -> ThetaLearner:
-        return ThetaLearner(self.table, K, self.settings, self.left_sum, self.sigma_data)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and a JSON-like head that `restore` continues from."""
@@ -310,7 +298,7 @@ class PaperRun:
         self.shares = {K: tensors[f"shares.{K}"] for K in self.reports if f"shares.{K}" in tensors}
         if "learner" in head:
             K = int(head["learner"]["budget"])
-            self.learner = self._learner(K)
+            self.learner = ThetaLearner(self.table, K, self.settings, self.left_sum)
             prefix = "learner."
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             self.learner.restore(own, head["learner"])
@@ -322,7 +310,6 @@ def learn_paper(
     settings: PaperSettings | None = None,
     *,
     left_sum: bool = False,
-    sigma_data: float = 0.5,
     metrics_path: str | os.PathLike | None = None,
     state_path: str | os.PathLike | None = None,
     progress: bool = False,
@@ -334,14 +321,13 @@ def learn_paper(
         budgets: values of K, each >= 1; order and repetitions do not matter.
         settings: sizes, noise and seed.
         left_sum: the papers' left-end sum as cost (see the module's docstring).
-        sigma_data: of the model, data units: a start on another scale than the data's does not converge.
         metrics_path, state_path, progress: see `run.run`.
 
     Raises:
         ArtRLError: bad budgets, a damaged state file, or divergence.
     """
     settings = settings or PaperSettings()
-    job = PaperRun(table, budgets, settings, left_sum, sigma_data)
+    job = PaperRun(table, budgets, settings, left_sum)
     run(job, metrics_path=metrics_path, state_path=state_path, progress=progress)
     report = {"budgets": {str(K): job.reports[K] for K in job.budgets}, "evaluations": 0}
     return BudgetsResult(

@@ -185,6 +185,16 @@ class TableEnvironment:
             q = q * sensitivity(denoiser, x_start, lattice, class_labels, progress)
         return cls(lattice, q, raw, len(x_start) // 2, model, denoiser.digest, cost)
 
+    def in_units(self, unit: float) -> "TableEnvironment":
+        """The same trajectories, levels and states counted in ``unit`` data units; costs are the same.
+
+        The learners' starts and networks are made for data of standard deviation about 0.5.
+        """
+        old = self.lattice
+        lattice = Lattice(old.sigma_max / unit, old.sigma_min / unit, old.cells)
+        facts = (self.held_out, self.model, self.model_digest, self.cost)
+        return TableEnvironment(lattice, self.q * unit, self.raw_features, *facts)
+
     def start(
         self, count: int, generator: torch.Generator, held_out: bool = False, copies: int = 1
     ) -> "TableRollout":

@@ -212,25 +212,23 @@ def _art_rl(method: str, p: Problem) -> Schedules:
     if trust is not None:
         known = trained_range(*trained_noise(p.denoiser)) if isinstance(trust, str) else trust
         table = trusted_table(table, known)
+    # The learners start from densities of EDM's sigma_data; on another scale two of them stay far away.
+    unit = float(p.denoiser.sigma_data) / 0.5
+    table = table.in_units(unit)
+    learned: Any
     if method == "art_rl_paper":
-        learned = learn_paper(
-            table, p.budgets, PaperSettings(seed=p.seed), sigma_data=float(p.denoiser.sigma_data),
-            progress=p.progress,
-        )  # fmt: skip
-        return {K: _said(learned.schedule(K)) for K in p.budgets}
-    if method == "art_rl":
-        reward = HeldCost(table, float(p.denoiser.sigma_data))
-        learned = learn_budgets(
-            reward, p.budgets, NaturalSettings(seed=p.seed, points=64), progress=p.progress
-        )
-        return {K: _said(learned.schedule(K)) for K in p.budgets}
-    result = train(table, LearnerConfig(seed=p.seed), progress=p.progress)
+        learned = learn_paper(table, p.budgets, PaperSettings(seed=p.seed), progress=p.progress)
+    elif method == "art_rl":
+        settings = NaturalSettings(seed=p.seed, points=64)
+        learned = learn_budgets(HeldCost(table), p.budgets, settings, progress=p.progress)
+    else:
+        learned = train(table, LearnerConfig(seed=p.seed), progress=p.progress)
     found = {}
     for K in p.budgets:
-        schedule = distill(result, K)
-        facts = {key: result.report[key] for key in ("converged", "ratio")}
-        details = {**schedule.provenance.get("details", {}), **facts}
-        found[K] = _said(schedule.with_provenance(details=details))
+        own = distill(learned, K) if method == "art_rl_feedback" else learned.schedule(K)
+        levels = (p.sigma_max, *(unit * level for level in own.sigmas[1:]))
+        details = {**own.provenance["details"], "unit": unit}
+        found[K] = _said(Schedule(levels, {**own.provenance, "details": details}))
     return found
 
 
