@@ -3,7 +3,7 @@
 Per budget: every start density (and the one learned for the next smaller budget) is measured; the
 best few that differ are learned from (trials), and after every round the better half goes on, in the end
 the best alone (successive halving); a few deterministic policies are then compared on the states to
-choose by, the start among them.
+choose by, the start among them and, at large K, the smaller budget's density.
 """
 
 import os
@@ -19,6 +19,7 @@ from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.learning.actors import ShareActor
 from art_rl.learning.endpoint import EndpointLearner
+from art_rl.learning.evaluate import verdict
 from art_rl.learning.natural import NaturalLearner
 from art_rl.learning.policy import PolicyLearner
 from art_rl.learning.result import BudgetsResult
@@ -219,9 +220,8 @@ class BudgetRun:
         if K == 1:
             return
         names = list(self.starts)
-        learned = [k for k in self.levels if 1 < k < K]
-        if learned:
-            names.append(f"learned_{max(learned)}")
+        if smaller := self._smaller(K):
+            names.append(smaller)
         levels = {name: self._actor(K, name).levels(None) for name in names}
         merits = dict(zip(names, self._merits(list(levels.values())), strict=True))
         chosen: list[str] = []
@@ -242,6 +242,11 @@ class BudgetRun:
             "points": points,
         }
         self._prepare()
+
+    def _smaller(self, K: int) -> str | None:
+        """The start learned for the next smaller budget, if there is one."""
+        learned = [k for k in self.levels if 1 < k < K]
+        return f"learned_{max(learned)}" if learned else None
 
     def _sizes(self, K: int, trials: int) -> tuple[int, int, int]:
         """Trials, iterations and points of budget K within settings.evaluations."""
@@ -302,15 +307,19 @@ class BudgetRun:
             self.levels[K] = torch.tensor([self.reward.sigma_max, 0.0], dtype=torch.float64)
         else:
             learner = self.learners[0]
-            candidates = learner.candidates
-            levels = [learner.actor.levels(value) for value in candidates.values()]
-            merits = self.reward.merits(torch.stack(levels), None)
-            named = dict(zip(candidates, merits, strict=True))
+            policies = {name: (learner.actor, value) for name, value in learner.candidates.items()}
+            smaller = self._smaller(K)
+            if smaller and len(learner.coefficients) < K - 1:
+                # Large K: few trials and iterations; the smaller budget's density may be better as it is.
+                other = self._actor(K, smaller)
+                policies[smaller] = other, other.start()
+            levels = {name: actor.levels(value) for name, (actor, value) in policies.items()}
+            merits = self.reward.merits(torch.stack(list(levels.values())), None)
+            named = dict(zip(levels, merits, strict=True))
             chosen = min(named, key=named.__getitem__)
-            self.levels[K] = levels[list(candidates).index(chosen)]
-            self.coefficients[K] = candidates[chosen]
+            self.levels[K], self.coefficients[K] = levels[chosen], policies[chosen][1]
             report = {
-                "start": c["trials"][c["alive"][0]],
+                "start": chosen if chosen == smaller else c["trials"][c["alive"][0]],
                 "start_merits": c["start_merits"],
                 "trials": c["trials"],
                 "trial_merits": c.get("trial_merits"),
@@ -323,7 +332,7 @@ class BudgetRun:
                 "improved": chosen != "start",
             }
         judged = self.reward.judge(K, self.levels[K])
-        report = {**report, "verdict": _verdict({**report, **judged}), **judged}
+        report = {**report, "verdict": verdict({**report, **judged}), **judged}
         report["evaluations"] = self.evaluations - c["spent"]
         self.reports[K] = report
         self.learners, self.current = [], {}
@@ -382,17 +391,3 @@ class BudgetRun:
             self.coefficients,
             report,
         )
-
-
-def _verdict(report: Mapping[str, Any]) -> str:
-    """What learning did to its start, in words.
-
-    A measured endpoint error is known to the error of the solution it is measured against, no better: a
-    start or a gain below that says nothing.
-    """
-    if not report["improved"]:
-        return "not improved over its start"
-    start, blur = report["merit_start"], report.get("reference_error") or 0.0
-    if start <= blur or start - report["merit_learned"] <= blur:
-        return "within the reference's error"
-    return "improved"

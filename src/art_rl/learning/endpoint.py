@@ -20,6 +20,9 @@ the plain natural gradient, which crawls along the valleys that errors cancellin
 eigenvalues of F^-1 H there span four decades (docs/endpoint_reward.md).  The damping is chosen as in TRPO
 (Schulman et al. 2015), by a search on the measured errors of the mean policies it gives.
 
+With more decisions than coefficients only M' G matters: the noise is drawn in the span of M's columns, so
+that as many pairs as coefficients determine it (exploration of the parameters: Sehnke et al. 2010).
+
 All of it needs inner products of error vectors only, (N + 1)^2 numbers per iteration.
 
 Until the last stage the states are the same in every iteration, few at first and more later (each stage
@@ -100,10 +103,14 @@ class EndpointLearner(PolicyLearner):
         actor, noise, pairs = self.actor, self.noise(), self.pairs(self.draws, self.actor.K)
         points = self.points_at(self.iteration, self.iterations, self.points, self.least)
         index = (self._first(points) + torch.arange(points)) % self.reward.learning
-        half = orthogonal_normals(pairs, actor.K - 1, self.generator)
+        still = torch.zeros(1, actor.K - 1, dtype=torch.float64)
+        mean = actor.rollout(self.coefficients, still, 0.0)
+        M = given(mean.gradients, "gradients")[0] / noise
+        half = orthogonal_normals(pairs, min(M.shape), self.generator)
+        if len(M) > len(self.coefficients):
+            half = half @ torch.linalg.qr(M).Q.T
         normals = torch.cat([half, -half])
         drawn = actor.rollout(self.coefficients, normals, noise, gradients=False)
-        mean = actor.rollout(self.coefficients, torch.zeros_like(half[:1]), 0.0)
         errors, products = self.reward.products(torch.cat([drawn.sigmas, mean.sigmas]), index)
         S = float(errors[-1])
 
@@ -117,7 +124,6 @@ class EndpointLearner(PolicyLearner):
         solve = torch.linalg.pinv(half[known])
         G = solve @ differences[known][:, known] @ solve.T / S  # G_k' G_l
         aim = solve @ along[known] / S  # G_k' e_0
-        M = given(mean.gradients, "gradients")[0] / noise
         gradient, curvature, fisher = M.T @ aim, M.T @ G @ M, M.T @ M
 
         policies = [self.coefficients]

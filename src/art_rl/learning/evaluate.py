@@ -8,6 +8,7 @@ trajectories of a table, with |Q| integrated exactly on the table's lattice:
     clock                  sum_k theta_k int_k |Q| dsigma          theta constant between its levels
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -95,3 +96,17 @@ def judge_steps(
         "converged": converged,
         "verdict": "converged" if converged else "not converged",
     }
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """What learning did to its start, in words.
+
+    A measured endpoint error is known to the error of the solution it is measured against, no better: a
+    start or a gain below that says nothing.
+    """
+    if not report["improved"]:
+        return "not improved over its start"
+    start, blur = report["merit_start"], report.get("reference_error") or 0.0
+    if start <= blur or start - report["merit_learned"] <= blur:
+        return "within the reference's error"
+    return "improved"
