@@ -59,11 +59,20 @@ def test_mean_sd_best_and_paired_tie(rows):
     assert not uniform.tied and not gaussian.tied
 
 
-def test_one_block_has_no_ties(rows):
+def test_one_block_has_no_ties_but_equal_values(rows):
     single = [row for row in rows if row["block"] == 0]
     table = build_table(single, "m", "euler", "w2", ["uniform", "edm", "gaussian"], [5])
     assert not any(entry.tied for entry in table.entries.values())
-    assert "±" not in to_markdown(table).split("\n- ")[0]
+    assert "±" not in to_markdown(table).split("\n- ")[0] and "≈" not in to_markdown(table)
+    # The same list twice, as EDM's and DPM's at K = 2: only the first row was marked.
+    single[1]["w2"] = single[2]["w2"]
+    table = build_table(single, "m", "euler", "w2", ["uniform", "edm", "gaussian"], [5])
+    assert [table.entries[m, 5].tied for m in ("uniform", "edm", "gaussian")] == [
+        False,
+        False,
+        True,
+    ]
+    assert table.entries["edm", 5].best and "≈: the same value" in to_markdown(table)
 
 
 def test_bold_tie_marks_and_paper_block_apart(rows):
@@ -126,6 +135,7 @@ def test_what_the_reference_does_not_resolve_is_marked_and_tied(rows):
     single = [row for row in rows if row["block"] == 0]
     table = build_table(single, "m", "euler", "rmse", methods, [5], {REFERENCE_ERROR: 0.05})
     assert table.entries["edm", 5].tied and not table.entries["uniform", 5].tied
+    assert "- ≈: the same value, or not further from it" in to_markdown(table)  # was unexplained
     assert all(entry.resolved for entry in table.entries.values())
 
 

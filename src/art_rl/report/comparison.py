@@ -24,7 +24,7 @@ def compare(
 
     For every solver, K and baseline: the learned method of lowest mean, and whether it wins, ties or
     loses.  A tie: the paired difference over blocks is, in the mean, no larger than its standard
-    deviation (with one block there are none of these), or within ``tie`` of the other's mean.
+    deviation (with one block: equal values), or within ``tie`` of the other's mean.
 
     Args:
         rows: of cells files, any solvers.
@@ -145,7 +145,7 @@ def comparison_markdown(
         lines += ["Cells that are not won:", "", *markdown_table(rows, numbers=False), ""]
     lines.append(
         "A tie: the paired difference over seed blocks is within its standard deviation. "
-        "With one block there are no ties."
+        "With one block only equal values tie."
     )
     return "\n".join(lines) + "\n"
 

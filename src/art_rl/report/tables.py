@@ -6,7 +6,7 @@ shows one metric of one model and solver, methods down, budgets K across:
     mean, sd   over seed blocks (sd with n - 1)
     best       the lowest mean of a budget
     tied       not best, but its paired excess over the best, block by block, has a mean no larger than
-               its own standard deviation: the blocks do not tell the two apart
+               its own standard deviation or the reference's own error: they are not told apart
 
 The numbers of the paper stand in a block of their own: other targets, not comparable cell by cell.
 """
@@ -175,8 +175,7 @@ def build_table(
                 nfe=first["nfe"],
                 best=name == best,
                 tied=name != best
-                and bool(excess.mean() <= max(blur, excess.std(ddof=1) if several else 0.0))
-                and (several or blur > 0),
+                and bool(excess.mean() <= max(blur, excess.std(ddof=1) if several else 0.0)),
                 converged=bool(first.get("converged", True)),
                 resolved=bool(cell.mean() > blur),
             )
@@ -275,6 +274,8 @@ def notes_of(table: Table) -> list[str]:
             f"Mean ± standard deviation over {blocks} seed blocks with common noise.",
             "Bold: lowest mean. ≈: not told apart from it (paired excess within its spread).",
         ]
+    elif any(entry.tied for entry in table.entries.values()):
+        notes.append("≈: the same value, or not further from it than the reference's own error.")
     if not all(entry.converged for entry in table.entries.values()):
         notes.append("‡: the learner reports that it has not converged.")
     if not all(entry.resolved for entry in table.entries.values()):
