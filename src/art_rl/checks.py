@@ -50,6 +50,15 @@ def check_budget(K: int) -> int:
     return int(K)
 
 
+def check_budgets(budgets: Any) -> list[int]:
+    """Numbers of steps, ascending, each once; ArtRLError for an empty list, or as `check_budget`."""
+    if isinstance(budgets, str) or not isinstance(budgets, Iterable) or not (found := [*budgets]):
+        raise ArtRLError(
+            f"budgets must be a non-empty list of numbers of steps such as [5, 10], got {budgets!r}"
+        )
+    return sorted({check_budget(K) for K in found})
+
+
 def given(value: T | None, name: str) -> T:
     """``value``, where the caller's settings promise that it is there.
 

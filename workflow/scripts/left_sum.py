@@ -4,7 +4,8 @@ from rule_job import run
 
 from art_rl.flow.solvers import solve
 from art_rl.learning import TableEnvironment
-from art_rl.learning.left_sum import STEPS, costs, landscape, learning_path, optimum
+from art_rl.learning.evaluate import step_optimum
+from art_rl.learning.left_sum import STEPS, costs, landscape, learning_path
 from art_rl.report.tables import column_rows, write_rows
 from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.hand_made import baseline_schedule
@@ -23,7 +24,7 @@ def main(snakemake):
         "held": learning_path(table, STEPS, settings, left_sum=False),
         "left": learning_path(table, STEPS, settings, left_sum=True),
     }
-    best = optimum(table, STEPS)
+    best, _ = step_optimum(table, STEPS)
     lists = {"start": paths["held"][0], "optimum": best}
     lists |= {name: path[-1] for name, path in paths.items()}
 

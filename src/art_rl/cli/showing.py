@@ -78,8 +78,7 @@ def _plot(path: str, schedules: dict[str, Schedule]) -> None:
     for name, schedule in schedules.items():
         share = [k / schedule.K for k in range(schedule.K)]
         axes.semilogy(share, schedule.sigmas[:-1], marker="o", markersize=3, label=Path(name).stem)
-    axes.set_xlabel("share of the steps, k / K")
-    axes.set_ylabel("noise level sigma")
+    axes.set(xlabel="share of the steps, k / K", ylabel="noise level sigma")
     axes.legend(frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=200)

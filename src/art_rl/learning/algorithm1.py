@@ -31,13 +31,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.learning.adam import Adam
 from art_rl.learning.evaluate import judge_steps
-from art_rl.learning.result import BudgetsResult
+from art_rl.learning.result import BudgetsJob, BudgetsResult
 from art_rl.learning.run import run
+from art_rl.learning.storage import under
 from art_rl.learning.table import TableEnvironment, TableRollout
 from art_rl.schedules.hand_made import grid_from_density
 from art_rl.settings.learners import PaperSettings
@@ -190,9 +190,7 @@ class ThetaLearner:
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, float]) -> None:
         """Continue from what `state` returned."""
         self.logs.copy_(tensors["logs"])
-        self.adam.restore(
-            {k.removeprefix("adam."): v for k, v in tensors.items() if k.startswith("adam.")}
-        )
+        self.adam.restore(under(tensors, "adam."))
         self.generator.set_state(tensors["generator"])
         self.iteration = int(numbers["iteration"])
         self.gamma, self.budget_error = numbers["gamma"], numbers["budget_error"]
@@ -219,7 +217,7 @@ def _slope(values: np.ndarray, regressor: np.ndarray) -> np.ndarray:
     return (np.einsum("kb,kb->k", values, regressor) / regressor.shape[1] / size)[:, None]
 
 
-class PaperRun:
+class PaperRun(BudgetsJob):
     """Algorithm 1 over all budgets of a table; a job for `run.run`.
 
     Args:
@@ -229,8 +227,6 @@ class PaperRun:
         left_sum: see ThetaLearner.
     """
 
-    evaluations = 0  # everything is read from the table
-
     def __init__(
         self,
         table: TableEnvironment,
@@ -238,9 +234,8 @@ class PaperRun:
         settings: PaperSettings,
         left_sum: bool = False,
     ) -> None:
-        self.table, self.settings, self.left_sum = table, settings, left_sum
-        self.budgets = sorted({check_budget(K) for K in budgets})
-        self.checkpoint_every = settings.checkpoint_every
+        super().__init__(budgets, settings)
+        self.table, self.left_sum = table, left_sum
         self.identity = digest(
             {
                 "settings": settings.model_dump(exclude={"checkpoint_every"}),
@@ -249,9 +244,6 @@ class PaperRun:
                 "table": table.digest,
             }
         )
-        self.levels: dict[int, Tensor] = {}
-        self.shares: dict[int, Tensor] = {}
-        self.reports: dict[int, dict[str, Any]] = {}
         self.learner: ThetaLearner | None = None
 
     def step(self) -> dict[str, float] | None:
@@ -268,7 +260,7 @@ class PaperRun:
             metrics = self.learner.step()
             if self.learner.done:
                 self.levels[K] = self.learner.levels()
-                self.shares[K] = self.learner.shares()
+                self.coefficients[K] = self.learner.shares()
                 self.reports[K] = {
                     **judge_steps(self.table, self.levels[K].numpy(), CRITERION),
                     "iterations": self.learner.iteration,
@@ -283,9 +275,7 @@ class PaperRun:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and a JSON-like head that `restore` continues from."""
-        tensors = {f"levels.{K}": value for K, value in self.levels.items()}
-        tensors |= {f"shares.{K}": value for K, value in self.shares.items()}
-        head: dict[str, Any] = {"reports": {str(K): r for K, r in self.reports.items()}}
+        tensors, head = super().state()
         if self.learner is not None:
             learning, head["learner"] = self.learner.state()
             tensors |= {f"learner.{name}": value for name, value in learning.items()}
@@ -293,15 +283,11 @@ class PaperRun:
 
     def restore(self, tensors: dict[str, Tensor], head: dict[str, Any]) -> None:
         """Continue from `state`."""
-        self.reports = {int(K): report for K, report in head["reports"].items()}
-        self.levels = {K: tensors[f"levels.{K}"] for K in self.reports}
-        self.shares = {K: tensors[f"shares.{K}"] for K in self.reports if f"shares.{K}" in tensors}
+        super().restore(tensors, head)
         if "learner" in head:
             K = int(head["learner"]["budget"])
             self.learner = ThetaLearner(self.table, K, self.settings, self.left_sum)
-            prefix = "learner."
-            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            self.learner.restore(own, head["learner"])
+            self.learner.restore(under(tensors, "learner."), head["learner"])
 
 
 def learn_paper(
@@ -326,17 +312,6 @@ def learn_paper(
     Raises:
         ArtRLError: bad budgets, a damaged state file, or divergence.
     """
-    settings = settings or PaperSettings()
-    job = PaperRun(table, budgets, settings, left_sum)
+    job = PaperRun(table, budgets, settings or PaperSettings(), left_sum)
     run(job, metrics_path=metrics_path, state_path=state_path, progress=progress)
-    report = {"budgets": {str(K): job.reports[K] for K in job.budgets}, "evaluations": 0}
-    return BudgetsResult(
-        "art_rl_paper",
-        settings.model_dump(),
-        "any",
-        table.model,
-        table.model_digest,
-        job.levels,
-        job.shares,
-        report,
-    )
+    return job.found("art_rl_paper", "any", table.model, table.model_digest)

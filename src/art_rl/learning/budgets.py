@@ -14,17 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from art_rl.checks import check_budget
-from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.learning.actors import ShareActor
 from art_rl.learning.endpoint import EndpointLearner
 from art_rl.learning.evaluate import verdict
 from art_rl.learning.natural import NaturalLearner
 from art_rl.learning.policy import PolicyLearner
-from art_rl.learning.result import BudgetsResult
+from art_rl.learning.result import BudgetsJob, BudgetsResult
 from art_rl.learning.rewards import EndpointError, Reward
 from art_rl.learning.run import run
+from art_rl.learning.storage import under
 from art_rl.schedules.hand_made import Density
 from art_rl.settings.learners import EndpointRun, EndpointSettings, NaturalSettings
 
@@ -128,10 +127,10 @@ def learn_budgets(
     default = EndpointRun if isinstance(reward, EndpointError) else NaturalSettings
     job = BudgetRun(reward, budgets, settings or default(), densities)
     run(job, metrics_path=metrics_path, state_path=state_path, progress=progress)
-    return job.result(method)
+    return job.found(method, reward.solver or "any", reward.model, reward.model_digest)
 
 
-class BudgetRun:
+class BudgetRun(BudgetsJob):
     """Finished budgets, the learners in progress and the counters; a job for `run.run`.
 
     Args:
@@ -151,15 +150,11 @@ class BudgetRun:
         settings: NaturalSettings | EndpointRun,
         densities: Mapping[str, Density] | None = None,
     ) -> None:
-        if isinstance(budgets, str) or not isinstance(budgets, Sequence) or len(budgets) == 0:
-            raise ArtRLError(
-                f"budgets must be a non-empty list of numbers of steps, got {budgets!r}"
-            )
-        self.reward, self.settings = reward, settings
+        super().__init__(budgets, settings)
+        self.reward = reward
         self.kind: type[PolicyLearner] = (
             EndpointLearner if isinstance(reward, EndpointError) else NaturalLearner
         )
-        self.budgets = sorted({check_budget(K) for K in budgets})
         own = start_densities(reward.sigma_data, reward.sigma_min)
         self.starts: dict[str, Density] = own | dict(densities or {})
         probe = np.geomspace(reward.sigma_min, reward.sigma_max, 65)
@@ -173,10 +168,6 @@ class BudgetRun:
                 **reward.identity(),
             }
         )
-        self.checkpoint_every = settings.checkpoint_every
-        self.levels: dict[int, Tensor] = {}
-        self.coefficients: dict[int, Tensor] = {}
-        self.reports: dict[int, dict] = {}
         self.current: dict = {}  # JSON-like description of the budget in progress
         self.learners: list[PolicyLearner] = []
 
@@ -339,14 +330,8 @@ class BudgetRun:
 
     def state(self) -> tuple[dict[str, Tensor], dict]:
         """Tensors and a JSON-like head that `restore` continues from."""
-        tensors = {f"levels.{K}": value for K, value in self.levels.items()}
-        tensors |= {f"coefficients.{K}": value for K, value in self.coefficients.items()}
-        head: dict[str, Any] = {
-            "reports": {str(K): report for K, report in self.reports.items()},
-            "current": self.current,
-            "counters": self.reward.counters(),
-            "learners": [],
-        }
+        tensors, head = super().state()
+        head |= {"current": self.current, "counters": self.reward.counters(), "learners": []}
         for i, learner in enumerate(self.learners):
             learning, numbers = learner.state()
             tensors |= {f"learner.{i}.{name}": value for name, value in learning.items()}
@@ -355,39 +340,11 @@ class BudgetRun:
 
     def restore(self, tensors: dict[str, Tensor], head: dict) -> None:
         """Continue from `state`; reference solutions were computed again, bit for bit."""
-        self.reports = {int(K): report for K, report in head["reports"].items()}
-        self.levels = {K: tensors[f"levels.{K}"] for K in self.reports}
-        self.coefficients = {
-            K: tensors[f"coefficients.{K}"] for K in self.reports if f"coefficients.{K}" in tensors
-        }
+        super().restore(tensors, head)
         self.reward.restore(head["counters"])
         self.current = head["current"]
         if self.current.get("trials"):
             self._prepare()
-            for i, (learner, numbers) in enumerate(
-                zip(self.learners, head["learners"], strict=True)
-            ):
-                prefix = f"learner.{i}."
-                learning = {
-                    name.removeprefix(prefix): value
-                    for name, value in tensors.items()
-                    if name.startswith(prefix)
-                }
-                learner.restore(learning, numbers)
-
-    def result(self, method: str) -> BudgetsResult:
-        """Schedules and reports of all budgets, as rows of ``method``."""
-        report = {
-            "budgets": {str(K): self.reports[K] for K in sorted(self.reports)},
-            "evaluations": self.evaluations,
-        }
-        return BudgetsResult(
-            method,
-            self.settings.model_dump(),
-            self.reward.solver or "any",
-            self.reward.model,
-            self.reward.model_digest,
-            self.levels,
-            self.coefficients,
-            report,
-        )
+            pairs = zip(self.learners, head["learners"], strict=True)
+            for i, (learner, numbers) in enumerate(pairs):
+                learner.restore(under(tensors, f"learner.{i}."), numbers)

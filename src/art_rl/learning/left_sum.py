@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from art_rl.learning.algorithm1 import ThetaLearner
 from art_rl.learning.evaluate import clock_objective, held_out_q
 from art_rl.learning.table import TableEnvironment
-from art_rl.schedules.steps import StepCost, optimal_steps
 from art_rl.settings.learners import PaperSettings
 
-__all__ = ["STEPS", "Landscape", "landscape", "learning_path", "left_end_sum", "optimum"]
+__all__ = ["STEPS", "Landscape", "landscape", "learning_path", "left_end_sum"]
 
 STEPS = 3  # of the experiment
 _GRID = 400  # log-spaced levels of the landscape
@@ -34,13 +33,6 @@ def left_end_sum(table: TableEnvironment, levels: NDArray[np.float64]) -> float:
     sigma = torch.as_tensor(np.ascontiguousarray(levels), dtype=torch.float64)
     q = table.lattice.evaluate(held_out_q(table).mean(0), sigma[:-1])
     return float((q * sigma.diff() ** 2).sum() * (len(levels) - 1) / table.lattice.sigma_max)
-
-
-def optimum(table: TableEnvironment, K: int) -> NDArray[np.float64]:
-    """(K + 1,) levels of the least J_K on the held-out trajectories."""
-    q = held_out_q(table).mean(0)
-    cost = StepCost.from_cells(table.lattice.nodes.numpy(), ((q[1:] + q[:-1]) / 2).numpy())
-    return optimal_steps(cost, [K])[K]
 
 
 def learning_path(

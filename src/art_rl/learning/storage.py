@@ -70,6 +70,11 @@ def read_tensors(
     return tensors, head
 
 
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, by what follows it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
 def write_result(
     path: str | os.PathLike, tensors: dict[str, Tensor], meta: dict[str, Any], report: dict
 ) -> None:

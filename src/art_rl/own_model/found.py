@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from art_rl.errors import ArtRLError
 from art_rl.files import write_json, write_text
 from art_rl.schedules.schedule import Schedule
 
@@ -90,19 +89,3 @@ class Found(Mapping[int, Schedule]):
                 lines.append(line)
             lines.append(f"  {budget['verdict']}; recommended: {budget['recommended']}")
         return "\n".join(lines)
-
-
-def check_budgets(budgets: Any) -> tuple[int, ...]:
-    """Ascending budgets without repetitions, or ArtRLError."""
-    from art_rl.checks import check_budget
-
-    if isinstance(budgets, int) and not isinstance(budgets, bool):
-        budgets = [budgets]
-    if isinstance(budgets, str) or not hasattr(budgets, "__iter__"):
-        raise ArtRLError(
-            f"budgets must be a list of numbers of steps such as [5, 10], got {budgets!r}"
-        )
-    values = tuple(sorted({check_budget(K) for K in budgets}))
-    if not values:
-        raise ArtRLError("budgets must be a non-empty list of numbers of steps, got none")
-    return values

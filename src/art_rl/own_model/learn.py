@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from art_rl.checks import check_budgets
 from art_rl.denoisers.adapters.check import check_denoiser, check_start, home
 from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
@@ -16,7 +17,7 @@ from art_rl.flow.reference import reference_solution
 from art_rl.flow.seeds import latents
 from art_rl.own_model.compare import Yardstick, compare, squared_errors, winner
 from art_rl.own_model.defaults import library_defaults
-from art_rl.own_model.found import Found, check_budgets
+from art_rl.own_model.found import Found
 from art_rl.own_model.methods import (
     Problem,
     check_method,
@@ -101,7 +102,7 @@ def learn(
             measured (the least is named); before anything is measured.  A rival whose own measurement
             needs more evaluations than given ends when they are spent.
     """
-    budgets = check_budgets(budgets)
+    budgets = tuple(check_budgets([budgets] if isinstance(budgets, int) else budgets))
     _check_numbers(minutes, evaluations, seed)
     wrapped: Any = denoiser  # one that does not know its shape or sigma_data is told
     own_low, own_high = (getattr(denoiser, name, None) for name in ("sigma_min", "sigma_max"))

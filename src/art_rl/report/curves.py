@@ -45,10 +45,8 @@ def theta_figure(clocks: Mapping[str, Sequence[Row]], optimum: Sequence[Row]) ->
             axis.plot(t, mean, color=colour, label=label.replace("_", " "))
         t = np.array([row["t"] for row in optimum]) / span
         axis.plot(t, [row["theta"] for row in optimum], "k--", lw=0.9, label="closed form")
-        axis.set_yscale("log")
-        axis.set_xlim(0, 1)
-        axis.set_xlabel("clock time t / T")
-        axis.set_ylabel(r"speed $\theta = d\psi/dt$")
+        label = r"speed $\theta = d\psi/dt$"
+        axis.set(yscale="log", xlim=(0, 1), xlabel="clock time t / T", ylabel=label)
         colour = banded[0] if len(banded) == 1 else "0.6"
         band = Patch(color=colour, alpha=0.25, lw=0, label="99 % of trajectories")
         legend_below(figure, [axis], 2, [band] if banded else [])
@@ -76,8 +74,7 @@ def draw_profile(
         left.fill_between(sigma, low, q + 2 * q_error, color=blue, alpha=0.5, lw=0, label=errors)
         left.plot(sigma, q, color=blue, label="mean over trajectories")
         left.plot(sigma, curves["gaussian"], "k:", lw=1.1, label=gaussian)
-        left.set_yscale("log")
-        left.set_ylim(q.min() / 20, curves["q_high"].max() * 2)
+        left.set(yscale="log", ylim=(q.min() / 20, curves["q_high"].max() * 2))
         left.set_ylabel(r"$|Q| = |d^2x/d\sigma^2|$ (1 / data units)")
         share, error = curves["sensitivity"], curves["sensitivity_error"]
         right.fill_between(
@@ -85,11 +82,9 @@ def draw_profile(
         )
         right.plot(sigma, share, color=blue, label="share, mean over trajectories")
         right.plot(sigma, curves["gaussian_sensitivity"], "k:", lw=1.1, label="Gaussian data")
-        right.set_ylim(0, None)
-        right.set_ylabel("share of a local error\nthat reaches the end")
+        right.set(ylim=(0, None), ylabel="share of a local error\nthat reaches the end")
         for axis in (left, right):
-            axis.set_xscale("log")
-            axis.set_xlabel(r"noise level $\sigma$ (data units)")
+            axis.set(xscale="log", xlabel=r"noise level $\sigma$ (data units)")
     return figure, left, right
 
 
@@ -143,7 +138,6 @@ def learning_figure(
             axis.axhline(bound, color="k", lw=0.9, ls=":", label="per-trajectory bound")
         low = min(bound or 1.0, 1.0) - 0.04
         axis.set_ylim(low, max(1.3, 1.15 * top))
-        axis.set_xlabel("iteration")
-        axis.set_ylabel("objective / closed form")
+        axis.set(xlabel="iteration", ylabel="objective / closed form")
         legend_below(figure, axes.ravel(), 2)
     return figure

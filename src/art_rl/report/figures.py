@@ -126,8 +126,7 @@ def ratio_axis(axis: Axes, lowest: float) -> None:
     ticks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3]
     if low > 0.4:
         ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3]
-    axis.set_yscale("log")
-    axis.set_ylim(low, LARGEST_RATIO)
+    axis.set(yscale="log", ylim=(low, LARGEST_RATIO))
     plain_numbers(axis.yaxis, FixedLocator(ticks))
 
 
@@ -269,12 +268,9 @@ def schedule_figure(
                     every = max(1, K // 10)
                     axis.plot(range(K + 1), schedules[method, K], markevery=every, **look(method))
             axis.set_yscale("symlog", linthresh=sigma_min, linscale=0.4)
-            axis.set_title(f"K = {K}")
-            axis.set_xlabel("step k")
-            axis.set_xlim(-0.02 * K, 1.02 * K)
+            axis.set(title=f"K = {K}", xlabel="step k", xlim=(-0.02 * K, 1.02 * K))
             axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axis.yaxis.set_minor_locator(NullLocator())
-        axes[0, 0].set_ylabel(r"noise level $\sigma_k$ (data units)")
-        axes[0, 0].set_ylim(0, None)
+        axes[0, 0].set(ylabel=r"noise level $\sigma_k$ (data units)", ylim=(0, None))
         legend_below(figure, axes.ravel(), 4)
     return figure

@@ -273,8 +273,7 @@ def loss_figure(losses: Mapping[str, Any]) -> Figure:
         text = f"mean of the last {window * every} batches"
         left.plot(at[window - 1 :], smooth, color=_BLUE, label=text)
         left.set_ylim(0.8 * np.min(smooth), 2.5 * np.median(smooth))
-        left.set_xlabel("iteration")
-        left.set_ylabel("EDM loss in training\n(about 1 if untrained)")
+        left.set(xlabel="iteration", ylabel="EDM loss in training\n(about 1 if untrained)")
         sigma = np.array(losses["sigma"])
         names = {"train": ("training images", _BLUE), "held_out": ("held-out images", _ORANGE)}
         for key, (label, colour) in names.items():
@@ -283,10 +282,9 @@ def loss_figure(losses: Mapping[str, Any]) -> Figure:
             low, high = mean - 2 * error, mean + 2 * error
             right.fill_between(sigma, low, high, color=colour, alpha=0.25, lw=0)
         _trained_band(right, losses.get("trained_noise", EDM_NOISE))
-        right.set_xscale("log")
-        error_axis(right)
-        right.set_xlabel(r"noise level $\sigma$ (data units)")
+        right.set(xscale="log", xlabel=r"noise level $\sigma$ (data units)")
         right.set_ylabel("EDM loss at one level\n(about 1 if untrained)")
+        error_axis(right)
         panel_legend(left)
         panel_legend(right, 2, [Patch(color="0.6", alpha=0.5, lw=0, label="± 2 standard errors")])
     return figure
@@ -330,8 +328,7 @@ def learning_curves_figure(
             converged_band(left, criterion)
         first = [rows[0]["ratio"] for rows in clocks.values() if rows]
         left.set_ylim(0.9, min(max([1.1, *first]) + 0.1, 2.0))
-        left.set_title(r"learning on $|Q|$")
-        left.set_ylabel("objective / closed form")
+        left.set(title=r"learning on $|Q|$", ylabel="objective / closed form")
         for axis, (solver, rows) in zip(right, endpoint.items(), strict=True):
             for K in sorted({row["budget"] for row in rows}):
                 mine = _longest_trial([row for row in rows if row["budget"] == K])

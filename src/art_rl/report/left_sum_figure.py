@@ -49,12 +49,10 @@ def left_sum_figure(
             sigma = [row[key] for key in row if key.startswith("sigma_")]
             levels.plot(range(len(sigma)), sigma, label=label, **style)
         levels.set_yscale("symlog", linthresh=0.01, linscale=0.4)
-        levels.set_ylim(0, None)
-        levels.set_xlabel("step k")
-        levels.set_ylabel(r"noise level $\sigma_k$ (data units)")
+        label = r"noise level $\sigma_k$ (data units)"
+        levels.set(ylim=(0, None), xlabel="step k", ylabel=label, title="lists of three steps")
         levels.xaxis.set_major_locator(MaxNLocator(integer=True))
         levels.yaxis.set_minor_locator(NullLocator())
-        levels.set_title("lists of three steps")
 
         s = np.array([row["sigma_1"] for row in landscape])
         kinds = {
@@ -69,11 +67,9 @@ def left_sum_figure(
             dots = {"markersize": 5, **style, "linestyle": "none"}
             hole.plot(row["sigma_1"], row["held"] / best, **dots)
             hole.plot(row["sigma_1"], row["left_sum"] / best, **dots, markerfacecolor="white")
-        hole.set_xscale("log")
-        hole.set_yscale("log")
-        hole.set_xlabel(r"first level landed on, $\sigma_1$")
-        hole.set_ylabel(r"cost / optimum of $J_3$")
-        hole.set_title(r"least cost over $\sigma_2$")
+        above = {"yscale": "log", "ylabel": r"cost / optimum of $J_3$"}
+        label = r"first level landed on, $\sigma_1$"
+        hole.set(xscale="log", xlabel=label, title=r"least cost over $\sigma_2$", **above)
 
         for name in ("held", "left"):
             mine = [row for row in learning if row["learned_on"] == name]
@@ -81,10 +77,7 @@ def left_sum_figure(
             for key, (_, line) in kinds.items():
                 cost = np.array([row[key] for row in mine]) / best
                 path.plot(x, cost, color=LISTS[name][1]["color"], linestyle=line)
-        path.set_yscale("log")
-        path.set_xlabel("iteration")
-        path.set_ylabel(r"cost / optimum of $J_3$")
-        path.set_title("along the learning")
+        path.set(xlabel="iteration", title="along the learning", **above)
         legend_below(figure, axes.flat, 3)
     return figure
 

@@ -69,8 +69,7 @@ def frontier_figure(
                 if near:
                     columns = [[row[key] for row in near] for key in ("nfe", "rmse")]
                     axis.plot(*columns, label="Adaptive (dopri5)", **ADAPTIVE_LOOK)
-            axis.set_xlabel("network calls (NFE)")
-            axis.set_ylabel(METRICS[metric].axis)
+            axis.set(xlabel="network calls (NFE)", ylabel=METRICS[metric].axis)
             error_axis(axis)
             budget_axis(axis, [calls for calls in ROUND_CALLS if calls <= axis.get_xlim()[1]])
         legend_below(figure, axes.flat, 2 if adaptive else 3)
@@ -90,8 +89,7 @@ def statistics_figure(statistics: RivalStatistics) -> Figure:
         area = np.sum((entropic[1:] + entropic[:-1]) / 2 * cells)
         density.plot(s, entropic / area, **_line("entropic"))
         density.plot(middle, score / np.sum(score * cells), **_line("score_optimal"))
-        density.set_xscale("log")
-        density.set_xlabel(r"$\sigma$")
+        density.set(xscale="log", xlabel=r"$\sigma$")
         density.set_ylabel(r"share of levels per unit of $\log\sigma$")
         density.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize="small")
         _matrix(jumps, statistics.teacher_levels, statistics.jump_cost, "GITS: cost of a jump")
@@ -109,9 +107,7 @@ def _matrix(axis: Any, levels: np.ndarray, cost: np.ndarray, title: str) -> None
     upper = np.triu(np.ones_like(cost, dtype=bool), 1) & (cost > 0)
     shown = np.where(upper, np.log10(np.where(upper, cost, 1.0)), np.nan)
     image = axis.pcolormesh(levels, levels, shown, shading="nearest", rasterized=True)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_title(title)
-    axis.set_xlabel(r"to $\sigma$")
-    axis.set_ylabel(r"from $\sigma$")
+    axis.set(
+        xscale="log", yscale="log", title=title, xlabel=r"to $\sigma$", ylabel=r"from $\sigma$"
+    )
     axis.figure.colorbar(image, ax=axis, label=r"$\log_{10}$ cost")

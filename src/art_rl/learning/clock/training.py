@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from art_rl.files import digest
@@ -13,11 +12,13 @@ from art_rl.learning.clock.mean_policy import levels_from_speed, run_mean_policy
 from art_rl.learning.clock.result import LearnerResult, theta_statistics
 from art_rl.learning.evaluate import (
     GRID_STEPS,
+    against_optimum,
     clock_objective,
     closed_form_objective,
     per_trajectory_bound,
 )
 from art_rl.learning.run import run
+from art_rl.learning.storage import under
 from art_rl.learning.table import TableEnvironment
 from art_rl.schedules.clock import read_clock
 from art_rl.settings.learners import LearnerConfig
@@ -70,9 +71,9 @@ class ClockRun:
         """Continue from `state`."""
         learner = self.learner
         for name, module in learner.modules.items():
-            module.load_state_dict(_under(tensors, f"{name}."))
+            module.load_state_dict(under(tensors, f"{name}."))
         for name, optimizer in learner.optimizers.items():
-            optimizer.restore(_under(tensors, f"adam.{name}."))
+            optimizer.restore(under(tensors, f"adam.{name}."))
         learner.generator.set_state(tensors["generator"])
         learner.iteration = int(head["iteration"])
         learner.gamma, learner.budget_error = head["gamma"], head["budget_error"]
@@ -105,15 +106,10 @@ class ClockRun:
         steps = config.clock_steps
         found = self._evaluate(max(_FINE_STEPS, steps) if config.form == "feedback" else steps)
         rollout = found["rollout"]
-        ratio = found["objective"] / self.closed_form
-        converged = bool(ratio <= 1 + config.criterion)
         report = {
             "objective": found["objective"],
             "closed_form": self.closed_form,
-            "ratio": ratio,
-            "criterion": config.criterion,
-            "converged": converged,
-            "verdict": "converged" if converged else "not converged",
+            **against_optimum(found["objective"] / self.closed_form, config.criterion),
             "distilled_objective": found["distilled"],
             "policy_objective": rollout.objective,
             "distillation_cost": found["distilled"] / rollout.objective - 1,
@@ -144,10 +140,6 @@ class ClockRun:
         if critic is None or config.form != "feedback" or config.state != "time":
             return None
         return critic_error(critic, self.table)
-
-
-def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def train(
