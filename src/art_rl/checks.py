@@ -1,6 +1,5 @@
 """Rules that settings share, and how their faults are said."""
 
-import math
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -11,22 +10,11 @@ from art_rl.errors import ArtRLError
 T = TypeVar("T")
 
 
-def is_whole(value: Any, least: int) -> bool:
-    """An integer of at least ``least``; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def is_number(value: Any) -> bool:
-    """A finite number; True and False are none."""
-    if isinstance(value, int):
-        return not isinstance(value, bool)
-    return isinstance(value, float) and math.isfinite(value)
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """ArtRLError unless ``value`` is a whole number of at least ``least``."""
-    if not is_whole(value, least):
+def check_whole(name: str, value: Any, least: int) -> int:
+    """Return ``value`` if it is an integer of at least ``least`` (True and False are none), or ArtRLError."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ArtRLError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
 
 
 def check_one_of(name: str, value: Any, known: Iterable[Any]) -> None:
@@ -45,9 +33,7 @@ def check_seed(seed: Any) -> int:
 
 def check_budget(K: int) -> int:
     """Return K if it is a whole number of at least 1, else raise ArtRLError."""
-    if isinstance(K, bool) or not isinstance(K, int | np.integer) or K < 1:
-        raise ArtRLError(f"K (number of steps) must be a whole number of at least 1, got {K!r}")
-    return int(K)
+    return check_whole("K (number of steps)", K, 1)
 
 
 def check_budgets(budgets: Any) -> list[int]:

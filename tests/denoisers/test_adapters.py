@@ -184,7 +184,7 @@ def test_check_needs_attributes_and_a_shape():
     D = art_rl.wrap(Convention("x0", "sigma"), prediction="x0", time="sigma")
     with pytest.raises(ArtRLError, match="shape of one sample is not known"):
         check_denoiser(D, 80.0, 0.002)
-    with pytest.raises(ArtRLError, match="sigma_min must be positive"):
+    with pytest.raises(ArtRLError, match="needs sigma_min > 0"):
         check_denoiser(MIXTURE, 80.0, 0.0)
 
 

@@ -2,20 +2,9 @@
 
 from rule_job import run, schedule_key
 
-from art_rl.schedules.rivals.ays import ays_schedule
 from art_rl.schedules.rivals.dmn import dmn_schedule
-from art_rl.schedules.rivals.elbo import elbo_schedule
-from art_rl.schedules.rivals.gits import gits_schedule
-from art_rl.schedules.rivals.quantiles import entropic_schedule, score_optimal_schedule
+from art_rl.schedules.rivals.makers import FROM_STATISTICS
 from art_rl.schedules.rivals.statistics import RivalStatistics
-
-MAKERS = {
-    "gits": gits_schedule,
-    "score_optimal": score_optimal_schedule,
-    "entropic": entropic_schedule,
-    "elbo": elbo_schedule,
-    "ays": ays_schedule,
-}
 
 
 def main(snakemake):
@@ -26,7 +15,7 @@ def main(snakemake):
         if method == "dmn":
             schedule = dmn_schedule(K, model["sigma_max"], model["sigma_min"], model=name)
         else:
-            schedule = MAKERS[method](statistics, K, model=name)
+            schedule = FROM_STATISTICS[method](statistics, K, model=name)
         schedule.save(path)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from art_rl.checks import check_budget
+from art_rl.checks import check_budget, check_whole
 from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS
@@ -79,9 +79,7 @@ def measure_error_moments(
         x_start[:1], torch.tensor(sigma_max), own
     )  # wrong labels are said before anything else
     exact = is_exact(denoiser)
-    nodes = (48 if exact else 24) if nodes is None else nodes
-    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 4:
-        raise ArtRLError(f"nodes must be a whole number of at least 4, got {nodes!r}")
+    nodes = check_whole("nodes", (48 if exact else 24) if nodes is None else nodes, 4)
     batch_size = batch_size or (4096 if exact else 256)
     fine = "rk4" if exact or solver == "rk4" else "heun"
     lattice = log_lattice(sigma_max, sigma_min, 2 * nodes + 1)

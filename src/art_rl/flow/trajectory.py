@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from art_rl.checks import check_whole
 from art_rl.denoisers.base import Denoiser, FirstKnown, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS, check_single_step
-from art_rl.schedules.schedule import check_sigma_range
+from art_rl.schedules.schedule import check_positive_range
 
 # What is measured counts as resolved where it is this many times the rounding it is made from.
 _RESOLVED = 30.0
@@ -53,11 +54,8 @@ class Walk:
 
 def log_lattice(sigma_max: float, sigma_min: float, count: int) -> np.ndarray:
     """``count`` log-spaced levels from sigma_max down to sigma_min > 0, ends exact; float64 (count,)."""
-    check_sigma_range(sigma_min, sigma_max)
-    if sigma_min <= 0:
-        raise ArtRLError(f"a log-spaced lattice needs sigma_min > 0, got {sigma_min}")
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 8:
-        raise ArtRLError(f"levels must be a whole number of at least 8, got {count!r}")
+    check_positive_range(sigma_min, sigma_max, "a log-spaced lattice")
+    check_whole("levels", count, 8)
     levels = np.geomspace(sigma_max, sigma_min, count)
     levels[0], levels[-1] = sigma_max, sigma_min
     return levels

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from art_rl.errors import ArtRLError
-from art_rl.schedules.schedule import check_sigma_range
+from art_rl.checks import check_whole
+from art_rl.schedules.schedule import check_positive_range
 
 
 class Place(NamedTuple):
@@ -56,11 +56,8 @@ class Lattice:
     """
 
     def __init__(self, sigma_max: float, sigma_min: float, cells: int = 192) -> None:
-        check_sigma_range(sigma_min, sigma_max)
-        if sigma_min <= 0:
-            raise ArtRLError(f"the learner's lattice needs sigma_min > 0, got {sigma_min}")
-        if isinstance(cells, bool) or not isinstance(cells, int) or cells < 8:
-            raise ArtRLError(f"cells must be a whole number of at least 8, got {cells!r}")
+        check_positive_range(sigma_min, sigma_max, "the learner's lattice")
+        check_whole("cells", cells, 8)
         self.sigma_max, self.sigma_min, self.cells = float(sigma_max), float(sigma_min), cells
         self.u_max = math.log1p(sigma_max / sigma_min)
         u = torch.linspace(0.0, self.u_max, cells + 1, dtype=torch.float64)

@@ -29,7 +29,7 @@ from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
 from art_rl.flow.solvers import nfe, run_levels
 from art_rl.flow.trajectory import check_states
-from art_rl.schedules.schedule import Schedule, check_sigma_range
+from art_rl.schedules.schedule import Schedule, check_positive_range
 from art_rl.settings.references import least_steps, too_coarse
 from art_rl.settings.rivals import LD3Settings
 
@@ -225,9 +225,7 @@ def learn_ld3(
     Raises:
         ArtRLError: bad states, range or solver; a loss that is not finite.
     """
-    check_sigma_range(sigma_min, sigma_max)
-    if not sigma_min > 0:
-        raise ArtRLError(f"LD3 needs sigma_min > 0, got {sigma_min}")
+    check_positive_range(sigma_min, sigma_max, "LD3")
     x_start = check_states(denoiser, x_start, class_labels)
     if len(x_start) != settings.train + settings.valid:
         raise ArtRLError(

@@ -24,13 +24,12 @@ import torch
 from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser
-from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import check_solver, nfe
 from art_rl.flow.trajectory import check_states
 from art_rl.learning.ensemble import Ensemble
 from art_rl.learning.evaluate import judge_steps, step_costs
 from art_rl.learning.table import TableEnvironment
-from art_rl.schedules.schedule import check_sigma_range
+from art_rl.schedules.schedule import check_positive_range
 
 __all__ = ["EndpointError", "HeldCost", "Outcome", "Reward"]
 
@@ -173,9 +172,7 @@ class EndpointError:
         reference_steps: int = 64,
         model: str = "",
     ) -> None:
-        check_sigma_range(sigma_min, sigma_max)
-        if not sigma_min > 0:
-            raise ArtRLError(f"sigma_min must be positive, got {sigma_min}")
+        check_positive_range(sigma_min, sigma_max, "the endpoint reward")
         self.solver = check_solver(solver)
         named = {"x_train": x_train, "x_valid": x_valid}
         for (name, x), its_labels in zip(named.items(), labels, strict=True):

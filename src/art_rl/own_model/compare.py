@@ -7,6 +7,7 @@ the fine solution's own counts as that one: a sampler that takes the fine soluti
 have the error 0, and differences within the reference's error would win.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.denoisers.adapters.check import home
 from art_rl.denoisers.base import Denoiser
+from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
+from art_rl.flow.seeds import latents
 from art_rl.flow.solvers import run_levels
 from art_rl.schedules.schedule import Schedule
 
 _REDRAWS = 400
+
+
+def noise_at(denoiser: Denoiser, sigma_max: float, count: int, first: int = 0) -> Tensor:
+    """(count, *shape) float64 states at ``sigma_max`` of seeds from ``first`` on, on the model's device."""
+    seeds = range(first, first + count)
+    return sigma_max * latents(seeds, denoiser.shape).double().to(home(denoiser))
+
+
+def spread_of_ends(denoiser: Denoiser, x: Tensor, sigma_max: float, sigma_min: float) -> float:
+    """Standard deviation per coordinate of endpoints of Heun solutions: what the model makes of noise."""
+    # Only a density's constant depends on it: 18 Heun steps are enough.
+    end = reference_solution(denoiser, x, sigma_max, None, 18, sigma_min, "heun", 0).end
+    value = float((end - end.mean(0)).square().mean().sqrt())
+    if not (math.isfinite(value) and value > 0):
+        raise ArtRLError(
+            f"the endpoints of the model have a standard deviation of {value}: give wrap sigma_data="
+        )
+    return value
 
 
 @dataclass(frozen=True)

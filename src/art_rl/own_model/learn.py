@@ -9,13 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from art_rl.checks import check_budgets
-from art_rl.denoisers.adapters.check import check_denoiser, check_start, home
+from art_rl.checks import check_budgets, check_whole
+from art_rl.denoisers.adapters.check import check_denoiser, check_start
 from art_rl.denoisers.base import Denoiser, is_exact
 from art_rl.errors import ArtRLError
-from art_rl.flow.reference import reference_solution
-from art_rl.flow.seeds import latents
-from art_rl.own_model.compare import Yardstick, compare, squared_errors, winner
+from art_rl.own_model.compare import (
+    Yardstick,
+    compare,
+    noise_at,
+    spread_of_ends,
+    squared_errors,
+    winner,
+)
 from art_rl.own_model.defaults import library_defaults
 from art_rl.own_model.found import Found
 from art_rl.own_model.methods import (
@@ -28,11 +33,11 @@ from art_rl.own_model.methods import (
 from art_rl.own_model.solver import calls_of, check_repeats, known_as
 from art_rl.own_model.spending import (
     FIRST_LEVELS,
+    PROFILE,
     REFERENCE_STEPS,
     SIGMA_DATA,
     check_affordable,
     closing_cost,
-    profile_cost,
 )
 from art_rl.registry import nfe
 from art_rl.schedules.hand_made import baseline_schedule
@@ -112,7 +117,7 @@ def learn(
         wrapped.shape = tuple(x.shape[1:])
     check_denoiser(denoiser, high, low)
     began, counted = time.perf_counter(), _Counter(denoiser)
-    few = high * latents(range(2), denoiser.shape).double().to(home(denoiser))
+    few = noise_at(denoiser, high, 2)
     check_repeats(solver, denoiser, few, high)
     if calls is None:
         three, four = (calls_of(solver, denoiser, few, high, K) for K in (3, 4))
@@ -149,7 +154,7 @@ def learn(
         counted.limit = bound
         if counted.sigma_data is None:
             # Kept here, not on the caller's object: the next call's seed measures its own.
-            counted.sigma_data = _sigma_data(counted, valid[:32], high, low)
+            counted.sigma_data = spread_of_ends(counted, valid[:32], high, low)
         spent_before = counted.calls
         closing = parts["closed form"] + parts["comparison"]
         problem = replace(problem, evaluations=bound - closing)
@@ -201,7 +206,7 @@ def learn(
 
 def _parts(problem: Problem, method: str, lists: dict[int, int], states: int) -> dict[str, int]:
     """Evaluations of everything that has a known cost: name -> at most so many."""
-    profile = profile_cost(is_exact(getattr(problem.denoiser, "denoiser", problem.denoiser)))
+    profile = PROFILE[is_exact(getattr(problem.denoiser, "denoiser", problem.denoiser))]
     parts = {
         "speed": getattr(problem.denoiser, "calls", 0),
         "sigma_data": SIGMA_DATA if problem.denoiser.sigma_data is None else 0,
@@ -280,7 +285,7 @@ class _Counter:
 @torch.no_grad()
 def _speed(denoiser: Denoiser, sigma_max: float, batch: int) -> float:
     """Evaluations per second in batches as they will be used."""
-    x = sigma_max * latents(range(min(batch, 64)), denoiser.shape).double().to(home(denoiser))
+    x = noise_at(denoiser, sigma_max, min(batch, 64))
     sigma = torch.tensor(sigma_max, dtype=torch.float64)
     denoiser(x, sigma)
     began, calls = time.perf_counter(), 0
@@ -298,8 +303,7 @@ def _states(
     total = min(max(total, 3 * _FEWEST), _MOST_STATES)
     if x is None:
         first = seed * 1_000_003
-        x = sigma_max * latents(range(first, first + total), denoiser.shape).double()
-        return x.to(home(denoiser))
+        return noise_at(denoiser, sigma_max, total, first)
     x = check_start(x, denoiser, sigma_max)
     if len(x) < 3 * _FEWEST:
         raise ArtRLError(
@@ -315,25 +319,11 @@ def _divided(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x[:n], x[n : n + v], x[n + v :]
 
 
-def _sigma_data(denoiser: Denoiser, x: Tensor, sigma_max: float, sigma_min: float) -> float:
-    """Standard deviation per coordinate of endpoints of Heun solutions: what the model makes of noise."""
-    # Only a density's constant depends on it: 18 Heun steps are enough.
-    end = reference_solution(denoiser, x, sigma_max, None, 18, sigma_min, "heun", 0).end
-    value = float((end - end.mean(0)).square().mean().sqrt())
-    if not (math.isfinite(value) and value > 0):
-        raise ArtRLError(
-            f"the endpoints of the model have a standard deviation of {value}: give wrap sigma_data="
-        )
-    return value
-
-
 def _check_numbers(minutes: float | None, evaluations: int | None, seed: int) -> None:
     if minutes is not None and evaluations is not None:
         raise ArtRLError("minutes and evaluations say the same thing: give one of them")
     if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
         raise ArtRLError(f"minutes must be positive and finite, got {minutes!r}")
     for name, value, least in (("evaluations", evaluations, 1000), ("seed", seed, 0)):
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ArtRLError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        if value is not None:
+            check_whole(name, value, least)

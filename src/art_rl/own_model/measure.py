@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 
 from art_rl.checks import check_whole
-from art_rl.denoisers.adapters.check import check_denoiser, home
+from art_rl.denoisers.adapters.check import check_denoiser
 from art_rl.denoisers.base import Denoiser
-from art_rl.flow.reference import reference_solution
-from art_rl.flow.seeds import latents
-from art_rl.own_model.compare import Yardstick, squared_errors
+from art_rl.own_model.compare import Yardstick, noise_at, spread_of_ends, squared_errors
 from art_rl.own_model.defaults import library_defaults
 from art_rl.own_model.methods import Problem, solve_with
 from art_rl.own_model.solver import known_as
@@ -41,11 +39,9 @@ def measure(
     low = float(own[1] or 0.002)
     check_denoiser(denoiser, high, low)
     batch = 64 if len(denoiser.shape) > 1 else 1024
-    first = seed * 1_000_003
-    x = high * latents(range(first, first + states), denoiser.shape).double().to(home(denoiser))
+    x = noise_at(denoiser, high, states, seed * 1_000_003)
     if denoiser.sigma_data is None:
-        end = reference_solution(denoiser, x[:32], high, None, 18, low, "heun", 0).end
-        denoiser.sigma_data = float((end - end.mean(0)).square().mean().sqrt())
+        denoiser.sigma_data = spread_of_ends(denoiser, x[:32], high, low)
     lines = []
     with known_as(solver, coordinates) as name:
         yardstick = Yardstick.of(denoiser, x, high, low, REFERENCE_STEPS, batch)

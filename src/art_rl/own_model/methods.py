@@ -31,11 +31,8 @@ from art_rl.registry import METHODS, ORDERS, SINGLE_STEP, TRANSFER
 from art_rl.schedules.closed_form import quadrature_schedule, trained_range
 from art_rl.schedules.endpoint import endpoint_schedule
 from art_rl.schedules.hand_made import BASELINES, baseline_schedule, edm
-from art_rl.schedules.rivals.ays import ays_schedule
 from art_rl.schedules.rivals.dmn import dmn_schedule
-from art_rl.schedules.rivals.elbo import elbo_schedule
-from art_rl.schedules.rivals.gits import gits_schedule
-from art_rl.schedules.rivals.quantiles import entropic_schedule, score_optimal_schedule
+from art_rl.schedules.rivals.makers import FROM_STATISTICS
 from art_rl.schedules.schedule import Schedule
 from art_rl.schedules.steps import steps_schedules
 
@@ -165,19 +162,11 @@ def _convex(method: str, p: Problem) -> Schedules:
 
 
 def _rival(method: str, p: Problem) -> Schedules:
-    makers: dict[str, Callable[..., Schedule]] = {
-        "gits": gits_schedule,
-        "score_optimal": score_optimal_schedule,
-        "entropic": entropic_schedule,
-        "elbo": elbo_schedule,
-        "ays": ays_schedule,
-    }
-    make = makers[method]
     statistics = measure_rival_statistics(
         p.denoiser, p.some(64), p.sigma_max, p.sigma_min, levels=128,
         paths=64, seed=p.seed, batch_size=p.batch, progress=p.progress,
     )  # fmt: skip
-    return {K: make(statistics, K) for K in p.budgets}
+    return {K: FROM_STATISTICS[method](statistics, K) for K in p.budgets}
 
 
 def _dmn(method: str, p: Problem) -> Schedules:
@@ -378,7 +367,7 @@ _FAMILIES: dict[str, Callable[[str, Problem], Schedules]] = {
     "quadrature_order": _closed_form,
     "propagated": _closed_form,
     "endpoint": _convex,
-    **dict.fromkeys(("gits", "score_optimal", "entropic", "elbo", "ays"), _rival),
+    **dict.fromkeys(FROM_STATISTICS, _rival),
     "dmn": _dmn,
     "oss": _oss,
     "gauss_newton": _gauss_newton,

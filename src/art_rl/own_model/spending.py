@@ -21,8 +21,9 @@ _STARTS, _CANDIDATES = 5, 5
 _CHECKED = 64
 # States and lists by which a first level is chosen.
 FIRST_STATES, FIRST_LEVELS, FIRST_LISTS = 48, 4, 3
-# The closed form's profile: 32 trajectories on 48 levels, the sensitivity on 16.
-_PROFILE = {False: 13_000, True: 24_500}
+# The closed form's profile, by whether the model is exact: 32 trajectories on 48 levels, the sensitivity
+# on 16, at most.
+PROFILE = {False: 13_000, True: 24_500}
 # Endpoints of 32 states, 18 Heun steps.
 SIGMA_DATA = 32 * (nfe("heun", 18) + 17)
 
@@ -36,11 +37,6 @@ def reference_cost(states: int, checked: int) -> int:
     """Evaluations of a fine solution of ``states``, its error measured on ``checked`` of them."""
     calls = nfe("rk4", REFERENCE_STEPS) + REFERENCE_STEPS - 1
     return states * calls + min(states, checked) * nfe("rk4", 2 * REFERENCE_STEPS)
-
-
-def profile_cost(exact: bool) -> int:
-    """Evaluations of the closed form's profile, at most."""
-    return _PROFILE[exact]
 
 
 def closing_cost(solver: str, lists: Mapping[int, int], states: int) -> int:

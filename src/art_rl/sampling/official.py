@@ -30,7 +30,7 @@ from art_rl.denoisers.edm.preconditioning import iddpm_levels
 from art_rl.errors import ArtRLError
 from art_rl.flow.seeds import SeedNoise
 from art_rl.flow.solvers import euler_step, heun_step
-from art_rl.schedules.schedule import check_sigma_range
+from art_rl.schedules.schedule import check_positive_range, check_sigma_range
 
 EPSILON_S = 1e-3  # last time of the vp discretisation
 
@@ -128,8 +128,7 @@ def discretise(
     if check_budget(K) < 2:
         raise ArtRLError(f"K must be at least 2 for the official discretisations, got {K}")
     low, high = sigma_range(discretisation, denoiser, sigma_min, sigma_max)
-    if not low > 0:
-        raise ArtRLError(f"sigma_min must be positive for the official discretisations, got {low}")
+    check_positive_range(low, high, "an official discretisation")
     share = np.arange(K) / (K - 1)
     if discretisation == "edm":
         if not (math.isfinite(rho) and rho > 0):

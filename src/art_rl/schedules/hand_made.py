@@ -21,7 +21,7 @@ import numpy as np
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
-from art_rl.schedules.schedule import Schedule, check_sigma_range
+from art_rl.schedules.schedule import Schedule, check_positive_range, check_sigma_range
 
 Density = Callable[[np.ndarray], np.ndarray]
 
@@ -127,11 +127,6 @@ def _replacing_sigma_min(
     return grid
 
 
-def _need_positive_sigma_min(sigma_min: float, name: str) -> None:
-    if sigma_min <= 0:
-        raise ArtRLError(f"schedule {name!r} needs sigma_min > 0, got {sigma_min}")
-
-
 def uniform(K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5) -> np.ndarray:
     """linspace(sigma_max, 0, K + 1); the identity clock of 2601.18681."""
     check_sigma_range(sigma_min, sigma_max)
@@ -142,7 +137,7 @@ def edm(
     K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5, rho: float = 7.0
 ) -> np.ndarray:
     """Karras et al. 2022, eq. 5."""
-    _need_positive_sigma_min(sigma_min, "edm")
+    check_positive_range(sigma_min, sigma_max, "schedule 'edm'")
     return _ending_at_sigma_min(lambda s: s ** (1 / rho - 1), K, sigma_max, sigma_min)
 
 
@@ -150,13 +145,13 @@ def edm_no_sigma_min(
     K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5, rho: float = 7.0
 ) -> np.ndarray:
     """EDM's density without spending a node on sigma_min."""
-    _need_positive_sigma_min(sigma_min, "edm_no_sigma_min")
+    check_positive_range(sigma_min, sigma_max, "schedule 'edm_no_sigma_min'")
     return _replacing_sigma_min(lambda s: s ** (1 / rho - 1), K, sigma_max, sigma_min)
 
 
 def dpm(K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5) -> np.ndarray:
     """Uniform in log-SNR (Lu et al. 2022, DPM-Solver)."""
-    _need_positive_sigma_min(sigma_min, "dpm")
+    check_positive_range(sigma_min, sigma_max, "schedule 'dpm'")
     return _ending_at_sigma_min(lambda s: 1 / s, K, sigma_max, sigma_min)
 
 
@@ -164,7 +159,7 @@ def dpm_no_sigma_min(
     K: int, sigma_max: float, sigma_min: float, sigma_data: float = 0.5
 ) -> np.ndarray:
     """Uniform in log-SNR without spending a node on sigma_min."""
-    _need_positive_sigma_min(sigma_min, "dpm_no_sigma_min")
+    check_positive_range(sigma_min, sigma_max, "schedule 'dpm_no_sigma_min'")
     return _replacing_sigma_min(lambda s: 1 / s, K, sigma_max, sigma_min)
 
 

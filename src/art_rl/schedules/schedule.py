@@ -293,3 +293,10 @@ def check_sigma_range(sigma_min: float, sigma_max: float) -> None:
             f"noise levels must satisfy 0 <= sigma_min < sigma_max < inf, "
             f"got sigma_min = {sigma_min}, sigma_max = {sigma_max}"
         )
+
+
+def check_positive_range(sigma_min: float, sigma_max: float, whose: str) -> None:
+    """Raise ArtRLError, naming ``whose`` range it is, unless 0 < sigma_min < sigma_max, both finite."""
+    check_sigma_range(sigma_min, sigma_max)
+    if sigma_min <= 0:
+        raise ArtRLError(f"{whose} needs sigma_min > 0, got {sigma_min}")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser
 from art_rl.errors import ArtRLError
-from art_rl.schedules.schedule import check_sigma_range
+from art_rl.schedules.schedule import check_positive_range
 
 # Answers to one level as a number and as a batch may differ by rounding, relative to the answer's size.
 _ROUNDING = 1e-3
@@ -35,9 +35,7 @@ def check_denoiser(denoiser: Any, sigma_max: float, sigma_min: float) -> Denoise
         raise ArtRLError(
             "the shape of one sample is not known: wrap(..., shape=(3, 32, 32)), or give learn x="
         )
-    check_sigma_range(sigma_min, sigma_max)
-    if not sigma_min > 0:
-        raise ArtRLError(f"sigma_min must be positive, got {sigma_min}")
+    check_positive_range(sigma_min, sigma_max, "a network's range")
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(3, *denoiser.shape, dtype=torch.float64, generator=generator)
     noise = noise.to(home(denoiser))

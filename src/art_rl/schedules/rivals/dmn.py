@@ -17,9 +17,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from art_rl.checks import check_budget
-from art_rl.errors import ArtRLError
 from art_rl.schedules.rivals.path import ended
-from art_rl.schedules.schedule import Schedule, check_sigma_range
+from art_rl.schedules.schedule import Schedule, check_positive_range
 
 _X, _W = np.polynomial.legendre.leggauss(32)
 _ROUNDS = 12
@@ -84,9 +83,7 @@ def minimise_dmn(
         ArtRLError: bad K or range.
     """
     check_budget(K)
-    check_sigma_range(sigma_min, sigma_max)
-    if not sigma_min > 0:
-        raise ArtRLError(f"DMN needs sigma_min > 0, got {sigma_min}")
+    check_positive_range(sigma_min, sigma_max, "DMN")
     low, high = -np.log(sigma_max), -np.log(sigma_min)
 
     def levels(z: np.ndarray) -> np.ndarray:
