@@ -37,7 +37,6 @@ class Solver:
         stages: network calls of one step.
         memory: evaluations of earlier steps that a step uses; 0 for single-step solvers.
         last_step: EULER or OWN, how the step to sigma = 0 is taken.
-        colour, marker: look in figures that compare solvers.
     """
 
     id: str
@@ -46,32 +45,28 @@ class Solver:
     stages: int
     memory: int
     last_step: str
-    colour: str
-    marker: str
 
 
 SOLVERS: dict[str, Solver] = {
     solver.id: solver
     for solver in (
-        Solver("euler", "Euler", 1, 1, 0, EULER, "#7a7a7a", "o"),
-        Solver("heun", "Heun", 2, 2, 0, EULER, "#000000", "s"),
-        Solver("rk4", "RK4", 4, 4, 0, EULER, "#b8a000", "^"),
+        Solver("euler", "Euler", 1, 1, 0, EULER),
+        Solver("heun", "Heun", 2, 2, 0, EULER),
+        Solver("rk4", "RK4", 4, 4, 0, EULER),
         # Order 2 whatever the number: the weights are those of equal steps.
-        Solver("ipndm2", "iPNDM-2", 2, 1, 1, OWN, "#a6d854", "<"),
-        Solver("ipndm3", "iPNDM-3", 2, 1, 2, OWN, "#66a61e", ">"),
-        Solver("ipndm4", "iPNDM-4", 2, 1, 3, OWN, "#1b5e20", "v"),
-        Solver("lms2", "LMS-2", 2, 1, 1, OWN, "#9ecae1", "<"),
-        Solver("lms3", "LMS-3", 3, 1, 2, OWN, "#4292c6", ">"),
-        Solver("lms4", "LMS-4", 4, 1, 3, OWN, "#08519c", "v"),
-        Solver("deis_tab3", "DEIS-tAB3", 4, 1, 3, EULER, "#8c510a", "P"),
-        Solver("dpmpp2m", "DPM-Solver++(2M)", 2, 1, 1, EULER, "#cc79a7", "D"),
+        Solver("ipndm2", "iPNDM-2", 2, 1, 1, OWN),
+        Solver("ipndm3", "iPNDM-3", 2, 1, 2, OWN),
+        Solver("ipndm4", "iPNDM-4", 2, 1, 3, OWN),
+        Solver("lms2", "LMS-2", 2, 1, 1, OWN),
+        Solver("lms3", "LMS-3", 3, 1, 2, OWN),
+        Solver("lms4", "LMS-4", 4, 1, 3, OWN),
+        Solver("deis_tab3", "DEIS-tAB3", 4, 1, 3, EULER),
+        Solver("dpmpp2m", "DPM-Solver++(2M)", 2, 1, 1, EULER),
         # As released: order 2.
-        Solver("dpmpp3m", "DPM-Solver++(3M)", 2, 1, 2, EULER, "#762a83", "p"),
-        Solver(
-            "dpmpp3m_third_order", "DPM-Solver++(3M), third order", 3, 1, 2, EULER, "#9970ab", "h"
-        ),
-        Solver("unipc2", "UniPC-2", 3, 1, 1, OWN, "#fdae61", "X"),
-        Solver("unipc3", "UniPC-3", 4, 1, 2, OWN, "#d55e00", "*"),
+        Solver("dpmpp3m", "DPM-Solver++(3M)", 2, 1, 2, EULER),
+        Solver("dpmpp3m_third_order", "DPM-Solver++(3M), third order", 3, 1, 2, EULER),
+        Solver("unipc2", "UniPC-2", 3, 1, 1, OWN),
+        Solver("unipc3", "UniPC-3", 4, 1, 2, OWN),
     )
 }
 

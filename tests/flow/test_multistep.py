@@ -211,7 +211,5 @@ def test_the_registry_knows_what_the_solvers_are():
     for solver in MULTISTEP:
         assert METHODS["art_rl_endpoint"].runs_with(solver)
         assert not METHODS["endpoint"].runs_with(solver)
-    looks = [(entry.colour, entry.marker) for entry in ENTRIES.values()]
-    assert len(set(looks)) == len(looks)
     for a, b in itertools.combinations(ENTRIES.values(), 2):
         assert a.label != b.label

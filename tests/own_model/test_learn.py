@@ -315,7 +315,7 @@ def test_the_fine_solution_s_own_steps_are_shown_as_its_error():
     ("changes", "message"),
     [
         ({"budgets": []}, "budgets must be a non-empty list"),
-        ({"budgets": "5"}, "budgets must be a list"),
+        ({"budgets": "5"}, "budgets must be a non-empty list"),
         ({"budgets": [0]}, "K .* at least 1, got 0"),
         ({"method": "magic"}, "unknown method 'magic'; known: "),
         ({"method": "transfer_budget"}, "carries a schedule over"),

@@ -1,11 +1,12 @@
 """The protocol every model meets, the ODE's right-hand side, and the NFE counter."""
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from art_rl.errors import ArtRLError
 from art_rl.schedules.profile import EDM_NOISE
 
 
@@ -101,22 +102,31 @@ class FirstKnown:
 
 
 class CountingDenoiser:
-    """Counts batched calls of a denoiser: the NFE of whatever runs with it.
+    """Counts what a denoiser is asked; its other attributes are the denoiser's.
 
-    ``calls`` starts at 0 and grows by one per call, whatever the batch size.
+    Attributes:
+        calls: batched calls so far, whatever the batch size: the NFE of whatever runs with it.
+        rows: evaluations so far, one per state and call.
+        limit: evaluations not to be exceeded; None: any number.
+        sigma_data: the denoiser's, unless another one is set here.
     """
 
+    sigma_data: Any
+
     def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser = denoiser
-        self.shape = denoiser.shape
-        self.sigma_data = denoiser.sigma_data
-        self.label_dim = denoiser.label_dim
-        self.digest = denoiser.digest
-        self.exact = is_exact(denoiser)
-        self.trained_noise = trained_noise(denoiser)
-        self.calls = 0
+        self.denoiser, self.calls, self.rows = denoiser, 0, 0
+        self.limit: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.denoiser, name)
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        """The denoiser's answer; one more in ``calls``."""
+        """The denoiser's answer; ArtRLError, before it is asked, beyond the ``limit``."""
+        if self.limit is not None and self.rows + len(x) > self.limit:
+            raise ArtRLError(
+                f"{self.limit} evaluations do not suffice for this method and these budgets: "
+                "give more (evaluations= or minutes=)"
+            )
         self.calls += 1
+        self.rows += len(x)
         return self.denoiser(x, sigma, class_labels)

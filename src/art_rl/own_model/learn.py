@@ -11,7 +11,7 @@ from torch import Tensor
 
 from art_rl.checks import check_budgets, check_whole
 from art_rl.denoisers.adapters.check import check_denoiser, check_start
-from art_rl.denoisers.base import Denoiser, is_exact
+from art_rl.denoisers.base import CountingDenoiser, Denoiser, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.own_model.compare import (
     Yardstick,
@@ -116,7 +116,7 @@ def learn(
     if isinstance(x, Tensor) and getattr(denoiser, "shape", 0) is None:
         wrapped.shape = tuple(x.shape[1:])
     check_denoiser(denoiser, high, low)
-    began, counted = time.perf_counter(), _Counter(denoiser)
+    began, counted = time.perf_counter(), CountingDenoiser(denoiser)
     few = noise_at(denoiser, high, 2)
     check_repeats(solver, denoiser, few, high)
     if calls is None:
@@ -155,11 +155,11 @@ def learn(
         if counted.sigma_data is None:
             # Kept here, not on the caller's object: the next call's seed measures its own.
             counted.sigma_data = spread_of_ends(counted, valid[:32], high, low)
-        spent_before = counted.calls
+        spent_before = counted.rows
         closing = parts["closed form"] + parts["comparison"]
         problem = replace(problem, evaluations=bound - closing)
         schedules = solve_with(method, problem)
-        learning = counted.calls - spent_before
+        learning = counted.rows - spent_before
         yardstick = Yardstick.of(counted, test, high, low, REFERENCE_STEPS, batch)
         closed = schedules if method == "quadrature" else _closed_form(problem)
         report: dict[str, Any] = {
@@ -197,10 +197,10 @@ def learn(
                     "held_out": {row["name"]: row["rmse"] for row in facts["rows"]},
                 },
             )
-    report["evaluations"] = counted.calls
+    report["evaluations"] = counted.rows
     seconds = time.perf_counter() - began
     report["seconds"] = round(seconds, 1)
-    report["evaluations_per_second"] = round(speed or counted.calls / seconds)
+    report["evaluations_per_second"] = round(speed or counted.rows / seconds)
     return Found(schedules, report, lists)
 
 
@@ -208,7 +208,7 @@ def _parts(problem: Problem, method: str, lists: dict[int, int], states: int) ->
     """Evaluations of everything that has a known cost: name -> at most so many."""
     profile = PROFILE[is_exact(getattr(problem.denoiser, "denoiser", problem.denoiser))]
     parts = {
-        "speed": getattr(problem.denoiser, "calls", 0),
+        "speed": getattr(problem.denoiser, "rows", 0),
         "sigma_data": SIGMA_DATA if problem.denoiser.sigma_data is None else 0,
         "closed form": profile,
         "comparison": closing_cost(problem.solver, lists, states),
@@ -218,7 +218,7 @@ def _parts(problem: Problem, method: str, lists: dict[int, int], states: int) ->
         parts["first levels"] = first_levels_cost(problem) if problem.free_start else 0
         parts["learning"] = endpoint_cost(problem, groups).least()
     elif method != "quadrature":
-        # Rivals measure as much as they need; the bound on them is _Counter's.
+        # Rivals measure as much as they need; the bound on them is the counter's.
         parts["method"] = profile if method in ("propagated", "quadrature_order") else 0
     return parts
 
@@ -258,28 +258,6 @@ def _closed_form(problem: Problem) -> Any:
         return solve_with("quadrature", problem)
     except ArtRLError:  # e.g. straight trajectories: then there is no such row
         return None
-
-
-class _Counter:
-    """The denoiser, its evaluations counted (one per state and call), its other attributes as they are."""
-
-    sigma_data: Any
-
-    def __init__(self, denoiser: Denoiser) -> None:
-        self.denoiser, self.calls = denoiser, 0
-        self.limit: int | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.denoiser, name)
-
-    def __call__(self, x: Tensor, sigma: Any, class_labels: Tensor | None = None) -> Tensor:
-        if self.limit is not None and self.calls + len(x) > self.limit:
-            raise ArtRLError(
-                f"{self.limit} evaluations do not suffice for this method and these budgets: "
-                "give more (evaluations= or minutes=)"
-            )
-        self.calls += len(x)
-        return self.denoiser(x, sigma, class_labels)
 
 
 @torch.no_grad()

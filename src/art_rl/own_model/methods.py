@@ -71,7 +71,7 @@ class Problem:
     @property
     def left(self) -> int:
         """Network evaluations the method may still spend."""
-        return self.evaluations - getattr(self.denoiser, "calls", 0)
+        return self.evaluations - getattr(self.denoiser, "rows", 0)
 
     @property
     def trust(self) -> tuple[float, float] | str | None:

@@ -72,7 +72,7 @@ def known_as(
             step, last, memory = Sampler(solver), registry.OWN, 1
         facts = (name, order, calls or order, memory)
     label, p, stages, memory = facts
-    registry.SOLVERS[name] = registry.Solver(name, label, p, stages, memory, last, "#000000", "o")
+    registry.SOLVERS[name] = registry.Solver(name, label, p, stages, memory, last)
     registry.ORDERS[name], registry.STAGES[name], SOLVERS[name] = p, stages, step
     try:
         yield name

@@ -1,6 +1,6 @@
 """ART-RL against hand-made schedules at equal NFE, and other summaries of image cells."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,15 +150,19 @@ def comparison_markdown(
     return "\n".join(lines) + "\n"
 
 
+def lowest(results: Sequence[Row], size: Callable[[Row], float]) -> list[Row]:
+    """Per solver and K the result of the lowest ``size``, of equals the first."""
+    found: dict[tuple[str, int], Row] = {}
+    for result in results:
+        known = found.setdefault((result["solver"], result["K"]), result)
+        if size(result) < size(known):
+            found[result["solver"], result["K"]] = result
+    return list(found.values())
+
+
 def _strictest(results: Sequence[Row]) -> list[Row]:
     """Per solver and K the worst outcome against any baseline: won is what is won against every one."""
-    worst: dict[tuple[str, int], Row] = {}
-    for result in results:
-        cell = (result["solver"], result["K"])
-        known = worst.setdefault(cell, result)
-        if OUTCOMES.index(result["outcome"]) > OUTCOMES.index(known["outcome"]):
-            worst[cell] = result
-    return list(worst.values())
+    return lowest(results, lambda result: -OUTCOMES.index(result["outcome"]))
 
 
 def trust_markdown(rows: Sequence[Row]) -> str:

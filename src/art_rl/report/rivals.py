@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from art_rl.registry import LEARNED, METHODS, METRICS, RIVAL, SOLVERS, TRANSFER
-from art_rl.report.comparison import Row, compare, counts_by_solver, missed_row
+from art_rl.report.comparison import Row, compare, counts_by_solver, lowest, missed_row
 from art_rl.report.tables import markdown_table, number
 
 TIE = 0.01
@@ -56,7 +56,8 @@ def outcomes_markdown(results: Sequence[Row], model: str, learned: str) -> str:
         for other in dict.fromkeys(result["baseline"] for result in mine):
             against = [result for result in mine if result["baseline"] == other]
             table.append(counts_by_solver(METHODS[other].label, against, solvers, "-"))
-        best = counts_by_solver("**the best of all others**", _worst(mine), solvers, "-")
+        against = lowest(mine, lambda result: result["baseline_mean"])
+        best = counts_by_solver("**the best of all others**", against, solvers, "-")
         table.append([*best[:-1], f"**{best[-1]}**"])
         lines += [*markdown_table(table), ""]
         lost = [result for result in mine if result["outcome"] != "win"]
@@ -68,16 +69,6 @@ def outcomes_markdown(results: Sequence[Row], model: str, learned: str) -> str:
                 )
             lines += [*markdown_table(table), ""]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _worst(results: Sequence[Row]) -> list[Row]:
-    """Per solver and K the outcome against the other schedule of lowest mean."""
-    best: dict[tuple[str, int], Row] = {}
-    for result in results:
-        known = best.setdefault((result["solver"], result["K"]), result)
-        if result["baseline_mean"] < known["baseline_mean"]:
-            best[result["solver"], result["K"]] = result
-    return list(best.values())
 
 
 def frontier_rows(rows: Sequence[Row], metric: str, most: int = 20) -> list[dict[str, Any]]:
