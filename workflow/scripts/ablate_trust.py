@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from rule_job import one, run
+from rule_job import model_of, one, run
 from tqdm import tqdm
 
 from art_rl.files import digest, sha256_file, write_text
@@ -30,9 +30,7 @@ def main(snakemake):
     torch.set_num_threads(snakemake.threads)
     inputs, params = snakemake.input, snakemake.params
     sampling, ablation = CellSampling(**params.sampling), params.model["trust_ablation"]
-    experiment = build_experiment(
-        snakemake.wildcards.model, params.model, one(inputs.network), sampling=sampling
-    )
+    experiment = build_experiment(*model_of(snakemake), sampling=sampling)
     measures = experiment.measures(
         Files(one(inputs.features), one(inputs.target), inputs.reference)
     )

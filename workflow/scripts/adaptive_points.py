@@ -1,6 +1,6 @@
 """Calls and endpoint error of the adaptive solver per tolerance; feeds the figure of the frontier."""
 
-from rule_job import run
+from rule_job import model_of, run
 
 from art_rl.denoisers.base import is_exact
 from art_rl.flow.reference import reference_solution
@@ -12,9 +12,7 @@ from art_rl.settings.rivals import RivalSettings
 
 def main(snakemake):
     settings = RivalSettings(**snakemake.params.rivals)
-    experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
-    )
+    experiment = build_experiment(*model_of(snakemake))
     # One batch, as a sampler of images has it: every state takes the same steps.
     n = min(settings.trajectories, settings.batch_size)
     x, labels = experiment.draw(n, settings.seed), experiment.labels(n, settings.seed)

@@ -1,6 +1,6 @@
 """|Q| along exact trajectories on a fine lattice: the environment of every learner of a model."""
 
-from rule_job import run
+from rule_job import model_of, run
 
 from art_rl.denoisers.base import trained_noise
 from art_rl.learning import TableEnvironment
@@ -13,9 +13,7 @@ from art_rl.settings.measuring import Control
 
 def main(snakemake):
     settings = Control(**snakemake.params.control)
-    experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
-    )
+    experiment = build_experiment(*model_of(snakemake))
     n = settings.trajectories
     table = TableEnvironment.from_denoiser(
         **experiment.drawn(n, settings.seed), model=experiment.name, cells=settings.cells

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rule_job import run
+from rule_job import model_of, run
 
 from art_rl.flow.measure_errors import measure_error_moments
 from art_rl.sampling.experiment import build_experiment
@@ -11,9 +11,7 @@ from art_rl.settings.measuring import Endpoint
 
 def main(snakemake):
     settings = Endpoint(**snakemake.params.endpoint)
-    experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
-    )
+    experiment = build_experiment(*model_of(snakemake))
     drawn = experiment.drawn(settings.trajectories, settings.seed)
     for path in snakemake.output:
         moments = measure_error_moments(**drawn, solver=Path(path).stem, nodes=settings.nodes)

@@ -1,6 +1,6 @@
 """Gauss-Newton on the measured endpoint error of every solver, at every budget; feeds every table."""
 
-from rule_job import run, schedule_key
+from rule_job import model_of, run, schedule_key
 
 from art_rl.learning.gauss_newton import gauss_newton_schedules
 from art_rl.registry import ORDERS
@@ -14,9 +14,7 @@ from art_rl.settings.measuring import Control
 def main(snakemake):
     control = Control(**snakemake.params.control)
     given, model = snakemake.input, snakemake.wildcards.model
-    experiment = build_experiment(
-        model, snakemake.params.model, given.get("network"), rollouts=True
-    )
+    experiment = build_experiment(*model_of(snakemake), rollouts=True)
     # The states the learner of the same error learns and chooses on.
     states, labels = experiment.halves(control.states, control.seed)
     profile = Profile.load(given.profile)

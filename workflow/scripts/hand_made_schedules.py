@@ -1,6 +1,6 @@
 """Hand-made schedules of one model at every budget; feeds every table."""
 
-from rule_job import run, schedule_key
+from rule_job import model_of, run, schedule_key
 
 from art_rl.files import digest
 from art_rl.sampling.experiment import build_experiment
@@ -8,9 +8,7 @@ from art_rl.schedules.hand_made import baseline_schedule
 
 
 def main(snakemake):
-    experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
-    )
+    experiment = build_experiment(*model_of(snakemake))
     facts = {
         "model": experiment.name,
         "model_digest": experiment.denoiser.digest,

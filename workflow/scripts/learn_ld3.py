@@ -1,6 +1,6 @@
 """LD3-style schedules of one model and solver at every budget; feeds their row in every table."""
 
-from rule_job import run, schedule_key
+from rule_job import model_of, run, schedule_key
 
 from art_rl.learning.ld3 import learn_ld3
 from art_rl.report.tables import column_rows, write_rows
@@ -10,9 +10,7 @@ from art_rl.settings.rivals import LD3Settings
 
 def main(snakemake):
     settings = LD3Settings(**snakemake.params.ld3)
-    experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
-    )
+    experiment = build_experiment(*model_of(snakemake))
     paths = {schedule_key(path)[2]: path for path in snakemake.output.schedules}
     learned = learn_ld3(
         **experiment.drawn(settings.train + settings.valid, settings.seed),

@@ -1,6 +1,6 @@
 """Algorithm 1 on its literal left-end sum and on the held cost, three steps; feeds a figure."""
 
-from rule_job import run
+from rule_job import model_of, run
 
 from art_rl.flow.solvers import solve
 from art_rl.learning import TableEnvironment
@@ -17,7 +17,7 @@ STATES, SEED, REFERENCE_STEPS = 4096, 7, 128
 
 def main(snakemake):
     table = TableEnvironment.load(snakemake.input.table)
-    experiment = build_experiment(snakemake.wildcards.model, snakemake.params.model)
+    experiment = build_experiment(*model_of(snakemake))
     span = experiment.sigma_max, experiment.sigma_min, experiment.denoiser.sigma_data
     settings = PaperSettings.from_dict({"seed": 0})
     paths = {

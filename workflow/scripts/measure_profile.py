@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from rule_job import run
+from rule_job import model_of, run
 
 from art_rl.flow.measure_profile import measure_profile
 from art_rl.report.tables import column_rows, write_rows
@@ -34,9 +34,7 @@ def curves(profile, dim):
 
 def main(snakemake):
     settings = Profile(**snakemake.params.profile)
-    experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
-    )
+    experiment = build_experiment(*model_of(snakemake))
     profile = measure_profile(
         **experiment.drawn(settings.trajectories, settings.seed),
         estimator=settings.estimator,

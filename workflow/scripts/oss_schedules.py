@@ -1,7 +1,7 @@
 """Optimal-stepsize schedules of one model at every budget; feeds its row in every table."""
 
 import numpy as np
-from rule_job import run, schedule_key
+from rule_job import model_of, run, schedule_key
 
 from art_rl.flow.rivals.measure import teacher_lattice
 from art_rl.flow.rivals.oss import oss_schedules
@@ -11,9 +11,7 @@ from art_rl.settings.rivals import RivalSettings
 
 def main(snakemake):
     settings = RivalSettings(**snakemake.params.rivals)
-    experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
-    )
+    experiment = build_experiment(*model_of(snakemake))
     n, seed = settings.trajectories, settings.seed
     count = settings.oss_levels
     levels = teacher_lattice(experiment.sigma_max, experiment.sigma_min, count)

@@ -1,6 +1,6 @@
 """What rival schedules measure of one model; feeds their rows in every table."""
 
-from rule_job import run
+from rule_job import model_of, run
 
 from art_rl.flow.rivals.measure import measure_rival_statistics
 from art_rl.sampling.experiment import build_experiment
@@ -9,9 +9,7 @@ from art_rl.settings.rivals import RivalSettings
 
 def main(snakemake):
     settings = RivalSettings(**snakemake.params.rivals)
-    experiment = build_experiment(
-        snakemake.wildcards.model, snakemake.params.model, snakemake.input.get("network")
-    )
+    experiment = build_experiment(*model_of(snakemake))
     measure_rival_statistics(
         **experiment.drawn(settings.trajectories, settings.seed),
         levels=settings.levels,

@@ -116,6 +116,12 @@ def one(files):
     return files if isinstance(files, str | os.PathLike) else next(iter(files), None)
 
 
+def model_of(snakemake):
+    """Name, settings and network (None without one) of a job's model, as `build_experiment` takes them."""
+    network = one(snakemake.input.get("network", []))
+    return snakemake.wildcards.model, snakemake.params.model, network
+
+
 def schedule_key(path):
     """(method, solver, K) of a path .../schedules/<method>/<solver>/K<K>.json."""
     method, solver, name = path.split(os.sep)[-3:]

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rule_job import one, run, schedule_key
+from rule_job import model_of, one, run, schedule_key
 from tqdm import tqdm
 
 from art_rl.files import digest, sha256_file, write_json
@@ -25,9 +25,7 @@ def main(snakemake):
     torch.set_num_threads(snakemake.threads)
     inputs, params, output = snakemake.input, snakemake.params, Path(snakemake.output.parts)
     sampling = CellSampling(**params.sampling)
-    experiment = build_experiment(
-        snakemake.wildcards.model, params.model, one(inputs.network), sampling=sampling
-    )
+    experiment = build_experiment(*model_of(snakemake), sampling=sampling)
     measures = experiment.measures(Files(one(inputs.features), None, inputs.reference))
     schedules = {schedule_key(path): Schedule.load(path) for path in inputs.schedules}
     for schedule in schedules.values():

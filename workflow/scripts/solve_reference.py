@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rule_job import one, run
+from rule_job import model_of, one, run
 
 from art_rl.files import write_json, write_npz
 from art_rl.sampling.cells import REFERENCE_SOLVER, reference_error, reference_shard, values_of
@@ -18,9 +18,7 @@ def main(snakemake):
     torch.set_num_threads(snakemake.threads)
     params, output = snakemake.params, Path(snakemake.output.endpoints)
     sampling = CellSampling(**params.sampling)
-    experiment = build_experiment(
-        snakemake.wildcards.model, params.model, one(snakemake.input.network), sampling=sampling
-    )
+    experiment = build_experiment(*model_of(snakemake), sampling=sampling)
     measures = experiment.measures(Files(features=one(snakemake.input.features)))
     measures = [measure for measure in measures if not measure.to_reference]
     seeds, ends, cells, error = [], [], [], None
