@@ -24,6 +24,14 @@ def check_one_of(name: str, value: Any, known: Iterable[Any]) -> None:
         raise ArtRLError(f"{name} must be one of {', '.join(map(str, known))}, got {value!r}")
 
 
+def check_known(what: str, name: str, known: Iterable[str]) -> str:
+    """Return ``name`` if it is among the ``known`` of its kind, which the ArtRLError lists else."""
+    known = list(known)
+    if name not in known:
+        raise ArtRLError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    return name
+
+
 def check_seed(seed: Any) -> int:
     """Return ``seed`` if torch's generators take it, a whole number in 0 .. 2^63 - 1; else ArtRLError."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:

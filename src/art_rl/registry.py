@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from art_rl.checks import check_budget
+from art_rl.checks import check_budget, check_known
 from art_rl.errors import ArtRLError
 
 HAND_MADE = "Hand-made"
@@ -210,16 +210,12 @@ METRICS: dict[str, Metric] = {
 
 def method(name: str) -> Method:
     """The method with id ``name``; unknown ids are an ArtRLError that lists the known ones."""
-    if name not in METHODS:
-        raise ArtRLError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
-    return METHODS[name]
+    return METHODS[check_known("method", name, METHODS)]
 
 
 def check_solver(solver: str) -> str:
     """Return ``solver`` if it is known, else raise ArtRLError."""
-    if solver not in SOLVERS:
-        raise ArtRLError(f"unknown solver {solver!r}; known: {', '.join(SOLVERS)}")
-    return solver
+    return check_known("solver", solver, SOLVERS)
 
 
 def check_single_step(solver: str) -> str:
@@ -273,7 +269,4 @@ KINDS: dict[str, Kind] = {
 
 def kind_of(model: Mapping[str, Any]) -> Kind:
     """The kind of a model's settings: the one place that asks; ArtRLError for an unknown one."""
-    kind = model.get("kind", "exact")
-    if kind not in KINDS:
-        raise ArtRLError(f"unknown kind of model {kind!r}; known: {', '.join(KINDS)}")
-    return KINDS[kind]
+    return KINDS[check_known("kind of model", model.get("kind", "exact"), KINDS)]

@@ -9,9 +9,8 @@ from art_rl.denoisers import Gaussian, GaussianMixture
 from art_rl.errors import ArtRLError
 from art_rl.flow.curvature import difference, jvp
 from art_rl.learning import TableEnvironment
-from art_rl.learning.features import features
 from art_rl.learning.lattice import Lattice
-from art_rl.learning.table import sensitivity
+from art_rl.learning.table import features, sensitivity
 
 STD, HIGH, LOW = 0.5, 10.0, 0.002
 

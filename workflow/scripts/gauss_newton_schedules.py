@@ -13,7 +13,7 @@ from art_rl.settings.measuring import Control
 
 def main(snakemake):
     control = Control(**snakemake.params.control)
-    given, model = snakemake.input, snakemake.wildcards.model
+    given = snakemake.input
     experiment = build_experiment(*model_of(snakemake), rollouts=True)
     # The states the learner of the same error learns and chooses on.
     states, labels = experiment.halves(control.states, control.seed)

@@ -27,6 +27,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 
 from art_rl.assets.download import Interrupted, Unusable, download
+from art_rl.checks import check_known
 from art_rl.errors import ArtRLError
 from art_rl.files import atomic_path, exclusive, read_json, sha256_file, write_json
 
@@ -79,9 +80,7 @@ def catalogue() -> dict[str, Asset]:
 
 def find_asset(name: str) -> Asset:
     """The catalogue's entry; ArtRLError for an unknown name."""
-    if name not in catalogue():
-        raise ArtRLError(f"unknown asset {name!r}; known: {', '.join(catalogue())}")
-    return catalogue()[name]
+    return catalogue()[check_known("asset", name, catalogue())]
 
 
 def _content_digest(path: Path) -> str | None:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.checks import check_known
 from art_rl.denoisers.base import Denoiser, expand_sigma
 from art_rl.errors import ArtRLError
 from art_rl.flow.trajectory import Walk
@@ -176,8 +177,7 @@ def apply(matrix: np.ndarray, values: Tensor) -> Tensor:
 
 def second_derivatives(denoiser: Denoiser, path: Walk, estimator: str) -> Tensor:
     """Q at every node of a walk by one of ESTIMATORS, (M, B, *shape) float64."""
-    if estimator not in ESTIMATORS:
-        raise ArtRLError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
+    check_known("estimator", estimator, ESTIMATORS)
     if estimator == "rollout":
         return rollout(path.levels, path.denoised)
     single = jvp if estimator == "jvp" else difference

@@ -16,6 +16,7 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
+from art_rl.checks import check_known
 from art_rl.denoisers.base import Denoiser, is_exact, trained_noise
 from art_rl.errors import ArtRLError
 from art_rl.flow.curvature import (
@@ -78,8 +79,7 @@ def measure_profile(
     Raises:
         ArtRLError: unknown estimator, bad range, sizes or states; |Q| is rounding error everywhere.
     """
-    if estimator not in ESTIMATORS:
-        raise ArtRLError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
+    check_known("estimator", estimator, ESTIMATORS)
     x_start = check_states(denoiser, x_start, class_labels)
     if len(x_start) < 2:
         raise ArtRLError("x_start must hold at least 2 trajectories, got 1")

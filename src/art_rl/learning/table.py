@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from art_rl.checks import check_one_of
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, expand_sigma
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.flow.curvature import difference, second_derivatives
 from art_rl.flow.trajectory import norms, propagate, steps, walk
-from art_rl.learning.features import features, norm
 from art_rl.learning.lattice import Lattice, Place
 
 # |Q| below this share of its mean at the level is not told apart in the feature log(|Q| / mean).
@@ -294,6 +293,20 @@ def _levels(lattice: Lattice) -> tuple[np.ndarray, int]:
     return nodes[first:][::-1].copy(), first
 
 
+def features(x: Tensor, sigma: Tensor, sigma_data: float) -> Tensor:
+    """x / sqrt(sigma^2 + sigma_data^2) itself in up to 4 dimensions, else its root mean square; (B, F).
+
+    Args:
+        x: (B, *shape).
+        sigma: () or (B,).
+    """
+    flat = x.flatten(1)
+    flat = flat / torch.sqrt(expand_sigma(sigma, flat) ** 2 + sigma_data**2)
+    if flat.shape[1] <= 4:
+        return flat
+    return flat.square().mean(1, keepdim=True).sqrt()
+
+
 @torch.no_grad()
 def _trace(
     denoiser: Denoiser,
@@ -313,7 +326,7 @@ def _trace(
     for j, (x, denoised) in zip(range(len(q[0]) - 1, first - 1, -1), walked, strict=True):
         sigma = torch.tensor(float(lattice.nodes[j]), dtype=x.dtype, device=x.device)
         _, total = difference(denoiser, x, sigma, class_labels, denoised)
-        q[:, j] = norm(total).double().cpu()
+        q[:, j] = norms(total, 1).double().cpu()
         if not torch.isfinite(q[:, j]).all():
             raise ArtRLError(f"|Q| is not finite at sigma = {float(sigma):.6g}; check the denoiser")
         seen[j] = features(x, sigma, denoiser.sigma_data).double().cpu()

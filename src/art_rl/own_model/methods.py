@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from art_rl.checks import check_known
 from art_rl.denoisers.base import Denoiser, is_exact, trained_noise
 from art_rl.errors import ArtRLError
 from art_rl.flow.measure_errors import measure_error_moments
@@ -111,9 +112,7 @@ def check_method(method: str, problem: Problem) -> None:
         raise ArtRLError(
             f"{method!r} carries a schedule over, it learns none: Schedule.load(path).resample(K)"
         )
-    known = sorted({*BASELINES, *_FAMILIES})
-    if method not in known:
-        raise ArtRLError(f"unknown method {method!r}; known: {', '.join(known)}")
+    check_known("method", method, sorted({*BASELINES, *_FAMILIES}))
     if method == "endpoint" and problem.solver not in SINGLE_STEP:
         raise ArtRLError(
             f"method {method!r} needs a single-step solver ({', '.join(SINGLE_STEP)}), "

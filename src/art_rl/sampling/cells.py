@@ -90,12 +90,14 @@ def measure_seeds(
     batch_size: int,
     preview: int = 0,
     watch: Callable[[Sequence[int], Tensor], None] | None = None,
+    kept_as: torch.dtype = torch.float64,
 ) -> CellPart:
     """Sample ``seeds`` and keep only what the measures collect.
 
     Args:
         preview: keep the first so many images as uint8.
         watch: also given (seeds, x) of every batch.
+        kept_as: measures see endpoints rounded to this dtype, in which they are kept elsewhere.
 
     Raises:
         ArtRLError: an endpoint is not finite; the counted network calls are not the solver's.
@@ -108,7 +110,7 @@ def measure_seeds(
     ):
         batches += 1
         for measure in measures:
-            measure.update(seeds[part], x)
+            measure.update(seeds[part], x.to(kept_as).double())
         if watch is not None:
             watch(seeds[part], x)
         rows = kept[part]
@@ -197,23 +199,11 @@ def reference_shard(
     )
     ends: list[Tensor] = []
 
-    class Rounded:
-        """A measure that sees the endpoints as they are kept."""
-
-        def __init__(self, measure: Measure) -> None:
-            self.metric, self.collect = measure.metric, measure.collect
-            self._update = measure.update
-
-        def update(self, seeds: Sequence[int], x: Tensor) -> None:
-            self._update(seeds, x.to(dtype).double())
-
-    rounded = [Rounded(measure) for measure in measures]
-
     def keep(_: Sequence[int], x: Tensor) -> None:
         ends.append(x.to(dtype).cpu())
 
     part = measure_seeds(
-        experiment, grid, REFERENCE_SOLVER, seeds, rounded, batch_size, preview, keep
+        experiment, grid, REFERENCE_SOLVER, seeds, measures, batch_size, preview, keep, dtype
     )
     return part, torch.cat(ends).numpy()
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from art_rl.checks import check_budget
+from art_rl.checks import check_budget, check_known
 from art_rl.errors import ArtRLError
 from art_rl.schedules.schedule import Schedule, check_positive_range, check_sigma_range
 
@@ -210,8 +210,7 @@ def baseline_schedule(
     Raises:
         ArtRLError: unknown name, bad K or range.
     """
-    if name not in BASELINES:
-        raise ArtRLError(f"unknown baseline schedule {name!r}; known: {', '.join(BASELINES)}")
+    check_known("baseline schedule", name, BASELINES)
     if not sigma_data > 0:
         raise ArtRLError(f"sigma_data must be positive, got {sigma_data}")
     if not options.get("rho", 7.0) > 0:

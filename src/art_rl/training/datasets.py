@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.checks import check_known
 from art_rl.errors import ArtRLError
 from art_rl.files import fault_of_file
+from art_rl.settings.networks import DATA
 
 DIGITS_HELD_OUT = 297
 MNIST_FILES = {
@@ -140,10 +142,8 @@ def load_mnist_data(folder: str | os.PathLike) -> ImageData:
 
 def load_data(name: str, folder: str | os.PathLike | None = None) -> ImageData:
     """A data set by name: "digits" needs nothing, "mnist" the folder of its files."""
-    if name == "digits":
+    if check_known("data set", name, DATA) == "digits":
         return load_digits_data()
-    if name == "mnist":
-        if folder is None:
-            raise ArtRLError("data set 'mnist' needs the folder of its four files")
-        return load_mnist_data(folder)
-    raise ArtRLError(f"unknown data set {name!r}; known: digits, mnist")
+    if folder is None:
+        raise ArtRLError("data set 'mnist' needs the folder of its four files")
+    return load_mnist_data(folder)
