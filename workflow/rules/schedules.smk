@@ -158,8 +158,8 @@ rule transfer_budget:
         "../scripts/transfer_schedules.py"
 
 
-rule transfer_data:
-    """Schedules learned on another data set, as they are (Table 6)."""
+# Schedules learned on another data set, as they are (Table 6).
+use rule transfer_budget as transfer_data with:
     input:
         schedule=products.data_source,
         code=modules("transfer_schedules.py"),
@@ -167,7 +167,3 @@ rule transfer_data:
         products.carried("transfer_data"),
     log:
         "<logs>/{model}/transfer_data_{solver}.log",
-    conda:
-        "../../envs/cpu.yaml"
-    script:
-        "../scripts/transfer_schedules.py"

@@ -127,7 +127,7 @@ def learn_budgets(
     default = EndpointRun if isinstance(reward, EndpointError) else NaturalSettings
     job = BudgetRun(reward, budgets, settings or default(), densities)
     run(job, metrics_path=metrics_path, state_path=state_path, progress=progress)
-    return job.found(method, reward.solver or "any", reward.model, reward.model_digest)
+    return job.found(method, reward.solver, reward.model, reward.model_digest)
 
 
 class BudgetRun(BudgetsJob):

@@ -18,7 +18,7 @@ the error itself, a vector, which is what the critic of `endpoint` learns.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,14 +50,16 @@ class Outcome:
     start: float
 
 
-class Reward(Protocol):
-    """States to learn on and to choose on, and what schedules do there.
+class Reward:
+    """States to learn on and to choose on, and what schedules do there; counts no calls by itself.
 
     Attributes:
+        solver: the solver the reward is made for, or "any".
         learning: number of states to learn on.
         model, model_digest: provenance.
     """
 
+    solver: str = "any"
     learning: int
     sigma_max: float
     sigma_min: float
@@ -66,41 +68,41 @@ class Reward(Protocol):
     model_digest: str
 
     @property
-    def solver(self) -> str | None:
-        """The solver the reward is made for; None: any."""
-
-    @property
     def evaluations(self) -> int:
         """Network evaluations spent so far, one per state and call."""
+        return sum(self.counters())
 
     def merits(self, levels: Tensor, count: int | None) -> list[float]:
         """Merit of (M, K + 1) levels: on the first ``count`` learning states; None: to choose by."""
+        raise NotImplementedError
 
     def cost(self, K: int) -> int:
         """Network evaluations of one draw on one state."""
+        return 0
 
     def judge(self, K: int, levels: Tensor) -> dict[str, Any]:
         """Report of a learned list of levels: against what it can be held to."""
+        raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
         """Whatever decides the numbers, JSON-like."""
+        raise NotImplementedError
 
     def counters(self) -> list[int]:
         """Evaluations so far, for a state file; `restore` takes them back."""
+        return []
 
     def restore(self, counters: list[int]) -> None:
         """Continue counting."""
 
 
-class HeldCost:
+class HeldCost(Reward):
     """ART's cost of K held steps on a table of trajectories; see the module's docstring.
 
     Args:
         table: trajectories; decides between |Q| and the propagated cost.
         sigma_data: of the model, data units; only the densities that learning starts from use it.
     """
-
-    solver, evaluations = None, 0
 
     def __init__(self, table: TableEnvironment, sigma_data: float = 0.5) -> None:
         self.table, self.sigma_data = table, float(sigma_data)
@@ -123,10 +125,6 @@ class HeldCost:
         q = self.table.mean_q
         return step_costs(self.table.lattice, q, levels).sum(1).tolist()
 
-    def cost(self, K: int) -> int:
-        """Network evaluations of one draw on one state."""
-        return 0
-
     def judge(self, K: int, levels: Tensor) -> dict[str, Any]:
         """Against the exact K-step optimum, on the held-out trajectories."""
         return judge_steps(self.table, levels.numpy())
@@ -135,16 +133,8 @@ class HeldCost:
         """Whatever decides the numbers, JSON-like."""
         return {"reward": "held_cost", "table": self.table.digest}
 
-    def counters(self) -> list[int]:
-        """Evaluations so far, for a state file."""
-        return []
 
-    def restore(self, counters: list[int]) -> None:
-        """Continue counting."""
-        pass
-
-
-class EndpointError:
+class EndpointError(Reward):
     """The measured endpoint error of one solver; see the module's docstring.
 
     Args:
@@ -187,11 +177,6 @@ class EndpointError:
         )
         self.learning, self.reference_steps = len(x_train), reference_steps
 
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations so far, one per state and call, the reference solutions included."""
-        return self.train.calls + self.valid.calls
-
     def products(self, levels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Squared errors (N,) of (N, K + 1) levels on states ``index``; products of the vectors, (N, N)."""
         return self.train.products(levels, index)
@@ -226,7 +211,7 @@ class EndpointError:
         }
 
     def counters(self) -> list[int]:
-        """Evaluations so far, for a state file."""
+        """Evaluations so far of both sets of states, the reference solutions included."""
         return [self.train.calls, self.valid.calls]
 
     def restore(self, counters: list[int]) -> None:
