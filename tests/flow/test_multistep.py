@@ -50,7 +50,7 @@ def error_between(solver, model, exact, levels):
         history.remember(sigmas[k], evaluate(model, exact(levels[k]), sigmas[k]), memory + 1)
     x = exact(levels[memory])
     for k in range(memory, len(levels) - 1):
-        x = step(model, x, sigmas[k], sigmas[k + 1], None, history)
+        x = step(model, x, sigmas[k], sigmas[k + 1], history)
     end = exact(levels[-1])
     return float((x - end).norm() / end.norm())
 

@@ -94,7 +94,7 @@ def states(step, mode, levels, model, x):
     history, found = History(), [x]
     for k in range(len(sigmas) - 1):
         history.left = len(sigmas) - 2 - k
-        found.append(step(model, found[-1], sigmas[k], sigmas[k + 1], None, history))
+        found.append(step(model, found[-1], sigmas[k], sigmas[k + 1], history))
     if mode == "dz":
         found.append(euler_step(model, found[-1], sigmas[-1], torch.zeros_like(sigmas[-1])))
     return torch.stack(found).numpy()

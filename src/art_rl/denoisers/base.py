@@ -85,6 +85,20 @@ def drift(
     return (x - denoised) / expand_sigma(sigma, x)
 
 
+class Labelled:
+    """A denoiser with the class labels of a batch (or None): what a solver's step is given."""
+
+    def __init__(self, denoiser: DenoiserCall, class_labels: Tensor | None) -> None:
+        self.denoiser, self.class_labels = denoiser, class_labels
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.denoiser, name)
+
+    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """The denoiser's answer for its own labels."""
+        return self.denoiser(x, sigma, self.class_labels)
+
+
 class FirstKnown:
     """A denoiser whose first call is answered from memory; ``rows`` counts the states of the others."""
 

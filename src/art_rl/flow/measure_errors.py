@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from art_rl.checks import check_budget, check_whole
-from art_rl.denoisers.base import Denoiser, is_exact
+from art_rl.denoisers.base import Denoiser, Labelled, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS
 from art_rl.flow.trajectory import (
@@ -86,13 +86,9 @@ def measure_error_moments(
     path = walk(denoiser, x_start, lattice, class_labels, fine, progress)
     at = np.arange(0, 2 * nodes, 2)
     sigmas = torch.tensor(lattice, device=x_start.device)
-    errors = torch.stack(
-        [
-            SOLVERS[solver](denoiser, path.states[i], sigmas[i], sigmas[i + 2], class_labels)
-            - path.states[i + 2]
-            for i in at
-        ]
-    )
+    model = Labelled(denoiser, class_labels)
+    ends = [SOLVERS[solver](model, path.states[i], sigmas[i], sigmas[i + 2]) for i in at]
+    errors = torch.stack([end - path.states[i + 2] for end, i in zip(ends, at, strict=True)])
     if ORDERS[fine] == p:
         errors = errors * (2**p / (2**p - 1))
     h = lattice[at] - lattice[at + 2]
@@ -101,8 +97,10 @@ def measure_error_moments(
     scale = torch.as_tensor(growth).to(small).reshape(-1, *[1] * (small.ndim - 1))
     scale = torch.maximum(scale, small)  # below that, rounding
     scale = torch.minimum(scale, small * (_LARGEST_ERROR / perturbation_size(path)))
-    ends = carry(denoiser, path, at + 2, path.states[at + 2] + scale * errors, batch_size, progress)
-    v = ((ends - path.end) / scale).flatten(1) / torch.tensor(h ** (p + 1)).to(ends)[:, None]
+    arrived = carry(
+        denoiser, path, at + 2, path.states[at + 2] + scale * errors, batch_size, progress
+    )
+    v = ((arrived - path.end) / scale).flatten(1) / torch.tensor(h ** (p + 1)).to(arrived)[:, None]
     # Below the resolved nodes x is a smooth function of sigma^2: v ~ sigma for even orders, constant for
     # order 1.  Above, |x^(p+1)| falls like sigma^-(p+2) and the flow's linearisation like 1 / sigma.
     middles, resolved = np.sqrt(lattice[at] * lattice[at + 2]), _resolved(path, errors, at, h)

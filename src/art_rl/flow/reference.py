@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from art_rl.checks import check_budget
-from art_rl.denoisers.base import Denoiser, drift
+from art_rl.denoisers.base import Denoiser, Labelled, drift
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS, check_single_step, nfe, solve
 from art_rl.schedules.hand_made import edm
@@ -125,13 +125,13 @@ def reference_solution(
     take = SOLVERS[check_single_step(solver)]
     schedule = Schedule(tuple(edm(steps, sigma_max, sigma_min)))
     levels = torch.tensor(schedule.sigmas, dtype=x.dtype, device=x.device)
-    states, slopes = [x], []
+    states, slopes, model = [x], [], Labelled(denoiser, class_labels)
     with torch.no_grad():
         for k in range(steps):
             # The step repeats this first slope; one call in steps is the price of a plain solver.
-            slopes.append(drift(denoiser, states[-1], levels[k], class_labels))
+            slopes.append(drift(model, states[-1], levels[k]))
             if k < steps - 1:
-                states.append(take(denoiser, states[-1], levels[k], levels[k + 1], class_labels))
+                states.append(take(model, states[-1], levels[k], levels[k + 1]))
         states.append(states[-1] + (levels[-1] - levels[-2]) * slopes[-1])
         slopes.append(slopes[-1])
         error = None

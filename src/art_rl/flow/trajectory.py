@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from art_rl.checks import check_whole
-from art_rl.denoisers.base import Denoiser, FirstKnown, is_exact
+from art_rl.denoisers.base import Denoiser, FirstKnown, Labelled, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers import SOLVERS, check_single_step
 from art_rl.schedules.schedule import check_positive_range
@@ -134,8 +134,9 @@ def steps(
             raise ArtRLError(f"the denoiser returned NaN or infinity at sigma = {levels[k]:.6g}")
         yield x, known
         if k + 1 < len(levels):
-            first = FirstKnown(denoiser, known)  # a step's first stage costs nothing
-            x = SOLVERS[solver](first, x, sigmas[k], sigmas[k + 1], class_labels)
+            # A step's first stage costs nothing.
+            first = FirstKnown(Labelled(denoiser, class_labels), known)
+            x = SOLVERS[solver](first, x, sigmas[k], sigmas[k + 1])
 
 
 @torch.no_grad()
@@ -177,7 +178,7 @@ def carry(
             if k == M - 1:
                 x[part] = denoiser(x[part], sigmas[k], own).double()
             else:
-                x[part] = step(denoiser, x[part], sigmas[k], sigmas[k + 1], own)
+                x[part] = step(Labelled(denoiser, own), x[part], sigmas[k], sigmas[k + 1])
     return x.reshape(starts.shape)
 
 

@@ -145,23 +145,22 @@ def _parameters(solver: Callable[..., Any]) -> int:
 
 
 def _in_flow_time(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def flow_step(denoiser, x, sigma, sigma_next, class_labels=None, history=None) -> Tensor:
+    def flow_step(denoiser, x, sigma, sigma_next, history=None) -> Tensor:
         t, t_next = sigma / (1 + sigma), sigma_next / (1 + sigma_next)
 
         def in_flow(y: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
-            return denoiser(y / (1 - time), time / (1 - time), labels)
+            return denoiser(y / (1 - time), time / (1 - time))
 
-        y = step(in_flow, x / (1 + sigma), t, t_next, class_labels, history)
-        return y * (1 + sigma_next)
+        return step(in_flow, x / (1 + sigma), t, t_next, history) * (1 + sigma_next)
 
     return flow_step
 
 
 def _own_step(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def step(denoiser, x, sigma, sigma_next, class_labels=None, history=None) -> Tensor:
+    def step(denoiser, x, sigma, sigma_next, history=None) -> Tensor:
         def model(state: Tensor, level: Any) -> Tensor:
             level = torch.as_tensor(level, dtype=state.dtype, device=state.device)
-            return denoiser(state, level, class_labels).to(state.dtype)
+            return denoiser(state, level).to(state.dtype)
 
         return _checked(function(model, x, sigma, sigma_next), x)
 
@@ -171,6 +170,7 @@ def _own_step(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 class Sampler:
     """A whole sampler behind the signature of a step: the levels are collected, the last step runs it.
 
+    It is given the rows of one schedule at a time, so a model with class labels has them fixed.
     The first evaluation, which every schedule shares, is made for all rows at once and handed to the
     sampler's first call; learners that know it save it.
     """
@@ -178,11 +178,11 @@ class Sampler:
     def __init__(self, function: Callable[..., Tensor]) -> None:
         self.function = function
 
-    def __call__(self, denoiser, x, sigma, sigma_next, class_labels=None, history=None) -> Tensor:
+    def __call__(self, denoiser, x, sigma, sigma_next, history=None) -> Tensor:
         """Collect ``sigma_next``; the step that is the last one runs the sampler."""
         history = history or History(left=0, copies=len(x))
         if not history.values:
-            history.values = [denoiser(x, sigma, class_labels).to(x.dtype)]
+            history.values = [denoiser(x, sigma).to(x.dtype)]
             history.sigmas = [sigma]
         history.sigmas = [*history.sigmas, sigma_next]
         if history.left:
@@ -192,9 +192,8 @@ class Sampler:
         ends = []
         for n, own in enumerate(levels.to(x)):
             rows = slice(n * copies, (n + 1) * copies)
-            labels = None if class_labels is None else class_labels[rows]
             first = history.values[0][rows]
-            model = _Rows(denoiser, own[0], x[rows], first, labels, sigma.ndim)
+            model = _Rows(denoiser, own[0], x[rows], first, sigma.ndim)
             ends.append(_checked(self.function(model, x[rows], own), x[rows]))
         return torch.cat(ends)
 
@@ -202,8 +201,8 @@ class Sampler:
 class _Rows:
     """The denoiser as a sampler sees it: D(x, sigma) with any form of level."""
 
-    def __init__(self, denoiser, first_level, start, first, labels, ndim) -> None:
-        self.denoiser, self.labels, self.ndim = denoiser, labels, ndim
+    def __init__(self, denoiser, first_level, start, first, ndim) -> None:
+        self.denoiser, self.ndim = denoiser, ndim
         self.first_level, self.start, self.first = first_level, start, first
 
     def __call__(self, x: Tensor, sigma: Any, *ignored: Any, **kwargs: Any) -> Tensor:
@@ -215,7 +214,7 @@ class _Rows:
         level = level.reshape(-1).expand(len(x)) if level.numel() == 1 else level.reshape(-1)
         if self.ndim:
             level = level.reshape(-1, *[1] * (x.ndim - 1))
-        return self.denoiser(x, level, self.labels).to(x.dtype)
+        return self.denoiser(x, level).to(x.dtype)
 
 
 def _checked(end: Any, x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from art_rl.checks import check_budget, check_one_of
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, Labelled
 from art_rl.denoisers.edm.preconditioning import iddpm_levels
 from art_rl.errors import ArtRLError
 from art_rl.flow.seeds import SeedNoise
@@ -182,7 +182,7 @@ def edm_sample(
         raise ArtRLError(f"solver must be heun or euler for the official sampler, got {solver!r}")
     levels = discretise("edm", K, denoiser, sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)
     t = _append_zero(_round(denoiser, torch.from_numpy(levels).to(noise.device)))
-    labels = _labels(denoiser, noise, class_labels)
+    model = Labelled(denoiser, _labels(denoiser, noise, class_labels))
     x = noise.latents.to(torch.float64) * t[0]
     for k in range(K):
         if callback is not None:
@@ -193,7 +193,7 @@ def edm_sample(
             gamma = _gamma(float(t[k]), K, S_churn, S_min, S_max)
             t_hat = _round(denoiser, t[k] + gamma * t[k])
             x = x + (t_hat**2 - t[k] ** 2).clamp(min=0).sqrt() * S_noise * noise.normal()
-        x = (step if k < K - 1 else euler_step)(denoiser, x, t_hat, t[k + 1], labels)
+        x = (step if k < K - 1 else euler_step)(model, x, t_hat, t[k + 1])
     if callback is not None:
         callback(K, 0.0, x)
     return x

@@ -36,17 +36,10 @@ class Ipndm:
     points: int
 
     def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigma: Tensor,
-        sigma_next: Tensor,
-        class_labels: Tensor | None = None,
-        history: History | None = None,
+        self, denoiser: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, history: History
     ) -> Tensor:
         """One step: x (B, *shape) at sigma to the state at sigma_next."""
-        history = History() if history is None else history
-        history.remember(sigma, drift(denoiser, x, sigma, class_labels), self.points)
+        history.remember(sigma, drift(denoiser, x, sigma), self.points)
         weights = EQUAL_STEPS[len(history.values)]
         slope = sum(w * d for w, d in zip(weights, history.values, strict=True))
         return x + (sigma_next - sigma) * slope
@@ -82,16 +75,9 @@ class AdamsBashforth:
     weights = staticmethod(adams_bashforth_weights)
 
     def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigma: Tensor,
-        sigma_next: Tensor,
-        class_labels: Tensor | None = None,
-        history: History | None = None,
+        self, denoiser: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, history: History
     ) -> Tensor:
         """One step: x (B, *shape) at sigma to the state at sigma_next."""
-        history = History() if history is None else history
-        history.remember(sigma, drift(denoiser, x, sigma, class_labels), self.points)
+        history.remember(sigma, drift(denoiser, x, sigma), self.points)
         levels = [sigma_next, *history.sigmas]
         return x + combine(self.weights, levels, history.values, history.copies)

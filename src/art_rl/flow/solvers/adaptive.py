@@ -19,7 +19,7 @@ import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser, drift
+from art_rl.denoisers.base import Denoiser, Labelled, drift
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers.single_step import euler_step
 from art_rl.schedules.schedule import check_sigma_range
@@ -102,7 +102,7 @@ def solve_adaptive(
             "raise rtol or sigma_min"
         )
     last = torch.tensor(float(sigma_min), dtype=torch.float64, device=states.device)
-    end = euler_step(denoiser, near, last, torch.zeros_like(last), class_labels)
+    end = euler_step(Labelled(denoiser, class_labels), near, last, torch.zeros_like(last))
     steps = len(found.t) - 1
     # Two calls begin (the first slope, the choice of the first step), six belong to every try.
     return AdaptiveSolution(end, calls + 1, (*found.t.tolist(), 0.0), (calls - 2) // 6 - steps)

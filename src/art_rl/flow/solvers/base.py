@@ -1,11 +1,11 @@
 """What every solver of dx/dsigma = (x - D(x; sigma)) / sigma shares: one signature, one kind of memory.
 
-    step(denoiser, x, sigma, sigma_next, class_labels, history) -> x at sigma_next
+    step(denoiser, x, sigma, sigma_next, history) -> x at sigma_next
 
-Levels are 0-dimensional, or shaped to broadcast against x with one level per row, (B, 1, ..., 1).
-Single-step solvers ignore ``history``; multistep solvers read and extend it.  Without one, a step is
-the first of a run.  Coefficients of multistep formulas are computed in float64 from the levels, once
-per schedule, and cast to the state's dtype.
+The denoiser knows its labels (`art_rl.denoisers.base.Labelled`).  Levels are 0-dimensional, or shaped to
+broadcast against x with one level per row, (B, 1, ..., 1).  Single-step solvers ignore ``history``; multistep
+solvers read and extend it, an empty one is that of a run's first step.  Coefficients of multistep formulas
+are computed in float64 from the levels, once per schedule, and cast to the state's dtype.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,11 +55,9 @@ class History:
         return points
 
 
-def evaluate(
-    denoiser: Denoiser, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None
-) -> Tensor:
+def evaluate(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
     """D(x; sigma) in x's dtype, for a level shaped as steps take it."""
-    return denoiser(x, sigma, class_labels).to(x.dtype)
+    return denoiser(x, sigma).to(x.dtype)
 
 
 def combine(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser, DenoiserCall
+from art_rl.denoisers.base import Denoiser, DenoiserCall, Labelled
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers.adams import AdamsBashforth, Ipndm
 from art_rl.flow.solvers.base import History, Step
@@ -67,7 +67,8 @@ def solve(
     if callback is not None:
         callback(0, schedule.sigmas[0], x)
     end = x
-    for k, end in enumerate(_steps(denoiser, x, list(levels), solver, class_labels, 1), 1):
+    model = Labelled(denoiser, class_labels)
+    for k, end in enumerate(_steps(model, x, list(levels), solver, 1), 1):
         if callback is not None:
             callback(k, schedule.sigmas[k], end)
     return end
@@ -122,7 +123,7 @@ def run_levels(
     rows = levels.to(x).repeat_interleave(copies, 0)
     column = (-1, *[1] * (x.ndim - 1))
     shaped = [level.reshape(column) for level in rows.unbind(1)]
-    return _steps(_OneLevelPerRow(denoiser), x, shaped, solver, class_labels, copies)
+    return _steps(_OneLevelPerRow(denoiser, class_labels), x, shaped, solver, copies)
 
 
 def _check_precision(x: Tensor) -> None:
@@ -135,12 +136,7 @@ def _check_precision(x: Tensor) -> None:
 
 
 def _steps(
-    denoiser: DenoiserCall,
-    x: Tensor,
-    levels: list[Tensor],
-    solver: str,
-    class_labels: Tensor | None,
-    copies: int,
+    denoiser: DenoiserCall, x: Tensor, levels: list[Tensor], solver: str, copies: int
 ) -> Iterator[Tensor]:
     step, K = SOLVERS[solver], len(levels) - 1
     ends_at_zero = not levels[-1].any()
@@ -149,15 +145,12 @@ def _steps(
         history.left = K - 1 - k
         last = history.left == 0 and ends_at_zero and ENTRIES[solver].last_step == EULER
         formula: Step = euler_step if last else step
-        x = formula(denoiser, x, levels[k], levels[k + 1], class_labels, history)
+        x = formula(denoiser, x, levels[k], levels[k + 1], history)
         yield x
 
 
-class _OneLevelPerRow:
-    """The denoiser for levels that are shaped to broadcast against the states."""
-
-    def __init__(self, denoiser: DenoiserCall) -> None:
-        self.denoiser = denoiser
+class _OneLevelPerRow(Labelled):
+    """The same for levels that are shaped to broadcast against the states."""
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        return self.denoiser(x, sigma.reshape(-1), class_labels)
+        return super().__call__(x, sigma.reshape(-1))

@@ -30,25 +30,18 @@ class UniPC:
     lower_final: bool = True
 
     def __call__(
-        self,
-        denoiser: Denoiser,
-        x: Tensor,
-        sigma: Tensor,
-        sigma_next: Tensor,
-        class_labels: Tensor | None = None,
-        history: History | None = None,
+        self, denoiser: Denoiser, x: Tensor, sigma: Tensor, sigma_next: Tensor, history: History
     ) -> Tensor:
         """One step: x (B, *shape) at sigma to the state at sigma_next."""
-        history = History() if history is None else history
         if not history.values:
-            history.remember(sigma, evaluate(denoiser, x, sigma, class_labels), self.points)
+            history.remember(sigma, evaluate(denoiser, x, sigma), self.points)
         order = history.order(self.points, self.lower_final)
         levels = [sigma_next, *history.sigmas[:order]]
         values = [x, *history.values[:order]]
         predicted = combine(predictor_weights, levels, values, history.copies)
         if history.left == 0:
             return predicted
-        new = evaluate(denoiser, predicted, sigma_next, class_labels)
+        new = evaluate(denoiser, predicted, sigma_next)
         corrected = combine(corrector_weights, levels, [*values, new], history.copies)
         history.remember(sigma_next, new, self.points)
         return corrected
