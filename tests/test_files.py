@@ -217,8 +217,8 @@ def foreign(path, kind):
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, kind):
     from art_rl.denoisers.edm import load_network
+    from art_rl.denoisers.tensors import read_tensors
     from art_rl.denoisers.unet import UNetConfig, UNetDenoiser, load_model, save_model
-    from art_rl.learning.storage import read_tensors
     from art_rl.metrics.lenet import LeNet, load_lenet, save_lenet
     from art_rl.report.tables import read_rows
     from art_rl.schedules.schedule import Schedule

@@ -4,7 +4,7 @@ Nothing that feeds numbers may change unseen between writing and reading:
 
     JSON objects   carry the digest of their content under the key ``content_sha256``
     .csv, .jsonl   have it beside them, <name>.sha256, where a rule wrote them (`seal`)
-    .npz           have their checksums (zip); safetensors: `art_rl.learning.storage`
+    .npz           have their checksums (zip); safetensors: `art_rl.denoisers.tensors`
 
 JSON objects and tables without a digest (made by hand, or by other programs) are read as they are.
 """

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from art_rl.denoisers.tensors import read_tensors, write_tensors
 from art_rl.errors import ArtRLError
-from art_rl.learning.storage import read_tensors, write_tensors
 
 TENSORS = {
     "theta": torch.linspace(0, 1, 5, dtype=torch.float64),

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from art_rl.denoisers.base import CountingDenoiser, trained_noise
 from art_rl.denoisers.exact import Gaussian
+from art_rl.denoisers.tensors import read_tensors
 from art_rl.denoisers.unet import UNetConfig, load_model, save_model
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json, write_json
@@ -90,19 +92,22 @@ def test_state_of_other_settings_is_not_used(tmp_path):
 
 def test_damaged_state_is_reported(tmp_path):
     train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False, stop_after=9)
-    state = tmp_path / "state-00000008.safetensors"
+    state = tmp_path / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-8])
-    with pytest.raises(ArtRLError, match=r"training state is damaged .* delete the folder"):
+    with pytest.raises(ArtRLError, match=r"state.safetensors: .*damaged.*; delete the folder"):
         train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
 
 
 def test_a_changed_weight_in_a_state_is_noticed(tmp_path):
     train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False, stop_after=9)
-    state = tmp_path / "state-00000008.safetensors"
+    state = tmp_path / "state.safetensors"
     content = bytearray(state.read_bytes())
     content[-3] ^= 1  # the last weight of the file, in its eighth digit
     state.write_bytes(content)
-    with pytest.raises(ArtRLError, match=r"damaged .state-.* does not fit its digest.; delete"):
+    with pytest.raises(
+        ArtRLError,
+        match=r"state.safetensors: its content does not fit its digest: damaged.*; delete the folder",
+    ):
         train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
 
 
@@ -131,10 +136,7 @@ def test_layout_and_bfloat16_change_rounding_only():
 
 def test_one_state_file_is_kept(tmp_path):
     train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "state-00000012.safetensors",
-        "state.json",
-    ]
+    assert [p.name for p in tmp_path.iterdir()] == ["state.safetensors"]
 
 
 def test_learns_the_mean_of_constant_images():
@@ -260,28 +262,31 @@ def test_loss_by_sigma_refuses_a_conditional_network_without_labels():
 @pytest.mark.parametrize(
     "content, phrase",
     [
-        ("{}", r"must hold run, iteration, tensors, tensors_sha256, losses, got \{\}"),
-        ("[]", r"must hold run, .* got \[\]"),
-        ("null", "must hold run, .* got None"),
-        ('{"run": 3}', "must hold run"),
-        ("", "not a JSON file, damaged"),
-        ('{"run": "a", "run": "b"}', "not a JSON file: the key .run. is given 2 times"),
+        (b"", "not a readable safetensors file, damaged"),
+        (b"{}", "not a readable safetensors file, damaged"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
+        (save({}), "format must be 'art_rl.training.state', got None"),
+        (save({}, {"json": "x {}"}), "format must be 'art_rl.training.state', got None"),
+        (
+            save({}, {"json": 'x {"format": "a", "format": "a"}'}),
+            "the key 'format' is given 2 times",
+        ),
     ],
 )
 def test_a_state_file_without_a_state_says_delete_the_folder(tmp_path, content, phrase):
-    (tmp_path / "state.json").write_text(content)
+    (tmp_path / "state.safetensors").write_bytes(content)
     with pytest.raises(
-        ArtRLError, match=rf"state\.json: {phrase}.*; delete the folder to start anew"
+        ArtRLError, match=rf"state\.safetensors: .*{phrase}.*; delete the folder to start anew"
     ):
         train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
 
 
-def test_a_state_whose_losses_are_shorter_than_its_iteration_is_refused(tmp_path):
+def test_a_state_is_of_as_many_iterations_as_it_has_losses(tmp_path):
     train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False, stop_after=9)
-    state = read_json(tmp_path / "state.json")
-    write_json(tmp_path / "state.json", state | {"losses": state["losses"][:-1]})
-    with pytest.raises(ArtRLError, match=r"damaged .7 losses of 8 iterations.; delete the folder"):
-        train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
+    _, head = read_tensors(tmp_path / "state.safetensors", "art_rl.training.state")
+    assert len(head["losses"]) == 8
+    _, record = train(images(), TINY, settings(), 0.5, state_dir=tmp_path, progress=False)
+    assert record["loss"][:8] == head["losses"] and len(record["loss"]) == 12
 
 
 def test_trust_follows_the_noise_a_network_was_trained_on(tmp_path):

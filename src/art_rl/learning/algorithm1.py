@@ -31,13 +31,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.denoisers.tensors import under
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.learning.adam import Adam
 from art_rl.learning.evaluate import judge_steps
 from art_rl.learning.result import BudgetsJob, BudgetsResult
 from art_rl.learning.run import run
-from art_rl.learning.storage import under
 from art_rl.learning.table import TableEnvironment, TableRollout
 from art_rl.schedules.hand_made import grid_from_density
 from art_rl.settings.learners import PaperSettings

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from art_rl.denoisers.tensors import under
 from art_rl.files import digest
 from art_rl.learning.actors import ShareActor
 from art_rl.learning.endpoint import EndpointLearner
@@ -23,7 +24,6 @@ from art_rl.learning.policy import PolicyLearner
 from art_rl.learning.result import BudgetsJob, BudgetsResult
 from art_rl.learning.rewards import EndpointError, Reward
 from art_rl.learning.run import run
-from art_rl.learning.storage import under
 from art_rl.schedules.hand_made import Density
 from art_rl.settings.learners import EndpointRun, EndpointSettings, NaturalSettings
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from torch import Tensor
 from tqdm import tqdm
 
+from art_rl.denoisers.tensors import read_tensors, write_tensors
 from art_rl.files import write_text
-from art_rl.learning.storage import read_tensors, write_tensors
 
 __all__ = ["Job", "MetricsLog", "run"]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from art_rl.checks import check_one_of
 from art_rl.denoisers.base import Denoiser, expand_sigma
+from art_rl.denoisers.tensors import read_tensors, write_tensors
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.flow.curvature import difference, second_derivatives
@@ -205,8 +206,6 @@ class TableEnvironment:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the table as safetensors, atomically; one upstream job can serve every budget."""
-        from art_rl.learning.storage import write_tensors
-
         lattice = self.lattice
         write_tensors(
             path,
@@ -224,8 +223,6 @@ class TableEnvironment:
     @classmethod
     def load(cls, path: str | os.PathLike) -> "TableEnvironment":
         """Read a table written by `save`."""
-        from art_rl.learning.storage import read_tensors
-
         tensors, head = read_tensors(path, "art_rl.control.table")
         lattice = Lattice(*head["lattice"])
         return cls(

@@ -13,19 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from art_rl.denoisers.checks import check_images, check_labels, check_one_hot
+from art_rl.denoisers.tensors import read_tensors, write_tensors
 from art_rl.denoisers.unet import UNetDenoiser, load_model, parameter_count
 from art_rl.errors import ArtRLError
-from art_rl.files import atomic_path, digest, read_json, sha256_file, write_json
+from art_rl.files import digest, read_json
 from art_rl.settings.networks import TrainSettings, UNetConfig
 from art_rl.training.loss import edm_loss, loss_by_sigma, stratified_sigmas
 
 __all__ = ["TrainSettings", "loss_by_sigma", "shipped_network", "train"]
+
+STATE = "art_rl.training.state"
 
 # Data normalised in another way overshoots [-1, 1]; pixels in 0..255 are far above this.
 LARGEST = 8.0
@@ -102,8 +103,8 @@ class _Trainer:
             tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
         return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
-    def restore(self, tensors: dict[str, Tensor], iteration: int, losses: list[float]) -> None:
-        """The inverse of ``tensors``."""
+    def restore(self, tensors: dict[str, Tensor], losses: list[float]) -> None:
+        """The inverse of ``tensors``; ``losses`` of every iteration so far."""
         own = {name: value for name, value in tensors.items() if not name.startswith("adam.")}
         self.networks.load_state_dict(own)
         state = self.optimizer.state_dict()
@@ -112,7 +113,7 @@ class _Trainer:
                 _, index, key = name.split(".")
                 state["state"].setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict(state)
-        self.iteration, self.losses = iteration, list(losses)
+        self.iteration, self.losses = len(losses), list(losses)
 
     def flush(self) -> list[float]:
         """Losses as numbers (they stay on the device until somebody asks)."""
@@ -121,57 +122,21 @@ class _Trainer:
         return losses
 
 
-def _save_state(folder: Path, trainer: _Trainer, run_digest: str) -> None:
-    """Weights first, then the JSON that names them: the JSON's rename is the commit."""
-    name = f"state-{trainer.iteration:08d}.safetensors"
-    with atomic_path(folder / name) as temporary:
-        # Not save_file: it writes under a name of its own first, which a kill would leave for ever.
-        temporary.write_bytes(save(trainer.tensors()))
-    losses = trainer.flush()
-    write_json(
-        folder / "state.json",
-        {
-            "run": run_digest,
-            "iteration": trainer.iteration,
-            "tensors": name,
-            "tensors_sha256": sha256_file(folder / name),
-            "losses": losses,
-        },
-    )
-    for old in folder.glob("state-*.safetensors"):
-        if old.name != name:
-            old.unlink()
+def _save_state(path: Path, trainer: _Trainer, run_digest: str) -> None:
+    head = {"format": STATE, "run": run_digest, "losses": trainer.flush()}
+    write_tensors(path, trainer.tensors(), head)
 
 
-def _resume(folder: Path, trainer: _Trainer, run_digest: str) -> None:
-    """Restore the newest saved state of the same run; a state of other settings is ignored."""
-    if not (folder / "state.json").exists():
+def _resume(path: Path, trainer: _Trainer, run_digest: str) -> None:
+    """Restore the saved state of the same run; a state of other settings is ignored."""
+    if not path.exists():
         return
-    anew = "delete the folder to start anew"
     try:
-        state = read_json(folder / "state.json")
+        tensors, head = read_tensors(path, STATE)
     except ArtRLError as error:
-        raise ArtRLError(f"{error}; {anew}") from None
-    expected = {"run": str, "iteration": int, "tensors": str, "tensors_sha256": str, "losses": list}
-    if not isinstance(state, dict) or any(
-        not isinstance(state.get(key), kind) for key, kind in expected.items()
-    ):
-        raise ArtRLError(
-            f"{folder / 'state.json'}: must hold {', '.join(expected)}, got {state!r:.80}; {anew}"
-        )
-    if state["run"] != run_digest:
-        return
-    try:
-        if len(state["losses"]) != state["iteration"]:
-            raise ValueError(f"{len(state['losses'])} losses of {state['iteration']} iterations")
-        if sha256_file(folder / state["tensors"]) != state["tensors_sha256"]:
-            raise ValueError(f"{state['tensors']} does not fit its digest")
-        trainer.restore(load_file(folder / state["tensors"]), state["iteration"], state["losses"])
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        fault = " ".join(str(error).split())[:200]
-        raise ArtRLError(
-            f"{folder}: the saved training state is damaged ({fault}); {anew}"
-        ) from None
+        raise ArtRLError(f"{error}; delete the folder to start anew") from None
+    if head["run"] == run_digest:
+        trainer.restore(tensors, head["losses"])
 
 
 def train(
@@ -219,10 +184,9 @@ def train(
         }
     )
     trainer = _Trainer(sigma_data, config, settings, device)
-    folder = None if state_dir is None else Path(state_dir)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        _resume(folder, trainer, run_digest)
+    state = None if state_dir is None else Path(state_dir) / "state.safetensors"
+    if state is not None:
+        _resume(state, trainer, run_digest)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     images = images.to(trainer.device).contiguous(memory_format=layout)
     labels = None if class_labels is None else class_labels.to(trainer.device)
@@ -235,7 +199,8 @@ def train(
             trainer.step(images, labels)
             bar.update()
             done = trainer.iteration
-            if done % 100 == 0 or done == settings.iterations:
+            due = state is not None and done % settings.checkpoint_every == 0
+            if due or done % 100 == 0 or done == settings.iterations:
                 recent = float(torch.as_tensor(trainer.losses[-1]))
                 bar.set_postfix(loss=f"{recent:.4f}")
                 if not math.isfinite(recent):
@@ -243,10 +208,10 @@ def train(
                         f"the loss is not finite at iteration {done}: lower learning_rate "
                         f"(now {settings.learning_rate})"
                     )
-            if folder is not None and done % settings.checkpoint_every == 0:
-                _save_state(folder, trainer, run_digest)
-    if folder is not None and trainer.iteration == settings.iterations:
-        _save_state(folder, trainer, run_digest)
+            if state is not None and due:
+                _save_state(state, trainer, run_digest)
+    if state is not None and trainer.iteration == settings.iterations:
+        _save_state(state, trainer, run_digest)
     losses = trainer.flush()
     trainer.average.trained_noise = (settings.P_mean, settings.P_std)
     record = {

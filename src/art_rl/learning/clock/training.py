@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from art_rl.denoisers.tensors import under
 from art_rl.files import digest
 from art_rl.learning.clock.exact import critic_error
 from art_rl.learning.clock.learner import Learner
@@ -18,7 +19,6 @@ from art_rl.learning.evaluate import (
     per_trajectory_bound,
 )
 from art_rl.learning.run import run
-from art_rl.learning.storage import under
 from art_rl.learning.table import TableEnvironment
 from art_rl.schedules.clock import read_clock
 from art_rl.settings.learners import LearnerConfig
