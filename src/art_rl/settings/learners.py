@@ -1,6 +1,6 @@
 """Learners: the settings of each kind, and an entry of the configuration's ``learners``."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, Tag, model_validator
 
@@ -103,8 +103,11 @@ class LearnerConfig(ClockSettings, _Run):
     """One run of a clock learner: settings and seed."""
 
 
-class _Natural(Closed):
+class StepsSettings(Closed):
+    """Schedules learned on ART's cost of K steps, budget by budget, from the table of trajectories."""
+
     written = "changed"
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl",)
 
     iterations: Count = 100
     """Policy updates per budget."""
@@ -151,13 +154,7 @@ class _Natural(Closed):
         return self
 
 
-class StepsSettings(_Natural):
-    """Schedules learned on ART's cost of K steps, budget by budget, from the table of trajectories."""
-
-    feeds: ClassVar[tuple[str, ...]] = ("art_rl",)
-
-
-class EndpointSettings(_Natural):
+class EndpointSettings(StepsSettings):
     """Schedules learned on the measured endpoint error of one solver at each of its budgets."""
 
     feeds: ClassVar[tuple[str, ...]] = ("art_rl_endpoint",)
@@ -193,8 +190,11 @@ class EndpointSettings(_Natural):
         return self.least_points
 
 
-class _Paper(Closed):
+class PaperStepsSettings(Closed):
+    """Algorithm 1 on a clock of K steps, budget by budget, from the table of trajectories."""
+
     written = "changed"
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl_paper",)
 
     iterations: Count = 300
     """Updates per budget."""
@@ -207,17 +207,11 @@ class _Paper(Closed):
     """Iterations between state files."""
 
 
-class PaperStepsSettings(_Paper):
-    """Algorithm 1 on a clock of K steps, budget by budget, from the table of trajectories."""
-
-    feeds: ClassVar[tuple[str, ...]] = ("art_rl_paper",)
-
-
-class PaperSettings(_Paper, _Run):
+class PaperSettings(PaperStepsSettings, _Run):
     """One run of Algorithm 1 (`art_rl.learning.algorithm1`), all budgets: settings and seed."""
 
 
-class NaturalSettings(_Natural, _Run):
+class NaturalSettings(StepsSettings, _Run):
     """One run of the natural actor-critic (`art_rl.learning.natural`), all budgets: settings and seed."""
 
 
@@ -233,60 +227,51 @@ LEARNER_KINDS: dict[str, Any] = {
 }
 
 
-class _Learner(Closed):
+Kind = TypeVar("Kind")
+Settings = TypeVar("Settings")
+
+
+class _Learner(Closed, Generic[Kind, Settings]):
     method: Annotated[str, OneOf([m.id for m in METHODS.values() if m.group == LEARNED])] | None = (
         None
     )
     """Row of the tables this learner's schedules (of its first seed) feed, if any."""
     seeds: Annotated[tuple[Seed, ...], UNIQUE, Field(min_length=1)]
     """Learning seeds; each is one run."""
+    kind: Kind
+    """clock, steps, paper or endpoint."""
+    settings: Settings
+    """Settings of the learner (its seed comes from the workflow)."""
 
     @model_validator(mode="after")
     def _row_of_its_kind(self) -> Self:
-        kind, settings = getattr(self, "kind", None), getattr(self, "settings", None)
-        if settings is not None and self.method is not None and self.method not in settings.feeds:
+        feeds: tuple[str, ...] = self.settings.feeds  # type: ignore[attr-defined]
+        if self.method is not None and self.method not in feeds:
             raise ArtRLError(
-                f"method must be one of {', '.join(settings.feeds)} for a learner of kind {kind}, "
+                f"method must be one of {', '.join(feeds)} for a learner of kind {self.kind}, "
                 f"got {self.method!r}"
             )
         return self
 
 
-class ClockLearner(_Learner):
+class ClockLearner(_Learner[Literal["clock"], ClockSettings]):
     """A learner of ART's objective on one clock."""
 
     kind: Literal["clock"] = "clock"
     """clock: ART's objective on one clock.  steps: its cost of K steps, budget by budget.  paper: the
     papers' Algorithm 1 on K steps.  endpoint: the measured endpoint error, per solver and budget."""
-    settings: ClockSettings
-    """Settings of the learner (seed and budget come from the workflow)."""
 
 
-class StepsLearner(_Learner):
+class StepsLearner(_Learner[Literal["steps"], StepsSettings]):
     """A learner of ART's cost of K steps."""
 
-    kind: Literal["steps"]
-    """clock, steps, paper or endpoint."""
-    settings: StepsSettings
-    """Settings of the learner (its seed comes from the workflow)."""
 
-
-class PaperLearner(_Learner):
+class PaperLearner(_Learner[Literal["paper"], PaperStepsSettings]):
     """Algorithm 1 at every budget."""
 
-    kind: Literal["paper"]
-    """clock, steps, paper or endpoint."""
-    settings: PaperStepsSettings
-    """Settings of the learner (its seed comes from the workflow)."""
 
-
-class EndpointLearner(_Learner):
+class EndpointLearner(_Learner[Literal["endpoint"], EndpointSettings]):
     """A learner of the measured endpoint error."""
-
-    kind: Literal["endpoint"]
-    """clock, steps, paper or endpoint."""
-    settings: EndpointSettings
-    """Settings of the learner (its seed comes from the workflow)."""
 
 
 Learner = Annotated[
