@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from theorem import exploratory_value, hamiltonian
+from theorem import exact_speed, exploratory_value, hamiltonian
 
 from art_rl.denoisers import Gaussian
 from art_rl.learning import LearnerConfig, TableEnvironment
@@ -140,7 +140,7 @@ def test_feedback_tends_to_the_exact_speed(table):
     sigma, steps = levels(8.0, 2.0, 0.3, 0.05), 20000
     with torch.no_grad():
         mean = actor.mean(actor.prepare(), steps // 4, steps, Observation(sigma, sigma))
-    torch.testing.assert_close(mean, solution.speed(HIGH / 4, sigma), rtol=1e-3, atol=0)
+    torch.testing.assert_close(mean, exact_speed(solution, HIGH / 4, sigma), rtol=1e-3, atol=0)
 
 
 def test_moments_by_hand():
@@ -174,7 +174,7 @@ def test_shaped_critic_holds_the_exact_value(table):
     slope = critic.slope(16, 64, Observation(inner, inner))
     cell = table.lattice.locate(inner).cell
     q = (table.mean_q[cell] + table.mean_q[cell + 1]) / 2
-    torch.testing.assert_close(slope / (2 * q), solution.speed(HIGH / 4, inner))
+    torch.testing.assert_close(slope / (2 * q), exact_speed(solution, HIGH / 4, inner))
 
 
 def test_multiplier_value_solves_its_bellman_equation(table):
@@ -204,7 +204,7 @@ def test_theorem_1_the_best_mean_does_not_depend_on_lambda(table, lambda_):
     sigma, t = levels(7.0, 1.0, 0.2), 2.0
     cell = table.lattice.locate(sigma).cell
     q = (table.mean_q[cell] + table.mean_q[cell + 1]) / 2
-    optimum = solution.speed(t, sigma)
+    optimum = exact_speed(solution, t, sigma)
     slope = 2 * q * optimum  # V_psi of the exact V
     factors = torch.linspace(0.5, 1.5, 201, dtype=torch.float64)
     values = torch.stack([hamiltonian(f * optimum, slope, q, lambda_) for f in factors])

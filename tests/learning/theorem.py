@@ -7,6 +7,14 @@ from torch import Tensor
 from art_rl.learning.clock.exact import TimeOnlySolution
 
 
+def exact_speed(solution: TimeOnlySolution, t: Tensor | float, sigma: Tensor) -> Tensor:
+    """theta*(t, T - sigma); sqrt(q) is that of the cell, the slope of the integral."""
+    lattice, q = solution.lattice, solution.q
+    place = lattice.locate(sigma)
+    root = torch.sqrt((q[place.cell + 1] + q[place.cell]) / 2)
+    return lattice.read(solution.integral, place) / ((lattice.sigma_max - t) * root)
+
+
 def hamiltonian(mean: Tensor, slope: Tensor, q: Tensor, lambda_: float, nodes: int = 32) -> Tensor:
     """E[slope * theta - q theta^2] under N(mean, lambda / q), by Gauss-Hermite quadrature.
 

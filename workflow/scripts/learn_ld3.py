@@ -3,7 +3,7 @@
 from rule_job import model_of, run, schedule_key
 
 from art_rl.learning.ld3 import learn_ld3
-from art_rl.report.tables import column_rows, write_rows
+from art_rl.report.tables import write_rows
 from art_rl.sampling.experiment import build_experiment
 from art_rl.settings.rivals import LD3Settings
 
@@ -22,7 +22,7 @@ def main(snakemake):
     rows = []
     for K, (schedule, trace) in learned.items():
         schedule.save(paths[K])
-        rows += [{"K": K, **row} for row in column_rows(vars(trace))]
+        rows += [{"K": K, **row} for row in trace]
     write_rows(snakemake.output.trace, rows)
 
 

@@ -47,10 +47,6 @@ class Walk:
     solver: str
     class_labels: Tensor | None = None
 
-    def slope(self, k: int) -> Tensor:
-        """dx/dsigma at node k, (B, *shape) float64."""
-        return (self.states[k] - self.denoised[k].double()) / float(self.levels[k])
-
 
 def log_lattice(sigma_max: float, sigma_min: float, count: int) -> np.ndarray:
     """``count`` log-spaced levels from sigma_max down to sigma_min > 0, ends exact; float64 (count,)."""

@@ -17,7 +17,7 @@ falls.  The best validated parameters are the result.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ from art_rl.settings.references import least_steps, too_coarse
 from art_rl.settings.rivals import LD3Settings
 
 MODES = ("lambda", "time")
+
+Trace = list[dict[str, Any]]
 
 # A backward pass through the network counts as two evaluations.
 BACKWARD = 2
@@ -110,24 +112,6 @@ def end_of(
 def squared_error(end: Tensor, target: Tensor) -> Tensor:
     """Mean over samples and coordinates of (end - target)^2."""
     return (end - target).square().mean()
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What a run did: one row per gradient step.
-
-    Attributes:
-        evaluations: network evaluations spent after the step, the reference's included; a backward
-            pass counts two.
-        loss: training loss before the step.
-        valid: validation loss after it.
-        best: the lowest validation loss so far.
-    """
-
-    evaluations: list[int]
-    loss: list[float]
-    valid: list[float]
-    best: list[float]
 
 
 class Descent:
@@ -220,7 +204,9 @@ def learn_ld3(
         class_labels: None or one-hot (train + valid, label_dim).
 
     Returns:
-        K -> (schedule, trace).
+        K -> (schedule, trace: a row per gradient step, {evaluations, loss, valid, best}: network evaluations
+        spent after it, the reference's included, a backward pass counting two; training loss before it;
+        validation loss after it, and the lowest so far).
 
     Raises:
         ArtRLError: bad states, range or solver; a loss that is not finite.
@@ -274,7 +260,7 @@ def _learn_one(
         return squared_error(end_of(denoiser, x, levels, solver, told, labels), target)
 
     descent, calls = Descent(loss, K, settings), nfe(solver, K)
-    trace = Trace([], [], [], [])
+    trace: Trace = []
     rounds = [False] * settings.rounds + [True] * settings.shift_rounds
     spent += settings.valid * calls
     descent.validate()
@@ -287,20 +273,17 @@ def _learn_one(
         for _ in range(settings.steps):
             before, after = descent.step(shifts_too)
             spent += per_step
-            trace.evaluations.append(spent)
-            trace.loss.append(before)
-            trace.valid.append(after)
-            trace.best.append(descent.best)
+            losses = {"loss": before, "valid": after, "best": descent.best}
+            trace.append({"evaluations": spent, **losses})
     levels, told = both(*descent.kept)
     sigmas = levels.tolist()
     sigmas[0], sigmas[-1] = sigma_max, 0.0
-    near = (n for n, value in enumerate(trace.best) if value <= 1.01**2 * descent.best)
-    first = next(near, None)
+    near = (row["evaluations"] for row in trace if row["best"] <= 1.01**2 * descent.best)
     details = {
         "evaluations": spent,
-        "evaluations_to_1_percent": spent if first is None else trace.evaluations[first],
+        "evaluations_to_1_percent": next(near, spent),
         "valid_rmse": descent.best**0.5,
-        "steps": len(trace.loss),
+        "steps": len(trace),
         "network_levels": None if told is None else told.tolist(),
     }
     schedule = Schedule.found(

@@ -16,7 +16,7 @@ from art_rl.learning.table import Observation, TableEnvironment
 
 
 class TimeOnlySolution:
-    """V and theta* of the mean |Q| of a table's learning trajectories."""
+    """V of the mean |Q| of a table's learning trajectories."""
 
     def __init__(self, table: TableEnvironment) -> None:
         self.lattice, self.q = table.lattice, table.mean_q
@@ -25,13 +25,6 @@ class TimeOnlySolution:
     def value(self, t: Tensor | float, sigma: Tensor) -> Tensor:
         """V(t, T - sigma), t < T."""
         return -(self.lattice.evaluate(self.integral, sigma) ** 2) / (self.lattice.sigma_max - t)
-
-    def speed(self, t: Tensor | float, sigma: Tensor) -> Tensor:
-        """theta*(t, T - sigma); sqrt(q) is that of the cell, the slope of the integral."""
-        place = self.lattice.locate(sigma)
-        root = torch.sqrt((self.q[place.cell + 1] + self.q[place.cell]) / 2)
-        remaining = self.lattice.read(self.integral, place)
-        return remaining / ((self.lattice.sigma_max - t) * root)
 
 
 def critic_error(critic: Critic, table: TableEnvironment) -> float:
