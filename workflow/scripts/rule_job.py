@@ -128,15 +128,6 @@ def schedule_key(path):
     return method, solver, int(name.removeprefix("K").removesuffix(".json"))
 
 
-def save_schedules(snakemake, schedule):
-    """Write the schedules a learner's job promises; ``schedule(K)`` makes that of one budget."""
-    for path in snakemake.output.get("schedules", []):
-        method, solver, K = schedule_key(path)
-        schedule(K).with_provenance(
-            method=method, model=snakemake.wildcards.model, solver=solver
-        ).save(path)
-
-
 def learn_seeds(snakemake, settings_class, learn, schedule):
     """Run a learner with each of its seeds; returns the results.
 
@@ -157,7 +148,10 @@ def learn_seeds(snakemake, settings_class, learn, schedule):
             shutil.copyfile(folder / "metrics.jsonl", output.metrics[number])
             result.save(output.tensors[number])
             results.append(result)
-        save_schedules(snakemake, lambda K: schedule(results[0], K))
+        for path in output.get("schedules", []):
+            method, solver, K = schedule_key(path)
+            facts = {"method": method, "model": snakemake.wildcards.model, "solver": solver}
+            schedule(results[0], K).with_provenance(**facts).save(path)
     return results
 
 

@@ -12,10 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from art_rl.checks import check_budgets
-from art_rl.denoisers.tensors import under
+from art_rl.denoisers.tensors import read_result, under, write_result
 from art_rl.errors import ArtRLError
 from art_rl.files import digest
-from art_rl.learning.storage import read_result, write_result
 from art_rl.schedules.schedule import Schedule
 
 FORMAT = "art_rl.learning.budgets"

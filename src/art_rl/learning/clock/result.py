@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from art_rl.checks import check_budget
+from art_rl.denoisers.tensors import read_result, write_result
 from art_rl.learning.clock.mean_policy import levels_from_speed
-from art_rl.learning.storage import read_result, write_result
 from art_rl.schedules.clock import read_clock
 from art_rl.schedules.schedule import Schedule
 from art_rl.settings.learners import LearnerConfig
