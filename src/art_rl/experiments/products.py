@@ -243,8 +243,7 @@ class Products(Reports):
 
     def every_schedule(self) -> list[str]:
         """All schedules the tables ask for: the target of `snakemake schedules`."""
-        models = self.targets.used()
-        return [schedule_path(m, *each) for m in models for each in self.targets.schedules(m)]
+        return [path for model in self.targets.used() for path in self.schedules_of(model)]
 
     def carried(self, name: str) -> list[str]:
         """Path patterns, with {model} and {solver} open, of the schedules carried over as ``name``."""
@@ -367,8 +366,8 @@ class Products(Reports):
 
     def every_provenance(self) -> list[str]:
         """Provenance of every cells file."""
-        models = self.targets.used()
-        return [path for m in models for path in self.cell_files(m, ".provenance.json")]
+        used = self.targets.used()
+        return [path for m in used for path in self.cell_files(m, ".provenance.json")]
 
     def losses(self, model: str) -> list[str]:
         """Training curves of a network trained here."""

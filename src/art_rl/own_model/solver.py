@@ -12,6 +12,7 @@ that takes a solver's id takes them.
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,8 +55,7 @@ def known_as(
             yield solver
             return
         name, step = f"{solver}_flow", _in_flow_time(SOLVERS[solver])
-        facts = (f"{entry.label} in flow time", entry.order, entry.stages, entry.memory)
-        last = entry.last_step
+        own = replace(entry, id=name, label=f"{entry.label} in flow time")
     else:
         if coordinates != "sigma":
             raise ArtRLError("an own solver chooses its coordinates itself: leave them out")
@@ -63,17 +63,18 @@ def known_as(
         check_whole("order", 1 if order is None else order, 1)
         check_whole("calls", 1 if calls is None else calls, 1)
         order = order or 1
+        stages = calls or order
         name = str(getattr(solver, "__name__", type(solver).__name__))
         if name in SOLVERS or not name.isidentifier():
             name = f"own_{name.strip('<>')}"
         if parameters == 4:
-            step, last, memory = _own_step(solver), registry.EULER, 0
+            step = _own_step(solver)
+            own = registry.Solver(name, name, order, stages, 0, registry.EULER)
         else:
-            step, last, memory = Sampler(solver), registry.OWN, 1
-        facts = (name, order, calls or order, memory)
-    label, p, stages, memory = facts
-    registry.SOLVERS[name] = registry.Solver(name, label, p, stages, memory, last)
-    registry.ORDERS[name], registry.STAGES[name], SOLVERS[name] = p, stages, step
+            step = Sampler(solver)
+            own = registry.Solver(name, name, order, stages, 1, registry.OWN)
+    registry.SOLVERS[name], SOLVERS[name] = own, step
+    registry.ORDERS[name], registry.STAGES[name] = own.order, own.stages
     try:
         yield name
     finally:

@@ -39,6 +39,8 @@ def load_text(text: str, name: str, language: str = "yaml") -> dict[str, Any]:
     """As `load`, from text; ``name`` begins the errors."""
     try:
         value = (_json if language == "json" else _yaml)(text)
+        if isinstance(value, dict):
+            _finite(value, ())
     except yaml.YAMLError as error:
         raise ArtRLError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
     except json.JSONDecodeError as error:
@@ -51,10 +53,6 @@ def load_text(text: str, name: str, language: str = "yaml") -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise ArtRLError(f"{name}: must hold keys and values, got {value!r:.80}")
-    try:
-        _finite(value, ())
-    except ArtRLError as error:
-        raise ArtRLError(f"{name}: {error}") from None
     return value
 
 
