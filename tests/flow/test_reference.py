@@ -53,7 +53,11 @@ def test_step_doubling_estimates_the_error():
 def test_call_count():
     counting = CountingDenoiser(MIXTURE)
     reference = reference_solution(counting, draw(6, 3.0), 3.0, steps=10, check=0)
-    assert counting.calls == reference.nfe == 4 * 10 - 3 + 9
+    assert counting.calls == 4 * 10 - 3 + 9
+    assert counting.rows == reference.evaluations == 6 * counting.calls
+    counting = CountingDenoiser(MIXTURE)
+    reference = reference_solution(counting, draw(6, 3.0), 3.0, steps=10, check=4)
+    assert counting.rows == reference.evaluations == 6 * 46 + 4 * (4 * 20 - 3)
 
 
 @pytest.mark.parametrize(

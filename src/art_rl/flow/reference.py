@@ -36,14 +36,14 @@ class Reference:
         slopes: (M + 1, B, *shape) dx/dsigma at ``sigmas``; at 0 the slope of the last Euler step.
         error: RMS over samples and coordinates of the change of the endpoint under step doubling
             (data units), or None if it was not measured.
-        nfe: network calls per starting state spent on the solution (the check not included).
+        evaluations: network evaluations it took, one per state and call, the check's included.
     """
 
     sigmas: Tensor
     states: Tensor
     slopes: Tensor
     error: float | None
-    nfe: int
+    evaluations: int
 
     @property
     def end(self) -> Tensor:
@@ -146,8 +146,8 @@ def reference_solution(
             f"the reference solution is not finite with {steps} {solver} steps; raise steps"
         )
     sigmas = torch.tensor(schedule.sigmas, dtype=torch.float64, device=x.device)
-    calls = nfe(solver, steps) + steps - 1
-    return Reference(sigmas, torch.stack(states), torch.stack(slopes), error, calls)
+    spent = len(x) * (nfe(solver, steps) + steps - 1) + min(check, len(x)) * nfe(solver, 2 * steps)
+    return Reference(sigmas, torch.stack(states), torch.stack(slopes), error, spent)
 
 
 def _halved(sigmas: Sequence[float]) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser, FirstKnown
 from art_rl.flow.reference import Reference, reference_solution
-from art_rl.flow.solvers import nfe, run_levels
+from art_rl.flow.solvers import run_levels
 
 # A draw that explodes gets this mean squared error (data units), which keeps the reward finite.
 LARGEST_ERROR = 1e12
@@ -53,8 +53,7 @@ class Ensemble:
         self.known = x - sigma_max * first
         self.end = torch.cat([part.end for part in parts])
         self.reference_error = parts[0].error
-        checked = min(_CHECKED_STATES, len(x), batch_rows)
-        self.calls = len(x) * parts[0].nfe + checked * nfe("rk4", 2 * reference["steps"])
+        self.calls = sum(part.evaluations for part in parts)
 
     def errors(self, sigmas: Tensor, index: Tensor) -> Tensor:
         """(N,) mean squared endpoint errors of schedules from the starting states ``index``; CPU.

@@ -196,10 +196,7 @@ def gauss_newton_schedules(
         )
         sets.append((part, own, fine))
     (x, labels, reference), (x_v, labels_v, reference_v) = sets
-    shared = 0
-    for part, _, its in sets:
-        checked = min(sizes.check, len(part))
-        shared += len(part) * its.nfe + checked * nfe("rk4", 2 * sizes.reference_steps)
+    shared = sum(its.evaluations for _, _, its in sets)
     floor = max(given(its.error, "the reference's error") for _, _, its in sets)
 
     def squares(schedule: Schedule, x: Tensor, labels: Tensor | None, end: Tensor) -> Tensor:

@@ -232,7 +232,7 @@ def learn_ld3(
     for part, rows in (("train", slice(settings.train)), ("valid", slice(settings.train, None))):
         labels = None if class_labels is None else class_labels[rows]
         data[part] = (x_start[rows], reference.end[rows], labels)
-    span, spent = (sigma_max, sigma_min), len(x_start) * reference.nfe
+    span, spent = (sigma_max, sigma_min), reference.evaluations
     return {
         K: _learn_one(denoiser, data, span, solver, K, settings, spent, model, progress)
         for K in budgets
