@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
+from art_rl.assets import fetch
 from art_rl.assets.fetch import Asset, catalogue, fetch_asset, find_asset
 from art_rl.errors import ArtRLError
 from art_rl.files import read_json
@@ -100,9 +101,15 @@ def no_mirror(monkeypatch):
     monkeypatch.delenv("ART_RL_MIRROR", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.3)
+    monkeypatch.setattr(fetch, "PAUSE", 0.0)
+    monkeypatch.setattr(fetch, "FURTHER_ATTEMPTS", 3)
+
+
 def get(asset, path, **options):
-    options = {"progress": False, "timeout": 0.3, "backoff": 0.0, "retries": 3} | options
-    return fetch_asset(asset, path, **options)
+    return fetch_asset(asset, path, **{"progress": False, **options})
 
 
 def leftovers(folder):
@@ -152,21 +159,25 @@ def test_broken_transfer_without_range_support_starts_again(server, asset, tmp_p
     assert get(asset, tmp_path / "f").read_bytes() == CONTENT
 
 
-def test_next_call_continues_what_a_killed_one_left(server, asset, tmp_path):
+def test_next_call_continues_what_a_killed_one_left(server, asset, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "FURTHER_ATTEMPTS", 0)
     server.script = ["cut", "range"]
     with pytest.raises(ArtRLError):
-        get(asset, tmp_path / "f", retries=0)
+        get(asset, tmp_path / "f")
     assert not (tmp_path / "f").exists()
+    monkeypatch.setattr(fetch, "FURTHER_ATTEMPTS", 3)
     assert get(asset, tmp_path / "f").read_bytes() == CONTENT
     assert server.requests[1][1] is not None
 
 
-def test_damaged_partial_file_is_thrown_away(server, asset, tmp_path):
+def test_damaged_partial_file_is_thrown_away(server, asset, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "FURTHER_ATTEMPTS", 0)
     server.script = ["cut", "range", "ok"]
     with pytest.raises(ArtRLError):
-        get(asset, tmp_path / "f", retries=0)
+        get(asset, tmp_path / "f")
     part = next(tmp_path.glob(".f.*.part"))
     part.write_bytes(WRONG[: part.stat().st_size])
+    monkeypatch.setattr(fetch, "FURTHER_ATTEMPTS", 3)
     assert get(asset, tmp_path / "f").read_bytes() == CONTENT
 
 
@@ -195,12 +206,13 @@ def test_unstated_length_is_refused(server, asset, tmp_path):
         get(replace(asset, sha256=None), tmp_path / "f")
 
 
-def test_unreachable_server(tmp_path):
+def test_unreachable_server(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "FURTHER_ATTEMPTS", 1)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/x"
         with pytest.raises(ArtRLError, match="ConnectionError"):
-            get(Asset("x", "g", "x", (url,), sha256(b"")), tmp_path / "f", retries=1)
+            get(Asset("x", "g", "x", (url,), sha256(b"")), tmp_path / "f")
 
 
 def test_mirror_directory_comes_first(server, asset, tmp_path, monkeypatch):

@@ -33,6 +33,9 @@ from art_rl.files import atomic_path, exclusive, read_json, sha256_file, write_j
 
 MIRROR_VARIABLE = "ART_RL_MIRROR"
 LOCK_NAME = "assets.lock.json"
+# Per address, after a broken transfer or a server error; seconds before the first, doubled each time.
+FURTHER_ATTEMPTS, PAUSE = 4, 1.0
+TIMEOUT = 30.0  # seconds without an answer or a byte after which a transfer counts as broken
 
 
 @dataclass(frozen=True)
@@ -149,26 +152,19 @@ def _record(asset: Asset, path: Path, source: str, lock: Path) -> None:
 
 
 def _from_url(
-    asset: Asset,
-    url: str,
-    destination: Path,
-    locked: str | None,
-    progress: bool,
-    retries: int,
-    timeout: float,
-    backoff: float,
+    asset: Asset, url: str, destination: Path, locked: str | None, progress: bool
 ) -> None:
     """Put the asset at ``destination`` from one address, or raise Unusable saying why not."""
     tag = hashlib.sha256(url.encode()).hexdigest()[:8]  # one partial file per address
     part = destination.with_name(f".{destination.name}.{tag}.part")
     state = part.with_name(part.name + ".json")
     trouble = ""
-    for attempt in range(retries + 1):
+    for attempt in range(FURTHER_ATTEMPTS + 1):
         if attempt:
-            time.sleep(backoff * 2 ** (attempt - 1))
+            time.sleep(PAUSE * 2 ** (attempt - 1))
         resumed = part.exists() and part.stat().st_size > 0
         try:
-            download(url, part, progress, timeout)
+            download(url, part, progress, TIMEOUT)
             fault = _mismatch(asset, part, locked)
             if fault is None:
                 part.replace(destination)
@@ -186,7 +182,7 @@ def _from_url(
             raise
     if part.exists() and part.stat().st_size == 0:
         part.unlink()
-    raise Unusable(f"gave up after {retries + 1} attempts, last: {trouble}")
+    raise Unusable(f"gave up after {FURTHER_ATTEMPTS + 1} attempts, last: {trouble}")
 
 
 def _from_file(asset: Asset, source: Path, destination: Path, locked: str | None) -> None:
@@ -239,9 +235,6 @@ def fetch_asset(
     mirror: str | os.PathLike | None = None,
     progress: bool = True,
     lock: str | os.PathLike | None = None,
-    retries: int = 4,
-    timeout: float = 30.0,
-    backoff: float = 1.0,
 ) -> Path:
     """Make sure ``destination`` holds the asset, intact.
 
@@ -255,9 +248,6 @@ def fetch_asset(
             Files are looked up as ``<group>/<file>``, then ``<file>``.
         lock: file with the digests trusted on first use; default: ``assets.lock.json`` beside the
             destination.
-        retries: further attempts per address after a broken transfer or a server error.
-        timeout: seconds without an answer or a byte after which a transfer counts as broken.
-        backoff: seconds before the first further attempt, doubled each time.
 
     Returns:
         ``destination``.
@@ -282,9 +272,7 @@ def fetch_asset(
                 if isinstance(source, Path):
                     _from_file(asset, source, destination, locked)
                 else:
-                    _from_url(
-                        asset, source, destination, locked, progress, retries, timeout, backoff
-                    )
+                    _from_url(asset, source, destination, locked, progress)
             except Unusable as error:
                 faults.append(f"{source}: {error}")
                 continue
