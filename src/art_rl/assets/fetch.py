@@ -33,7 +33,7 @@ from art_rl.files import atomic_path, exclusive, read_json, sha256_file, write_j
 
 MIRROR_VARIABLE = "ART_RL_MIRROR"
 LOCK_NAME = "assets.lock.json"
-# Per address, after a broken transfer or a server error; seconds before the first, doubled each time.
+# Per address after a broken transfer or a server error, and the seconds before the first, doubled each time.
 FURTHER_ATTEMPTS, PAUSE = 4, 1.0
 TIMEOUT = 30.0  # seconds without an answer or a byte after which a transfer counts as broken
 
