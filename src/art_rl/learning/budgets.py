@@ -8,7 +8,6 @@ choose by, the start among them and, at large K, the smaller budget's density.
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
