@@ -6,6 +6,7 @@ import pytest
 from art_rl.registry import METHODS
 from art_rl.report.curves import learning_figure, profile_figure, theta_figure
 from art_rl.report.figures import error_figure, plt, save, schedule_figure
+from art_rl.report.image_figures import nfe_figure
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,20 @@ def test_error_figure_draws_means_and_ratios():
     floor = [line for line in w2.get_lines() if len(set(line.get_ydata())) == 1]
     assert floor and floor[0].get_ydata()[0] == 0.01
     assert "sampling floor" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_panels_of_nothing_are_hidden():
+    """Ratios to a row that the solver's tables lack, and a metric they lack, were empty panels."""
+    rows = [{**row, "solver": "heun", "w2": float("nan")} for row in cells()]
+    rows = cells() + [row for row in rows if row["method"] == "edm"]
+    methods, solvers = ["edm", "gaussian"], ["euler", "heun"]
+    figure = error_figure(rows, solvers, ["w2", "rmse"], methods, {"w2": 0.01})
+    shown = [axis.get_visible() for axis in figure.axes]
+    assert shown == [True, False, True, True, True, False]
+    assert [axis.get_xlabel() for axis in figure.axes][2:5] == ["", "steps K", "steps K"]
+    figure = nfe_figure([{**row, "nfe": row["K"]} for row in rows], solvers, "rmse", methods)
+    assert [axis.get_visible() for axis in figure.axes] == [True, True, True, False]
+    assert "NFE" in figure.axes[1].get_xlabel()
 
 
 def test_error_figure_says_where_the_reference_is():

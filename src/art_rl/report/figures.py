@@ -136,6 +136,14 @@ def budget_axis(axis: Axes, budgets: Sequence[int]) -> None:
     plain_numbers(axis.xaxis, FixedLocator(list(budgets)))
 
 
+def label_lowest(axes: Iterable[Axes], text: str) -> None:
+    """Label and tick labels of the lowest visible of panels that share their horizontal axis."""
+    shown = [axis for axis in axes if axis.get_visible()]
+    if shown:
+        shown[-1].set_xlabel(text)
+        shown[-1].tick_params(labelbottom=True)
+
+
 def legend_below(
     figure: Figure, axes: Iterable[Axes], columns: int, more: Sequence[Artist] = ()
 ) -> None:
@@ -201,17 +209,16 @@ def error_figure(
             for line, (metric, relative) in enumerate(lines):
                 axis = axes[line, column]
                 base = _curve(own, versus, metric, budgets) if relative else None
-                lowest = 1.0
+                lowest, drawn = 1.0, False
                 for method in methods:
                     mean = _curve(own, method, metric, budgets)
+                    mean = mean if base is None else mean / base
                     if not np.isfinite(mean).any():
                         continue
-                    if base is not None:
-                        mean = mean / base
-                        lowest = min(lowest, float(np.nanmin(mean)))
+                    lowest, drawn = min(lowest, float(np.nanmin(mean))), True
                     axis.plot(budgets, mean, **look(method))
                 error_axis(axis)
-                if metric in floors and not relative:
+                if metric in floors and drawn and not relative:
                     limits, reference = axis.get_ylim(), metric == "rmse"
                     error = f"reference's own error ({floors[metric]:.1g})"
                     text = error if reference else "sampling floor"
@@ -221,7 +228,7 @@ def error_figure(
                     if floors[metric] < limits[0] / 10:
                         axis.set_ylim(limits)
                 budget_axis(axis, budgets)
-                axis.set_visible(axis.has_data())
+                axis.set_visible(drawn)  # a solver's tables may lack the metric or ``versus``
                 if relative:
                     # Far worse curves leave the panel at the top; the panels above hold them.
                     ratio_axis(axis, lowest)
@@ -229,8 +236,7 @@ def error_figure(
                     axis.set_title(SOLVER_NAMES[solver])
                 if column == 0:
                     axis.set_ylabel(ratio_label(versus) if relative else METRICS[metric].axis)
-                if line == len(lines) - 1:
-                    axis.set_xlabel("steps K")
+            label_lowest(axes[:, column], "steps K")
         legend_below(figure, axes.ravel(), 4)
     return figure
 

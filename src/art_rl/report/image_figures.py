@@ -25,6 +25,7 @@ from art_rl.report.figures import (
     Row,
     budget_axis,
     error_axis,
+    label_lowest,
     legend_below,
     look,
     new_figure,
@@ -134,11 +135,12 @@ def nfe_figure(
                     below.plot(list(ratio), list(ratio.values()), **look(name))
                     lowest = min([lowest, *ratio.values()])
                 ratio_axis(below, lowest)
+                below.set_visible(bool(base))
             for row in axes[:, column]:
                 budget_axis(row, calls)
             # Beside more neighbours than a page holds there is no room for more.
             few = len(solvers) <= 4
-            axes[-1, column].set_xlabel("network calls per image (NFE)" if few else "NFE")
+            label_lowest(axes[:, column], "network calls per image (NFE)" if few else "NFE")
         axes[0, 0].set_ylabel(label or METRICS[metric].axis)
         if lines == 2:
             axes[1, 0].set_ylabel(ratio_label(versus))
