@@ -5,6 +5,7 @@ from pages import ROOT, by_label, tables
 
 from art_rl.files import read_json, read_json_lines
 from art_rl.report.tables import read_rows
+from art_rl.schedules.hand_made import BASELINES
 
 TABLES = ROOT / "paper_figures/mnist"
 ROWS = {
@@ -151,3 +152,34 @@ def test_how_near_learners_of_k_steps_come_is_what_the_default_run_found():
     own, digits = worst("art_rl", exact, every), worst("art_rl", ["digits"], every)
     text = (ROOT / "docs/endpoint_reward.md").read_text(encoding="utf-8")
     assert f"gmm1d, gmm1d_edm, gmm64d <= {own:.4f}, digits <= {digits:.4f}" in text
+
+
+MODELS = {  # label of README's row -> its tables, whether every hand-made list is in them
+    "1-D mixture (VE)": ("exact/table1_gmm1d_{solver}_rmse.csv", True),
+    "1-D mixture (EDM)": ("exact/table1_gmm1d_edm_{solver}_rmse.csv", True),
+    "64-D mixture": ("exact/table1_gmm64d_{solver}_rmse.csv", True),
+    "digits 8x8": ("digits_full/table{number}_digits_{solver}_rmse.csv", True),
+    "MNIST": ("mnist/table{number}_mnist_{solver}_rmse.csv", False),
+}
+COLUMNS = [(solver, K) for solver in ("euler", "heun", "rk4") for K in (5, 10)]
+NUMBERS = {"euler": 3, "heun": 2, "rk4": 4}
+
+
+def gains(label, solver, K):
+    """Endpoint RMSE of ART-RL's list over EDM's and over the best hand-made one's (None: not all there)."""
+    path, complete = MODELS[label]
+    file = ROOT / "paper_figures" / path.format(solver=solver, number=NUMBERS[solver])
+    ours = [row for row in read_rows(file) if row["source"] == "ours"]
+    found = {row["method"]: row["mean"] for row in ours if row["K"] == K}
+    hand_made = [value for name, value in found.items() if name in BASELINES]
+    learned = found["art_rl_endpoint"]
+    return learned / found["edm"], learned / min(hand_made) if complete else None
+
+
+@pytest.mark.parametrize("label", MODELS)
+def test_what_readme_says_it_brings_is_in_the_tables(label):
+    shown = by_label(tables("../README.md", "## What it brings")[0])[label]
+    for cell, (solver, K) in zip(shown, COLUMNS, strict=True):
+        values = [value for value in gains(label, solver, K) if value is not None]
+        for text, value in zip(cell.split(" / "), values, strict=True):
+            assert as_printed(text, value), f"{solver}, K = {K}: {text}, the tables have {value}"
