@@ -9,6 +9,7 @@ import art_rl
 from art_rl import ArtRLError
 from art_rl.denoisers import GaussianMixture, is_exact
 from art_rl.denoisers.adapters import check_denoiser, check_start
+from art_rl.denoisers.unet import UNetConfig, UNetDenoiser
 from art_rl.schedules.handover.conversions import table_levels, table_sigmas
 
 MIXTURE = GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [0.6, -0.4]], [0.2, 0.3])
@@ -176,6 +177,23 @@ def test_check_accepts_a_good_model_and_an_exact_one():
 def test_check_names_what_is_wrong(function, message):
     with pytest.raises(ArtRLError, match=message):
         ask(function, sigma_data=0.5, sigma_max=80.0, sigma_min=0.002)
+
+
+def test_a_conditional_denoiser_of_the_package_is_wrapped_for_one_class():
+    """``class_labels=`` was dropped without a word, and `learn` asked for labels it could not be given."""
+    network = UNetDenoiser(UNetConfig((1, 8, 8), (8,), attention=False, label_dim=3), 0.5).eval()
+    with pytest.raises(ArtRLError, match=r"3 classes.*class_labels=one_hot.*\(1, 3\)"):
+        check_denoiser(network, 80.0, 0.002)
+    label = torch.tensor([[0.0, 1.0, 0.0]])
+    D = art_rl.wrap(network, class_labels=label)
+    x = 2 * torch.randn(4, 1, 8, 8)
+    assert torch.equal(D(x, 2.0), network(x, torch.tensor(2.0), label.expand(4, 3)))
+    assert check_denoiser(D, 80.0, 0.002) is D and D.trained == pytest.approx(
+        (0.020, 4.5), rel=0.02
+    )
+    assert art_rl.wrap(network) is network and D.digest != network.digest
+    with pytest.raises(ArtRLError, match="shape= is not needed here"):
+        art_rl.wrap(network, shape=(1, 8, 8))
 
 
 def test_check_needs_attributes_and_a_shape():

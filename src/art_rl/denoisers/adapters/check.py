@@ -35,6 +35,11 @@ def check_denoiser(denoiser: Any, sigma_max: float, sigma_min: float) -> Denoise
         raise ArtRLError(
             "the shape of one sample is not known: wrap(..., shape=(3, 32, 32)), or give learn x="
         )
+    if denoiser.label_dim:
+        raise ArtRLError(
+            f"the model has {denoiser.label_dim} classes: say which one is meant, "
+            f"wrap(model, class_labels=one_hot), a row (1, {denoiser.label_dim})"
+        )
     check_positive_range(sigma_min, sigma_max, "a network's range")
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(3, *denoiser.shape, dtype=torch.float64, generator=generator)

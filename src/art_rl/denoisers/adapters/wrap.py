@@ -13,8 +13,9 @@ import torch
 
 from art_rl.denoisers.adapters.model import PREDICTIONS, WrappedDenoiser, edm_formula
 from art_rl.denoisers.adapters.times import AzulaTime, FlowTime, LogTime, SigmaTime, TableTime
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import Denoiser, is_exact, trained_noise
 from art_rl.errors import ArtRLError
+from art_rl.schedules.closed_form import trained_range
 
 TIMES = ("vp", "flow", "sigma")
 
@@ -55,7 +56,8 @@ def wrap(
     Args:
         model: a diffusers network with ``scheduler``; a k-diffusion denoiser (layers.Denoiser or one of
             the wrappers of external); an azula Denoiser; a denoiser of this package (returned as it
-            is); or any callable with ``prediction`` and ``time``.
+            is, or of one class with ``class_labels=`` (1, label_dim), one-hot); or any callable with
+            ``prediction`` and ``time``.
         scheduler: diffusers scheduler: prediction type, table or flow, and range come from it.
         prediction: what a callable returns: "epsilon", "v", "x0", "flow" (noise - data) or "denoised".
         time: how a callable is called: "vp" f(x / sqrt(1 + sigma^2), position in ``table``), "flow"
@@ -102,7 +104,10 @@ def wrap(
         if _comes_from(model, "k_diffusion"):
             return _from_k_diffusion(model, shape, (sigma_min, sigma_max), sigma_data, common)
         if all(hasattr(model, name) for name in ("shape", "sigma_data", "label_dim", "digest")):
-            return model
+            _refuse(
+                {**given, "shape": shape, "sigma_data": sigma_data}, "a denoiser says these itself"
+            )
+            return _of_a_class(model, common) if fixed else model
     if hasattr(model, "unet") and hasattr(model, "scheduler"):
         raise ArtRLError("this is a pipeline: wrap(pipe.unet, scheduler=pipe.scheduler)")
     if prediction not in PREDICTIONS or time not in TIMES:
@@ -221,6 +226,14 @@ def _from_k_diffusion(model, shape, span, sigma_data, common) -> WrappedDenoiser
     return WrappedDenoiser(
         model, PREDICTIONS["denoised"], clock, shape=shape, sigma_data=sigma_data,
         digest_of=type(model).__name__, library="k-diffusion", **common,
+    )  # fmt: skip
+
+
+def _of_a_class(model, common) -> WrappedDenoiser:
+    trained = None if is_exact(model) else trained_range(*trained_noise(model))
+    return WrappedDenoiser(
+        model, PREDICTIONS["denoised"], SigmaTime(None, trained), shape=tuple(model.shape),
+        sigma_data=None, digest_of=model.digest, library="callable", **common,
     )  # fmt: skip
 
 
