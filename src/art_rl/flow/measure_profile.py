@@ -12,8 +12,8 @@ above the data |x^(n)| falls like sigma^-(n+1).
 """
 
 import numpy as np
+import scipy
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from art_rl.checks import check_known
@@ -151,7 +151,7 @@ def measure_profile(
     ratio, error = _ratio(arriving.T, norms(local).cpu().numpy().T)
 
     def fine(values: np.ndarray) -> np.ndarray:
-        return PchipInterpolator(-np.log(coarse), values)(-np.log(lattice))
+        return scipy.interpolate.PchipInterpolator(-np.log(coarse), values)(-np.log(lattice))
 
     noise = trained_noise(denoiser)
     per_trajectory = (stages + {"rollout": 0, "difference": 1, "jvp": 3}[estimator]) * M

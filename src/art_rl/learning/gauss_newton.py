@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
-from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 from tqdm import tqdm
 
@@ -60,7 +60,9 @@ class _Warp:
         self.ends = start.sigmas[0], start.sigmas[-1]
         self.scale = sigma_data
         self.k = np.arange(start.K + 1)
-        self.angle = PchipInterpolator(self.k, np.arctan(start.numpy() / sigma_data))
+        self.angle = scipy.interpolate.PchipInterpolator(
+            self.k, np.arctan(start.numpy() / sigma_data)
+        )
         j = np.arange(1, min(start.K - 1, modes) + 1)
         self.basis = np.sin(np.pi * np.outer(self.k, j) / start.K)
 

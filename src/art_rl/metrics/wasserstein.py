@@ -10,7 +10,7 @@ Distances to the sample enter, never positions: nothing is lost where the data i
 """
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from art_rl.checks import check_seed
 from art_rl.denoisers.exact import GaussianMixture
@@ -46,12 +46,12 @@ class MixtureQuantiles:
             below, above = np.zeros((1, len(self._w))), np.full((1, len(self._w)), last)
             return np.diff(np.concatenate([below, inner, above]), axis=0)
 
-        self._mass = over_cells(ndtr(z), 1.0)
+        self._mass = over_cells(scipy.special.ndtr(z), 1.0)
         self._first = self._s * over_cells(bell, 0.0)
         self._second = self._s**2 * (self._mass - over_cells(z * bell, 0.0))
 
     def _cdf(self, x: np.ndarray) -> np.ndarray:
-        return ndtr((x[..., None] - self._m) / self._s) @ self._w
+        return scipy.special.ndtr((x[..., None] - self._m) / self._s) @ self._w
 
     def _pdf(self, x: np.ndarray) -> np.ndarray:
         z = (x[..., None] - self._m) / self._s

@@ -5,7 +5,7 @@ equidistant times (2607.02137, distillation).
 """
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+import scipy
 
 from art_rl.errors import ArtRLError
 
@@ -37,7 +37,7 @@ def read_clock(levels: np.ndarray, K: int) -> np.ndarray:
         )
     offset = levels[max(steps - max(steps // 16, 2), 1)]
     log_levels = np.log(levels + offset)
-    curve = PchipInterpolator(np.arange(steps + 1) / steps, log_levels)
+    curve = scipy.interpolate.PchipInterpolator(np.arange(steps + 1) / steps, log_levels)
     result = np.exp(curve(np.arange(K + 1) / K)) - offset
     result[0], result[-1] = levels[0], 0.0
     return result

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+import scipy
 
 from art_rl.checks import check_budget, check_one_of
 from art_rl.errors import ArtRLError
@@ -93,7 +93,7 @@ def smooth_log(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _interpolate(levels: np.ndarray, values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Positive values as a function of sigma: monotone cubic in log-log, constant outside."""
     ascending = np.log(levels[::-1])
-    curve = PchipInterpolator(ascending, np.log(np.maximum(values[::-1], 1e-300)))
+    curve = scipy.interpolate.PchipInterpolator(ascending, np.log(np.maximum(values[::-1], 1e-300)))
 
     def evaluate(sigma: np.ndarray) -> np.ndarray:
         position = np.log(np.clip(sigma, levels[-1], levels[0]))

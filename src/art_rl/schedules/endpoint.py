@@ -25,7 +25,7 @@ from here at the actual K.
 """
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+import scipy
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
@@ -110,7 +110,7 @@ def endpoint_schedule(moments: ErrorMoments, K: int, model: str | None = None) -
     phi, residual = solve_convex(moments.moments, moments.weights, moments.order)
     lengths = smooth_log(moments.levels, phi ** (1 / moments.order))
     ascending = np.log(moments.levels[::-1])
-    curve = PchipInterpolator(ascending, -np.log(lengths[::-1]))
+    curve = scipy.interpolate.PchipInterpolator(ascending, -np.log(lengths[::-1]))
 
     def density(sigma: np.ndarray) -> np.ndarray:
         inside = np.clip(sigma, moments.levels[-1], moments.levels[0])

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicHermiteSpline
+import scipy
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
@@ -100,7 +100,7 @@ class StepCost:
         half, middle = np.diff(nodes)[:, None] / 2, ((nodes[1:] + nodes[:-1]) / 2)[:, None]
         points, weights = np.polynomial.legendre.leggauss(4)
         cells = (density(middle + half * points) ** 2 * weights * half).sum(1)
-        curve = CubicHermiteSpline(nodes, np.append(0.0, np.cumsum(cells)), rate)
+        curve = scipy.interpolate.CubicHermiteSpline(nodes, np.append(0.0, np.cumsum(cells)), rate)
         return cls(profile.sigma_max, curve, nodes[::_FINER])
 
     def __call__(self, levels: Schedule | Sequence[float] | np.ndarray) -> float:

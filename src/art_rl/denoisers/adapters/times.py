@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import elementwise
+import scipy
 
 from art_rl.errors import ArtRLError
 from art_rl.schedules.handover.conversions import flow_times, table_indices, table_sigmas
@@ -107,7 +107,7 @@ class AzulaTime:
         levels, inverse = np.unique(sigma, return_inverse=True)
         wanted = np.log(np.clip(levels, *self.range))
         zero = np.zeros_like(wanted)
-        found = elementwise.find_root(
+        found = scipy.optimize.elementwise.find_root(
             lambda t, target: self._log_ratio(t) - target,
             (zero, zero + 1),
             args=(wanted,),

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from art_rl.denoisers.base import Denoiser, Labelled, drift
@@ -87,7 +87,7 @@ def solve_adaptive(
         level = torch.tensor(sigma, dtype=torch.float64, device=states.device)
         return drift(denoiser, here, level, class_labels).flatten().cpu().numpy()
 
-    found = solve_ivp(
+    found = scipy.integrate.solve_ivp(
         slope,
         (float(sigma_max), float(sigma_min)),
         states.flatten().cpu().numpy(),

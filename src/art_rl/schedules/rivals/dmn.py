@@ -14,7 +14,7 @@ could cancel to a meaningless minimum.  The first and the last step always enter
 """
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from art_rl.checks import check_budget
 from art_rl.schedules.rivals.path import ended
@@ -105,7 +105,7 @@ def minimise_dmn(
         here = value(z)
         for _ in range(_ROUNDS):
             options = {"maxfev": 400 * K, "xatol": 1e-7, "fatol": 1e-9 * here, "adaptive": K > 6}
-            found = minimize(value, z, method="Nelder-Mead", options=options)
+            found = scipy.optimize.minimize(value, z, method="Nelder-Mead", options=options)
             gain = here - found.fun
             if gain > 0:
                 z, here = found.x, float(found.fun)

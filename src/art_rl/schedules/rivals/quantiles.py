@@ -9,7 +9,7 @@ Both lengths are cumulated over the lattice of the statistics and inverted by a 
 """
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+import scipy
 
 from art_rl.checks import check_budget
 from art_rl.errors import ArtRLError
@@ -39,7 +39,7 @@ def equal_shares(levels: np.ndarray, lengths: np.ndarray, K: int) -> np.ndarray:
     share = np.maximum(np.asarray(lengths, dtype=np.float64) / total, 1e-12)
     position = np.append(0.0, np.cumsum(share))
     position /= position[-1]
-    curve = PchipInterpolator(position, np.log(levels))
+    curve = scipy.interpolate.PchipInterpolator(position, np.log(levels))
     grid = np.exp(curve(np.arange(K + 1) / K))
     grid[0], grid[-1] = levels[0], levels[-1]
     if not (np.diff(grid) < 0).all():
