@@ -150,6 +150,18 @@ def test_wrap_refuses(kwargs, message):
 def test_training_mode_is_refused():
     with pytest.raises(ArtRLError, match=r"training mode.*\.eval\(\)"):
         art_rl.wrap(nn.Linear(2, 2), prediction="x0", time="sigma", shape=(2,))
+    network = nn.BatchNorm1d(2)
+    with pytest.raises(ArtRLError, match=r"BatchNorm1d is in training mode"):
+        art_rl.wrap(lambda x, t: network(x), prediction="x0", time="sigma", shape=(2,))
+
+
+GLOBAL = nn.Linear(2, 2).double().eval()
+
+
+def test_a_network_that_a_function_takes_from_its_module_is_found():
+    """As in a notebook; its dtype and device were not the ones that the function was called with."""
+    D = art_rl.wrap(lambda x, t: GLOBAL(x), prediction="x0", time="sigma", shape=(2,))
+    assert D.dtype == torch.float64 and D(torch.ones(3, 2), 1.0).dtype == torch.float64
 
 
 def ask(function, **kwargs):

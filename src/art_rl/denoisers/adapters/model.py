@@ -14,7 +14,9 @@ whatever the scale and the time the model is called with (`times`).
 import hashlib
 import math
 from collections.abc import Callable, Mapping
+from dis import get_instructions
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -180,12 +182,15 @@ def _rows(value: Any, rows: int, device: torch.device) -> Any:
 
 
 def modules(function: Any) -> list[nn.Module]:
-    """The networks behind a callable: itself, its object, its partial arguments or its closure."""
+    """The networks behind a callable: itself, its object, partial arguments, closure or globals."""
     if isinstance(function, nn.Module):
         return [function]
     inner = [getattr(function, "__self__", None), getattr(function, "func", None)]
     inner += [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     inner += list(getattr(function, "args", ()) or ())
+    if isinstance(function, FunctionType):  # in a notebook the network is a global name
+        names = {i.argval for i in get_instructions(function) if i.opname == "LOAD_GLOBAL"}
+        inner += [function.__globals__.get(name) for name in sorted(names)]
     return [part for part in inner if isinstance(part, nn.Module)]
 
 

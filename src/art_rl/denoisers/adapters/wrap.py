@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from art_rl.denoisers.adapters.model import PREDICTIONS, WrappedDenoiser, edm_formula
+from art_rl.denoisers.adapters.model import (
+    PREDICTIONS,
+    WrappedDenoiser,
+    edm_formula,
+    modules,
+)
 from art_rl.denoisers.adapters.times import AzulaTime, FlowTime, LogTime, SigmaTime, TableTime
 from art_rl.denoisers.base import Denoiser, is_exact, trained_noise
 from art_rl.errors import ArtRLError
@@ -281,7 +286,8 @@ def _check_range(low: float | None, high: float | None, sigma_data: float | None
 
 
 def _check_training(model: Any) -> None:
-    if isinstance(model, torch.nn.Module) and model.training:
-        raise ArtRLError(
-            f"{type(model).__name__} is in training mode (dropout, batch statistics): call .eval()"
-        )
+    for part in modules(model):
+        if part.training:
+            raise ArtRLError(
+                f"{type(part).__name__} is in training mode (dropout, batch statistics): call .eval()"
+            )
