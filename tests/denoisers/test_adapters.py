@@ -9,6 +9,7 @@ import art_rl
 from art_rl import ArtRLError
 from art_rl.denoisers import GaussianMixture, is_exact
 from art_rl.denoisers.adapters import check_denoiser, check_start
+from art_rl.denoisers.adapters.times import AzulaTime
 from art_rl.denoisers.unet import UNetConfig, UNetDenoiser
 from art_rl.schedules.handover.conversions import table_levels, table_sigmas
 
@@ -317,6 +318,14 @@ def test_k_diffusion_models_are_taken_as_they_are():
         Inner().eval(), prediction="epsilon", time="vp", shape=(2,), table=alphas.double()
     )
     torch.testing.assert_close(own(x, sigma), D(x, sigma), rtol=1e-4, atol=1e-4)
+
+
+def test_a_time_is_found_for_every_level_of_a_noise_schedule():
+    """Without azula, so that it runs everywhere: azula's rectified flow by hand."""
+    time = AzulaTime(lambda t: (1 - 0.999 * t, 0.001 + 0.999 * t), torch.tensor)
+    levels = np.geomspace(*time.range, 9)[1:-1]
+    alpha, t = time(levels)
+    np.testing.assert_allclose((0.001 + 0.999 * t) / alpha, levels, rtol=1e-12)
 
 
 def test_azula_times_are_found_for_every_noise_schedule():

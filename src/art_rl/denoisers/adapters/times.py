@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy
 
 from art_rl.errors import ArtRLError
 from art_rl.schedules.handover.conversions import flow_times, table_indices, table_sigmas
@@ -104,10 +103,12 @@ class AzulaTime:
 
     def __call__(self, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(alpha, time), (n,) each, of levels sigma (n,)."""
+        from scipy.optimize import elementwise  # no attribute of a lazily loaded scipy
+
         levels, inverse = np.unique(sigma, return_inverse=True)
         wanted = np.log(np.clip(levels, *self.range))
         zero = np.zeros_like(wanted)
-        found = scipy.optimize.elementwise.find_root(
+        found = elementwise.find_root(
             lambda t, target: self._log_ratio(t) - target,
             (zero, zero + 1),
             args=(wanted,),
