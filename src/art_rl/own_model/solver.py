@@ -159,11 +159,7 @@ def _in_flow_time(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _own_step(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def step(denoiser, x, sigma, sigma_next, history=None) -> Tensor:
-        def model(state: Tensor, level: Any) -> Tensor:
-            level = torch.as_tensor(level, dtype=state.dtype, device=state.device)
-            return denoiser(state, level).to(state.dtype)
-
-        return _checked(function(model, x, sigma, sigma_next), x)
+        return _checked(function(_Counting(denoiser), x, sigma, sigma_next), x)
 
     return step
 
