@@ -159,6 +159,14 @@ def remove(*path):
 
 
 FAULTS = {
+    "a home folder nobody looks up": (
+        change(["pathvars", "results"], "~/results"),
+        "pathvars.results must not begin with ~, which nothing replaces, and hold no braces, got",
+    ),
+    "a folder that reads as a pattern": (
+        change(["pathvars", "figures"], "figures/{name}"),
+        "pathvars.figures must not begin with ~",
+    ),
     "misspelt key": (change(["modles"], {}), "unknown key 'modles'; did you mean 'models'"),
     "misspelt nested key": (
         change(["evaluation", "sample"], 5),

@@ -9,11 +9,22 @@ from functools import lru_cache
 from importlib.resources import files as package_files
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from art_rl.errors import ArtRLError
 from art_rl.registry import KINDS, LEARNED, METHODS, METRICS, SOLVERS, TRANSFER, method
-from art_rl.settings.base import UNIQUE, Closed, Count, Name, OneOf, Seed, Steps, Whole, over
+from art_rl.settings.base import (
+    UNIQUE,
+    Closed,
+    Count,
+    Name,
+    OneOf,
+    Seed,
+    Steps,
+    Whole,
+    over,
+    rule,
+)
 from art_rl.settings.learners import LEARNER_KINDS, Learner
 from art_rl.settings.measuring import Control, Endpoint, Profile
 from art_rl.settings.models import EDMModel, ExactModel, Model, SolverId
@@ -34,14 +45,23 @@ def _known(name: str) -> Any:
     return json.loads(package_files("art_rl").joinpath(name).read_text("utf-8"))
 
 
+def _folder(value: Any) -> Any:
+    if isinstance(value, str) and (value.startswith("~") or set("{}") & set(value)):
+        raise rule("must not begin with ~, which nothing replaces, and hold no braces")
+    return value
+
+
+Folder = Annotated[str, BeforeValidator(_folder), Field(min_length=1)]
+
+
 class PathVars(Closed):
     """Folders of the products, relative to the working directory."""
 
-    results: Annotated[str, Field(min_length=1)] | None = None
+    results: Folder | None = None
     """Schedules, cells, learning records, logs."""
-    figures: Annotated[str, Field(min_length=1)] | None = None
+    figures: Folder | None = None
     """Tables and figures, in a subfolder named after the configuration."""
-    resources: Annotated[str, Field(min_length=1)] | None = None
+    resources: Folder | None = None
     """Downloaded files; the same folder serves all configurations."""
 
 
