@@ -66,9 +66,8 @@ def rule(name):
     """main() of a workflow script."""
     scripts = ROOT / "workflow/scripts"
     rule_job = types.ModuleType("rule_job")
+    vars(rule_job).update(runpy.run_path(str(scripts / "rule_job.py")))
     rule_job.run = lambda main, snakemake: None
-    real = runpy.run_path(str(scripts / "rule_job.py"))
-    rule_job.schedule_key, rule_job.one = real["schedule_key"], real["one"]
     before = sys.modules.get("rule_job")
     sys.modules["rule_job"] = rule_job
     try:
