@@ -84,6 +84,20 @@ def test_show(folder, tmp_path, capsys):
     assert float(rows[str(folder / "K4.json")]) < float(rows["edm"]) and "gaussian" in rows
 
 
+def test_show_measures_a_model_of_straight_trajectories(folder, tmp_path, monkeypatch, capsys):
+    """There is no closed form then: the command ended with that, instead of leaving the row out."""
+    (tmp_path / "points.py").write_text(
+        "import art_rl, torch\n"
+        "f = lambda x, sigma: torch.full_like(x, 0.3)\n"
+        "ranges = {'sigma_data': 0.5, 'sigma_max': 80.0, 'sigma_min': 0.01}\n"
+        "point = art_rl.wrap(f, prediction='x0', time='sigma', shape=(2,), **ranges)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["show", str(folder / "K4.json"), "--model", "points:point"]) == 0
+    shown = capsys.readouterr().out
+    assert "gaussian" in shown and "closed form" not in shown.split("endpoint RMSE with")[1]
+
+
 def test_convert(folder, tmp_path, capsys):
     file = str(folder / "K4.json")
     levels = art_rl.Schedule.load(file).numpy()

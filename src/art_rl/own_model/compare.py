@@ -82,6 +82,12 @@ class Yardstick:
         return cls(x / sigma_max, torch.cat(ends), float(error))
 
 
+def allowed(denoiser: Denoiser, schedule: Schedule) -> bool:
+    """Whether a list stays within the model's range; a library's own may start above it."""
+    limit = getattr(denoiser, "sigma_max", None)
+    return limit is None or schedule.sigma_max <= limit * (1 + 1e-6)
+
+
 @torch.no_grad()
 def squared_errors(
     denoiser: Denoiser, schedule: Schedule, solver: str, yardstick: Yardstick, batch: int

@@ -15,6 +15,7 @@ from art_rl.denoisers.base import CountingDenoiser, Denoiser, is_exact
 from art_rl.errors import ArtRLError
 from art_rl.own_model.compare import (
     Yardstick,
+    allowed,
     compare,
     noise_at,
     spread_of_ends,
@@ -183,7 +184,7 @@ def learn(
             if closed is not None and method != "quadrature":
                 named["closed form (ART)"] = closed[K]
             named["gaussian"] = baseline_schedule("gaussian", K, high, low, counted.sigma_data)
-            lists[K] = {n: s for n, s in named.items() if n == "yours" or _allowed(denoiser, s)}
+            lists[K] = {n: s for n, s in named.items() if n == "yours" or allowed(denoiser, s)}
             report["budgets"][str(K)] = _budget(counted, K, lists[K], solver_id, yardstick, batch)
             facts = report["budgets"][str(K)]
             # A whole sampler's last step may cost as much as the others.
@@ -245,12 +246,6 @@ def _budget(denoiser, K, named, solver, yardstick, batch) -> dict[str, Any]:
         "verdict": verdict,
         "recommended": winner(rows, "yours", converged),
     }
-
-
-def _allowed(denoiser: Denoiser, schedule: Any) -> bool:
-    """Whether a list stays within the model's range; a library's own may start above it."""
-    limit = getattr(denoiser, "sigma_max", None)
-    return limit is None or schedule.sigma_max <= limit * (1 + 1e-6)
 
 
 def _closed_form(problem: Problem) -> Any:
