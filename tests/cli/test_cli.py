@@ -84,6 +84,15 @@ def test_show(folder, tmp_path, capsys):
     assert float(rows[str(folder / "K4.json")]) < float(rows["edm"]) and "gaussian" in rows
 
 
+def test_show_does_not_give_a_resampled_list_the_figures_of_another(folder, tmp_path, capsys):
+    art_rl.Schedule.load(folder / "K4.json").resample(7).save(tmp_path / "K7.json")
+    assert main(["show", str(folder / "K4.json"), str(tmp_path / "K7.json")]) == 0
+    own, resampled = capsys.readouterr().out.split("K7.json")
+    assert "endpoint RMSE, yours" in own and "resampled" not in own
+    assert "resampled: verdict and errors of the 4 steps are not its own" in resampled
+    assert "endpoint RMSE" not in resampled and "recommended" not in resampled
+
+
 def test_show_measures_a_model_of_straight_trajectories(folder, tmp_path, monkeypatch, capsys):
     """There is no closed form then: the command ended with that, instead of leaving the row out."""
     (tmp_path / "points.py").write_text(

@@ -41,6 +41,11 @@ def describe(name: str, schedule: Schedule) -> str:
         if facts.get(key) is not None:
             lines.append(f"  {key}: {str(facts[key])[:64]}")
     details: Any = facts.get("details") or {}
+    if facts.get("budget", schedule.K) != schedule.K:
+        lines.append(
+            f"  resampled: verdict and errors of the {facts['budget']} steps are not its own"
+        )
+        details = {}
     for key in ("converged", "verdict", "recommended"):
         if key in details:
             lines.append(f"  {key}: {details[key]}")
