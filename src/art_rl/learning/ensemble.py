@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser, FirstKnown
+from art_rl.denoisers.base import Denoiser, FirstKnown, Labelled, drift
 from art_rl.flow.reference import Reference, reference_solution
 from art_rl.flow.solvers import run_levels
 
@@ -40,20 +40,21 @@ class Ensemble:
         self.denoiser, self.x, self.sigma_max = denoiser, x, sigma_max
         self.solver, self.labels, self.batch_rows = solver, labels, batch_rows
         parts: list[Reference] = []
+        slopes: list[Tensor] = []
+        level = torch.tensor(sigma_max, dtype=x.dtype, device=x.device)
         for rows in torch.arange(len(x)).split(batch_rows):
-            part_labels = None if labels is None else labels[rows]
+            its = None if labels is None else labels[rows]
             check = 0 if parts else _CHECKED_STATES
             parts.append(
-                reference_solution(
-                    denoiser, x[rows], sigma_max, part_labels, check=check, **reference
-                )
+                reference_solution(denoiser, x[rows], sigma_max, its, check=check, **reference)
             )
-        # The first network call of every schedule is the reference's: D(x; sigma_max).
-        first = torch.cat([part.slopes[0] for part in parts])
-        self.known = x - sigma_max * first
+            with torch.no_grad():
+                slopes.append(drift(Labelled(denoiser, its), x[rows], level))
+        # The first network call of every schedule: D(x; sigma_max), rounded as a step rounds it.
+        self.known = x - sigma_max * torch.cat(slopes)
         self.end = torch.cat([part.end for part in parts])
         self.reference_error = parts[0].error
-        self.calls = sum(part.evaluations for part in parts)
+        self.calls = len(x) + sum(part.evaluations for part in parts)
 
     def errors(self, sigmas: Tensor, index: Tensor) -> Tensor:
         """(N,) mean squared endpoint errors of schedules from the starting states ``index``; CPU.

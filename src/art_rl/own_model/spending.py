@@ -1,7 +1,7 @@
 """What `learn` spends: network evaluations, one per state and call, planned before anything is measured.
 
-A fine solution of n states takes REFERENCE_STEPS rk4 steps and one slope a step; its error, by step
-doubling, three times the calls on a few of them.  The learner's updates of a budget cost iterations x
+A fine solution of n states takes REFERENCE_STEPS rk4 steps; its error, by step doubling, twice as many on
+a few of them.  The learner's updates of a budget cost iterations x
 (draws + 2) x points x calls of a schedule (the first call is shared); they are made smaller, all
 budgets alike, until everything fits.
 """
@@ -25,7 +25,7 @@ FIRST_STATES, FIRST_LEVELS, FIRST_LISTS = 48, 4, 3
 # on 16, at most.
 PROFILE = {False: 13_000, True: 24_500}
 # Endpoints of 32 states, 18 Heun steps.
-SIGMA_DATA = 32 * (nfe("heun", 18) + 17)
+SIGMA_DATA = 32 * nfe("heun", 18)
 
 
 def calls_of_list(solver: str, K: int) -> int:
@@ -35,7 +35,7 @@ def calls_of_list(solver: str, K: int) -> int:
 
 def reference_cost(states: int, checked: int) -> int:
     """Evaluations of a fine solution of ``states``, its error measured on ``checked`` of them."""
-    calls = nfe("rk4", REFERENCE_STEPS) + REFERENCE_STEPS - 1
+    calls = nfe("rk4", REFERENCE_STEPS)
     return states * calls + min(states, checked) * nfe("rk4", 2 * REFERENCE_STEPS)
 
 
@@ -73,8 +73,9 @@ class LearnerCost:
 
     @property
     def fixed(self) -> int:
-        """Fine solutions, the ranking of the starts, the choice among policies."""
+        """Fine solutions, first calls, the ranking of the starts, the choice among policies."""
         solutions = reference_cost(self.train, _CHECKED) + reference_cost(self.valid, _CHECKED)
+        solutions += self.train + self.valid
         return self.groups * solutions + sum(self._beside(K) for K in self.budgets)
 
     def _beside(self, K: int) -> int:
