@@ -13,6 +13,7 @@ from art_rl.denoisers import CountingDenoiser, Gaussian, GaussianMixture
 from art_rl.flow.solvers import SOLVERS, run_levels, solve
 from art_rl.own_model.compare import compare, winner
 from art_rl.own_model.defaults import library_defaults
+from art_rl.own_model.measure import measure
 from art_rl.own_model.methods import _FAMILIES
 from art_rl.own_model.solver import known_as
 from art_rl.own_model.spending import REFERENCE_STEPS
@@ -478,6 +479,8 @@ def test_what_is_learned_does_not_depend_on_what_was_learned_before():
     art_rl.learn(used, 3, **options)
     again, alone = (art_rl.learn(D, 3, seed=1, **options) for D in (used, fresh()))
     assert again[3] == alone[3] and again.report["sigma_data"] == alone.report["sigma_data"]
+    measure(used, {"mine": alone[3]}, states=8)  # nor on what was measured
+    assert used.sigma_data is None
 
 
 def test_learners_of_arts_cost_converge_on_a_mixture():

@@ -11,9 +11,16 @@ def main(snakemake):
     names = (
         "cells provenance previews schedules profile optimum clocks reports thetas endpoint losses"
     )
-    files = {name: list(inputs.get(name, [])) for name in names.split()}
-    drawn = params.figures, params.metrics, params.runs, params.budgets, bool(params.network)
-    figures = ModelFigures(params.model, params.settings, files, *drawn)
+    figures = ModelFigures(
+        params.model,
+        params.settings,
+        {name: list(inputs.get(name, [])) for name in names.split()},
+        params.figures,
+        params.metrics,
+        params.runs,
+        params.budgets,
+        bool(params.network),
+    )
     for kind, *paths in zip(params.kinds, snakemake.output.pdf, snakemake.output.png, strict=True):
         save(figures.draw(kind), paths)
 

@@ -12,8 +12,14 @@ def main(snakemake):
     if own is None:
         asset = find_asset(name)
     else:
-        place = own["group"], own["file"], tuple(own["urls"])
-        asset = Asset(name, *place, sha256=own.get("sha256"), size=own.get("size"))
+        asset = Asset(
+            name,
+            own["group"],
+            own["file"],
+            tuple(own["urls"]),
+            sha256=own.get("sha256"),
+            size=own.get("size"),
+        )
     path = Path(snakemake.output[0])
     fetch_asset(
         asset, path, mirror=snakemake.config.get("mirror"), lock=path.parent.parent / LOCK_NAME

@@ -9,16 +9,24 @@ from art_rl.cli.models import model_from
 from art_rl.errors import ArtRLError
 from art_rl.own_model import learn
 
-# Options that have the name of their argument of `art_rl.learn`.
-_OPTIONS = "solver method sigma_max sigma_min minutes seed coordinates evaluations"
-
 
 def run_learn(given: argparse.Namespace) -> int:
     """Learn, print the comparison, write the files; 3 if some learned list is not recommended."""
-    options = {name: getattr(given, name) for name in _OPTIONS.split()}
     denoiser = model_from(given.model, given.shape)
     _check_writable(given.output)
-    found = learn(denoiser, given.budgets, progress=not given.quiet, **options)
+    found = learn(
+        denoiser,
+        given.budgets,
+        solver=given.solver,
+        method=given.method,
+        sigma_max=given.sigma_max,
+        sigma_min=given.sigma_min,
+        minutes=given.minutes,
+        seed=given.seed,
+        coordinates=given.coordinates,
+        evaluations=given.evaluations,
+        progress=not given.quiet,
+    )
     print(found)
     print()
     for path in found.save(given.output):

@@ -192,8 +192,15 @@ class TableEnvironment:
         """
         old = self.lattice
         lattice = Lattice(old.sigma_max / unit, old.sigma_min / unit, old.cells)
-        facts = (self.held_out, self.model, self.model_digest, self.cost)
-        return TableEnvironment(lattice, self.q * unit, self.raw_features, *facts)
+        return TableEnvironment(
+            lattice,
+            self.q * unit,
+            self.raw_features,
+            self.held_out,
+            self.model,
+            self.model_digest,
+            self.cost,
+        )
 
     def start(
         self, count: int, generator: torch.Generator, held_out: bool = False, copies: int = 1

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from art_rl.checks import check_whole
 from art_rl.denoisers.adapters.check import check_denoiser
-from art_rl.denoisers.base import Denoiser
+from art_rl.denoisers.base import CountingDenoiser, Denoiser
 from art_rl.errors import ArtRLError
 from art_rl.own_model.compare import Yardstick, allowed, noise_at, spread_of_ends, squared_errors
 from art_rl.own_model.defaults import library_defaults
@@ -41,13 +41,15 @@ def measure(
     check_denoiser(denoiser, high, low)
     batch = 64 if len(denoiser.shape) > 1 else 1024
     x = noise_at(denoiser, high, states, seed * 1_000_003)
-    if denoiser.sigma_data is None:
-        denoiser.sigma_data = spread_of_ends(denoiser, x[:32], high, low)
+    told = CountingDenoiser(denoiser)
+    if told.sigma_data is None:
+        # As in `learn`: kept here, not on the caller's object.
+        told.sigma_data = spread_of_ends(denoiser, x[:32], high, low)
     lines = []
     with known_as(solver, coordinates) as name:
         yardstick = Yardstick.of(denoiser, x, high, low, REFERENCE_STEPS, batch)
         budgets = tuple(sorted({s.K for s in schedules.values()}))
-        problem = Problem(denoiser, x, x, high, low, name, budgets, 1, seed, batch, False)
+        problem = Problem(told, x, x, high, low, name, budgets, 1, seed, batch, False)
         try:
             closed = solve_with("quadrature", problem)
         except ArtRLError:  # e.g. straight trajectories: then there is no such row
@@ -61,7 +63,7 @@ def measure(
             lists |= {title: s for title, s in theirs.items() if allowed(denoiser, s)}
             if K in closed:
                 lists["closed form (ART)"] = closed[K]
-            lists["gaussian"] = baseline_schedule("gaussian", K, high, low, denoiser.sigma_data)
+            lists["gaussian"] = baseline_schedule("gaussian", K, high, low, told.sigma_data)
             lines.append(f"K = {K}")
             width = max(map(len, lists))
             for title, schedule in lists.items():

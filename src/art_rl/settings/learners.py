@@ -103,6 +103,9 @@ class LearnerConfig(ClockSettings, _Run):
     """One run of a clock learner: settings and seed."""
 
 
+Rounds = Annotated[tuple[Share, ...], LIST, Field(min_length=1)]
+
+
 class StepsSettings(Closed):
     """Schedules learned on ART's cost of K steps, budget by budget, from the table of trajectories."""
 
@@ -114,7 +117,7 @@ class StepsSettings(Closed):
     trials: Count = 3
     """Starts followed up per budget (the problem is not convex): the best that differ are learned from for
     a share of the iterations, the best of them for the rest."""
-    rounds: Annotated[tuple[Share, ...], LIST, Field(min_length=1)] = (0.4,)
+    rounds: Rounds = (0.4,)
     """Shares of the iterations after which the trials are compared, increasing: the better half goes on,
     after the last comparison the best."""
     draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 64
@@ -164,7 +167,7 @@ class EndpointSettings(StepsSettings):
     trials: Count = 8
     """Trials per budget (the problem is not convex): from the best starts that differ, in turn, each with its
     own draws."""
-    rounds: Annotated[tuple[Share, ...], LIST, Field(min_length=1)] = (0.25, 0.375, 0.5)
+    rounds: Rounds = (0.25, 0.375, 0.5)
     """Shares of the iterations after which the trials are compared, increasing: the better half goes on,
     after the last comparison the best."""
     draws: Annotated[Whole, Field(ge=4, multiple_of=2)] = 40
