@@ -5,7 +5,14 @@ import pytest
 
 from art_rl.registry import METHODS
 from art_rl.report.curves import learning_figure, profile_figure, theta_figure
-from art_rl.report.figures import error_figure, plt, save, schedule_figure
+from art_rl.report.figures import (
+    error_figure,
+    new_figure,
+    plt,
+    ratio_axis,
+    save,
+    schedule_figure,
+)
 from art_rl.report.image_figures import nfe_figure
 
 
@@ -136,3 +143,13 @@ def test_files_repeat_byte_for_byte(tmp_path, suffix):
             [tmp_path / f"{name}.{suffix}"],
         )
     assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_a_ratio_panel_has_ticks_down_to_its_lowest_curve():
+    """They ended at 0.01, more than a factor of five above a learned list with RK4."""
+    _, axes = new_figure(1, 1, 2.0, 2.0)
+    axis = axes[0, 0]
+    ratio_axis(axis, 0.0018)
+    low, high = axis.get_ylim()
+    shown = [tick for tick in axis.get_yticks() if low <= tick <= high]
+    assert low < 0.0018 and min(shown) == 0.002 and max(shown) == 3

@@ -123,7 +123,7 @@ def error_axis(axis: Axes) -> None:
 def ratio_axis(axis: Axes, lowest: float) -> None:
     """Logarithmic from below ``lowest`` (and 1) to LARGEST_RATIO."""
     low = 0.85 * min(lowest, 1.0)
-    ticks = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3]
+    ticks = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3]
     if low > 0.4:
         ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3]
     axis.set(yscale="log", ylim=(low, LARGEST_RATIO))
