@@ -19,6 +19,7 @@ from networks import SHIPPED, shipped
 from torch import Tensor
 
 from art_rl.denoisers.unet import UNetDenoiser, load_model, parameter_count
+from art_rl.flow.seeds import one_hot
 from art_rl.flow.solvers import solve
 from art_rl.schedules.hand_made import baseline_schedule
 
@@ -46,21 +47,25 @@ def measure(model: UNetDenoiser, name: str, batch: int, steps: int, repeats: int
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(batch, *model.shape, generator=generator, dtype=torch.float64)
     x = (schedule.sigma_max * noise).to(device)
+    labels = None
+    if model.label_dim:
+        labels = one_hot(torch.arange(batch) % model.label_dim, model.label_dim).to(device)
     began = time.perf_counter()
     with torch.no_grad():
-        solve(call, x, schedule, "euler")
+        solve(call, x, schedule, "euler", labels)
         warm = time.perf_counter() - began
         wall, cpu = [], []
         for _ in range(repeats):
             start, start_cpu = time.perf_counter(), time.process_time()
-            solve(call, x, schedule, "euler")
+            solve(call, x, schedule, "euler", labels)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             wall.append(time.perf_counter() - start)
             cpu.append(time.process_time() - start_cpu)
         probe = x / 80.0
         level = torch.tensor(1.0, dtype=torch.float64, device=device)
-        difference = (call(probe, level) - variant_call(model, "float32")(probe, level)).abs().max()
+        plain = variant_call(model, "float32")(probe, level, labels)
+        difference = (call(probe, level, labels) - plain).abs().max()
     work = steps * batch
     return {
         "variant": name,
