@@ -3,9 +3,12 @@
 import pytest
 from pages import ROOT, by_label, tables
 
+from art_rl.experiments.plan import make_plan
 from art_rl.files import read_json, read_json_lines
 from art_rl.report.tables import read_rows
 from art_rl.schedules.hand_made import BASELINES
+from art_rl.settings.experiment import check_configuration
+from art_rl.settings.load import load
 
 TABLES = ROOT / "paper_figures/mnist"
 ROWS = {
@@ -183,3 +186,23 @@ def test_what_readme_says_it_brings_is_in_the_tables(label):
         values = [value for value in gains(label, solver, K) if value is not None]
         for text, value in zip(cell.split(" / "), values, strict=True):
             assert as_printed(text, value), f"{solver}, K = {K}: {text}, the tables have {value}"
+
+
+def test_what_a_paper_run_needs_is_what_the_plan_says(tmp_path):
+    plan = make_plan(check_configuration(load(ROOT / "config/paper.yaml")), tmp_path)
+    single = [row for row in plan["models"] if row["solver"] in ("euler", "heun")]
+
+    def total(key, rows=plan["models"]):
+        return sum(row[key] for row in rows)
+
+    several = total("cells") - total("cells", single), total("calls") - total("calls", single)
+    needs = plan["needs"]
+    text = " ".join((ROOT / "docs/reproducing_the_paper.md").read_text(encoding="utf-8").split())
+    for stated in (
+        f"{total('cells')} cells, {total('images') / 1e6:.1f} million images",
+        f"{total('calls') / 1e6:,.0f} million network calls",
+        f"({several[0]} cells and {several[1] / 1e6:.0f} million calls of them multistep)",
+        f"{needs['disk_gib']:.0f} GiB of disk",
+        f"{needs['memory_gib']} GiB of memory, about {needs['gpu_memory_gib']:.0f} GiB of GPU memory",
+    ):
+        assert stated in text, stated

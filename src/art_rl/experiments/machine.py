@@ -180,7 +180,7 @@ def check_machine(
         if has["gpu_memory_gib"] < needs["gpu_memory_gib"]:
             raise ArtRLError(
                 f"this run needs {needs['gpu_memory_gib']} GiB of GPU memory (an estimate), {has['gpu']} has "
-                f"{has['gpu_memory_gib']}; set a smaller sampling.batch"
+                f"{has['gpu_memory_gib']}; set a smaller sampling.batch, rivals.batch_size or batch_rows"
             )
     return has
 
