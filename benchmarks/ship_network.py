@@ -11,6 +11,7 @@ FID by images seen) go to config/networks/.
 
 import argparse
 import json
+from math import gcd
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ def main() -> None:
     data = load_data(arguments.data, arguments.folder)
     chosen = shipped_settings(arguments.data)
     settings = TrainSettings(**chosen["training"])
+    # A snapshot stops training as a kill does, which loses what was done since the last state.
+    settings = settings.replace(checkpoint_every=gcd(settings.checkpoint_every, arguments.every))
     conditional = chosen.get("conditional", False)
     config = UNetConfig(
         shape=data.shape, label_dim=data.classes if conditional else 0, **chosen["network"]
