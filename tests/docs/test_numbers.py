@@ -206,3 +206,12 @@ def test_what_a_paper_run_needs_is_what_the_plan_says(tmp_path):
         f"{needs['memory_gib']} GiB of memory, about {needs['gpu_memory_gib']:.0f} GiB of GPU memory",
     ):
         assert stated in text, stated
+
+
+@pytest.mark.parametrize(("column", "name"), [(0, "digits_full"), (1, "mnist")])
+def test_training_of_networks_on_the_page_is_the_configurations(column, name):
+    text = by_label(tables("image_models.md", "## Networks")[0])["training"][column]
+    (model,) = load(ROOT / f"config/{name}.yaml")["models"].values()
+    training = model["training"]
+    stated = f"{training['iterations']:,} iterations of {training['batch_size']} images, "
+    assert text.startswith(stated), stated
