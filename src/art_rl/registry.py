@@ -75,6 +75,8 @@ STAGES = {solver.id: solver.stages for solver in SOLVERS.values()}
 # Solvers whose step depends on nothing but where it starts: local errors, step doubling.
 SINGLE_STEP = tuple(solver.id for solver in SOLVERS.values() if solver.memory == 0)
 _ALL = tuple(SOLVERS)
+# Those that evaluate at the listed levels only.
+_LISTED = tuple(solver.id for solver in SOLVERS.values() if solver.stages <= 2)
 _HIGHER = tuple(solver for solver, order in ORDERS.items() if order > 1)
 
 
@@ -158,6 +160,9 @@ METHODS: dict[str, Method] = {
         Method("ays", "Align Your Steps", RIVAL, ("#b15928", "--", "x"), STATISTICS),
         Method("oss", "Optimal stepsize (OSS)", RIVAL, ("#6a3d9a", "-.", "|")),
         _fitted("ld3", "LD3 (L2)", RIVAL, ("#e31a1c", "-", "8")),
+        _fitted(
+            "ld3_decoupled", "LD3 (L2), decoupled", RIVAL, ("#e31a1c", "--", "H"), solvers=_LISTED
+        ),
         _fitted("gauss_newton", "Gauss-Newton (endpoint error)", RIVAL, ("#762a83", "--", "X")),
         Method("art_rl", "ART-RL", LEARNED, ("#e69f00", "--", "D"), tolerance=5e-3),
         Method(
@@ -173,6 +178,11 @@ METHODS: dict[str, Method] = {
         _fitted("transfer_data", "ART-RL, learned on other data", TRANSFER, ("#d55e00", ":", "s")),
     )
 }
+
+
+# One job per solver learns both; the second also moves the levels that the denoiser is told.
+LD3, LD3_DECOUPLED = "ld3", "ld3_decoupled"
+LD3_ROWS = (LD3, LD3_DECOUPLED)
 
 
 def made_from(source: str) -> list[str]:

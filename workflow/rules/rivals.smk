@@ -65,7 +65,7 @@ rule oss_schedules:
 
 
 for solver in targets.solvers():
-    if products.rival_patterns(["ld3"], solver):
+    if products.rival_patterns(registry.LD3_ROWS, solver):
 
         rule:
             name:
@@ -74,7 +74,7 @@ for solver in targets.solvers():
                 network=products.network,
                 code=modules("learn_ld3.py"),
             output:
-                schedules=products.rival_patterns(["ld3"], solver),
+                schedules=products.rival_patterns(registry.LD3_ROWS, solver),
                 trace=f"<results>/{{model}}/learning/ld3_{solver}/trace.csv",
             log:
                 f"<logs>/{{model}}/learn_ld3_{solver}.log",

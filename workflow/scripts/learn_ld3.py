@@ -1,4 +1,4 @@
-"""LD3-style schedules of one model and solver at every budget; feeds their row in every table."""
+"""LD3-style schedules of one model and solver at every budget; feeds their rows in every table."""
 
 from rule_job import model_of, run, schedule_key
 
@@ -11,18 +11,23 @@ from art_rl.settings.rivals import LD3Settings
 def main(snakemake):
     settings = LD3Settings(**snakemake.params.ld3)
     experiment = build_experiment(*model_of(snakemake))
-    paths = {schedule_key(path)[2]: path for path in snakemake.output.schedules}
-    learned = learn_ld3(
-        **experiment.drawn(settings.train + settings.valid, settings.seed),
-        solver=snakemake.params.solver,
-        budgets=list(paths),
-        settings=settings,
-        model=experiment.name,
-    )
-    rows = []
-    for K, (schedule, trace) in learned.items():
-        schedule.save(paths[K])
-        rows += [{"K": K, **row} for row in trace]
+    drawn = experiment.drawn(settings.train + settings.valid, settings.seed)
+    rows, paths = [], {}
+    for path in snakemake.output.schedules:
+        method, _, K = schedule_key(path)
+        paths.setdefault(method, {})[K] = path
+    for method, files in paths.items():
+        learned = learn_ld3(
+            **drawn,
+            solver=snakemake.params.solver,
+            budgets=list(files),
+            settings=settings,
+            model=experiment.name,
+            method=method,
+        )
+        for K, (schedule, trace) in learned.items():
+            schedule.save(files[K])
+            rows += [{"method": method, "K": K, **row} for row in trace]
     write_rows(snakemake.output.trace, rows)
 
 

@@ -37,6 +37,9 @@ def describe(name: str, schedule: Schedule) -> str:
             0 if level == 0 else 1 + (_WIDTH - 1) * (math.log(level) - low) / max(high - low, 1e-9)
         )
         lines.append(f"  {k:3d}  {level:12.6g}  {'#' * round(place)}")
+    if schedule.network_levels is not None:
+        told = ", ".join(f"{level:.6g}" for level in schedule.network_levels[:-1])
+        lines.append(f"  the denoiser is told other levels: {told}")
     for key in ("model", "model_digest", "budget", "seed"):
         if facts.get(key) is not None:
             lines.append(f"  {key}: {str(facts[key])[:64]}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from art_rl.errors import ArtRLError
 from art_rl.experiments.targets import Targets
-from art_rl.registry import CLOSED_FORM, LEARNED, RIVAL, method
+from art_rl.registry import CLOSED_FORM, LD3_ROWS, LEARNED, RIVAL, method
 from art_rl.settings.experiment import learner_run
 from art_rl.settings.rivals import LD3Settings, RivalSettings
 
@@ -86,7 +86,7 @@ def float32_rows(settings: Mapping[str, Any], name: str) -> int:
         rows.append(targets.block(name, "control").get("trajectories", 0))
     if RIVAL in groups:
         rows.append(RivalSettings(**targets.block(name, "rivals")).batch_size)
-    if "ld3" in used:
+    if used & set(LD3_ROWS):
         sizes = LD3Settings(**targets.block(name, "ld3"))
         rows.append(max(sizes.train, sizes.valid))
     for label, learner in targets.learners.items():

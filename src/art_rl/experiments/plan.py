@@ -25,7 +25,7 @@ from art_rl.errors import ArtRLError
 from art_rl.experiments.machine import machine_needs
 from art_rl.experiments.targets import Targets
 from art_rl.files import read_json
-from art_rl.registry import METHODS, RIVAL, nfe
+from art_rl.registry import LD3_ROWS, METHODS, RIVAL, STATISTICS, made_from, nfe
 from art_rl.settings.experiment import check_configuration, learner_run
 from art_rl.settings.load import load
 from art_rl.settings.rivals import LD3Settings, RivalSettings
@@ -148,17 +148,18 @@ def _rivals(targets: Targets, name: str) -> Iterator[dict[str, Any]]:
     rows = [row for row, known in METHODS.items() if known.group == RIVAL]
     asked = {row: targets.learned(name, row) for row in rows}
     n, counts = sizes.trajectories, {}
-    if any(asked[row] for row in asked.keys() - {"oss", "ld3"}):
+    if any(asked[row] for row in made_from(STATISTICS)):
         paths = sizes.paths * (2 * sizes.levels - 1)
         counts["rival statistics"] = sizes.teacher_levels * n + paths
     if asked["oss"]:
         counts["oss"] = sizes.oss_levels * n * sum(1 + K for K in asked["oss"]["any"])
-    if asked["ld3"]:  # a backward pass counts two
-        steps = ld3.steps * (ld3.rounds + ld3.shift_rounds)
-        calls = sum(nfe(solver, K) for solver, budgets in asked["ld3"].items() for K in budgets)
-        counts["ld3"] = calls * (steps * (3 * ld3.train + ld3.valid) + ld3.valid)
-        reference = nfe("rk4", ld3.reference_steps)
-        counts["ld3"] += len(asked["ld3"]) * reference * (ld3.train + ld3.valid)
+    for row in LD3_ROWS:
+        if asked[row]:  # a backward pass counts two
+            steps = ld3.steps * ld3.rounds
+            calls = sum(nfe(solver, K) for solver, budgets in asked[row].items() for K in budgets)
+            counts[row] = calls * (steps * (3 * ld3.train + ld3.valid) + ld3.valid)
+            reference = nfe("rk4", ld3.reference_steps)
+            counts[row] += len(asked[row]) * reference * (ld3.train + ld3.valid)
     for key, count in counts.items():
         yield {"model": name, "learner": key, "evaluations": count}
 

@@ -6,8 +6,8 @@ first has no effect, and
     lambda   lambda_k = lambda_0 + (lambda_K - lambda_0) sum_{1 <= n <= k} p_n / sum_{n >= 1} p_n
     time     the same in sigma, with p_K the first interval from sigma_max
 
-with lambda = -log sigma.  A second list may shift the levels that the denoiser is told (the formulas
-keep the first one); shifts are clamped, both ends fixed.
+with lambda = -log sigma.  The row "ld3_decoupled" also shifts the levels that the denoiser is told (the
+formulas keep the first list, `art_rl.flow.solvers.decoupled`); shifts are clamped, both ends fixed.
 
 The loss is the mean over samples of the squared distance per coordinate between the solver's end and
 the reference's (the published one is LPIPS; L2 is an option of the published code).  Updates: RMSprop on
@@ -28,7 +28,9 @@ from art_rl.denoisers.base import Denoiser, DenoiserCall
 from art_rl.errors import ArtRLError
 from art_rl.flow.reference import reference_solution
 from art_rl.flow.solvers import nfe, run_levels
+from art_rl.flow.solvers.decoupled import Decoupled
 from art_rl.flow.trajectory import check_states
+from art_rl.registry import LD3, LD3_DECOUPLED, LD3_ROWS
 from art_rl.schedules.schedule import Schedule, check_positive_range
 from art_rl.settings.references import least_steps, too_coarse
 from art_rl.settings.rivals import LD3Settings
@@ -68,29 +70,6 @@ def network_levels(
     return levels + moves if mode == "time" else levels * torch.exp(-moves)
 
 
-# Solvers whose formulas combine denoised states; the others combine slopes (x - D) / sigma.
-DATA_PREDICTION = ("dpmpp2m", "dpmpp3m", "dpmpp3m_third_order", "unipc2", "unipc3")
-
-
-class Shifted:
-    """A denoiser that is told other levels than the formulas use.
-
-    What the formula combines is what the network says at the told level s': the denoised state D for
-    ``data`` prediction, else the slope (x - D) / s', for which the denoised state is x - s (x - D) / s'.
-    """
-
-    def __init__(self, denoiser: Denoiser, levels: Tensor, told: Tensor, data: bool) -> None:
-        self.denoiser, self.levels, self.told, self.data = denoiser, levels, told, data
-
-    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
-        """What a formula at ``sigma`` combines, in x's dtype; see the class."""
-        level = sigma.reshape(-1)[0]
-        index = int((self.levels.detach() - level.detach()).abs().argmin())
-        told, column = self.told[index], (-1, *[1] * (x.ndim - 1))
-        value = self.denoiser(x, told.expand(len(x)), class_labels).to(x.dtype)
-        return value if self.data else x - sigma.reshape(column) * (x - value) / told
-
-
 def end_of(
     denoiser: Denoiser,
     x: Tensor,
@@ -102,7 +81,7 @@ def end_of(
     """Where ``solver`` ends from ``x`` (B, *shape) on ``levels`` (K + 1,), differentiable in both."""
     model: DenoiserCall = denoiser
     if told is not None:
-        model = Shifted(denoiser, levels, told, solver in DATA_PREDICTION)
+        model = Decoupled(denoiser, levels, told, solver)
     end = x
     for state in run_levels(model, x, levels, solver, class_labels):
         end = state
@@ -190,6 +169,7 @@ def learn_ld3(
     class_labels: Tensor | None = None,
     model: str | None = None,
     progress: bool = True,
+    method: str = LD3,
 ) -> dict[int, tuple[Schedule, Trace]]:
     """One schedule per budget.  The last level of the student is 0, as in every sampler here.
 
@@ -199,9 +179,10 @@ def learn_ld3(
         sigma_max, sigma_min: range in data units, 0 < sigma_min < sigma_max.
         solver: a key of SOLVERS.
         budgets: values of K.
-        settings: sizes and rates.  ``shift_rounds`` > 0 also moves the levels that the network is told;
-            they are kept in the provenance (details.network_levels), no sampler here reads them.
+        settings: sizes and rates.
         class_labels: None or one-hot (train + valid, label_dim).
+        method: "ld3", or "ld3_decoupled": the last ``settings.shift_rounds`` rounds also move the levels
+            that the network is told (`Schedule.network_levels`).
 
     Returns:
         K -> (schedule, trace: a row per gradient step, {evaluations, loss, valid, best}: network evaluations
@@ -212,6 +193,7 @@ def learn_ld3(
         ArtRLError: bad states, range or solver; a loss that is not finite.
     """
     check_positive_range(sigma_min, sigma_max, "LD3")
+    check_one_of("method", method, LD3_ROWS)
     x_start = check_states(denoiser, x_start, class_labels)
     if len(x_start) != settings.train + settings.valid:
         raise ArtRLError(
@@ -234,21 +216,23 @@ def learn_ld3(
         data[part] = (x_start[rows], reference.end[rows], labels)
     span, spent = (sigma_max, sigma_min), reference.evaluations
     return {
-        K: _learn_one(denoiser, data, span, solver, K, settings, spent, model, progress)
+        K: _learn_one(denoiser, data, span, solver, K, settings, spent, model, progress, method)
         for K in budgets
     }
 
 
 def _learn_one(
-    denoiser, data, span, solver, K, settings, spent, model, progress
+    denoiser, data, span, solver, K, settings, spent, model, progress, method
 ) -> tuple[Schedule, Trace]:
     """The schedule of one K; ``data``: part -> (states, reference ends, labels)."""
     last = torch.cat([torch.ones(K), torch.zeros(1)]).double()
     sigma_max, sigma_min = span
+    shifting = min(settings.shift_rounds, settings.rounds) if method == LD3_DECOUPLED else 0
+    rounds = [False] * (settings.rounds - shifting) + [True] * shifting
 
     def both(xi: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor | None]:
         levels = levels_of(xi, sigma_max, sigma_min, settings.mode)
-        if not settings.shift_rounds:
+        if not shifting:
             return levels * last, None
         return levels * last, network_levels(levels, shifts, xi, settings.mode, settings.window)
 
@@ -261,12 +245,16 @@ def _learn_one(
 
     descent, calls = Descent(loss, K, settings), nfe(solver, K)
     trace: Trace = []
-    rounds = [False] * settings.rounds + [True] * settings.shift_rounds
     spent += settings.valid * calls
     descent.validate()
     per_step = settings.train * calls * (1 + BACKWARD) + settings.valid * calls
     for number, shifts_too in enumerate(
-        tqdm(rounds if K > 1 else [], desc=f"LD3 {solver} K={K}", disable=not progress, leave=False)
+        tqdm(
+            rounds if K > 1 else [],
+            desc=f"{method} {solver} K={K}",
+            disable=not progress,
+            leave=False,
+        )
     ):
         if number:
             descent.restore()
@@ -288,7 +276,7 @@ def _learn_one(
     }
     schedule = Schedule.found(
         sigmas,
-        "ld3",
+        method,
         details,
         solver,
         model,

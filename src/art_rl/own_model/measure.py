@@ -32,9 +32,11 @@ def measure(
         states: held-out noises, >= 2.
 
     Raises:
-        ArtRLError: the denoiser fails a check; a list above the model's range.
+        ArtRLError: the denoiser fails a check; a list above the model's range, or one of decoupled levels.
     """
     check_whole("states", states, 2)
+    for schedule in schedules.values():
+        schedule.require_plain("measure")
     own = (getattr(denoiser, "sigma_max", None), getattr(denoiser, "sigma_min", None))
     high = float(own[0] or max(s.sigma_max for s in schedules.values()))
     low = float(own[1] or 0.002)

@@ -28,7 +28,7 @@ from art_rl.own_model.spending import (
     calls_of_list,
     reference_cost,
 )
-from art_rl.registry import METHODS, ORDERS, SINGLE_STEP, TRANSFER
+from art_rl.registry import LD3, LD3_DECOUPLED, METHODS, ORDERS, SINGLE_STEP, TRANSFER
 from art_rl.schedules.closed_form import quadrature_schedule, trained_range
 from art_rl.schedules.endpoint import endpoint_schedule
 from art_rl.schedules.hand_made import BASELINES, baseline_schedule, edm
@@ -111,6 +111,11 @@ def check_method(method: str, problem: Problem) -> None:
     if method in METHODS and METHODS[method].group == TRANSFER:
         raise ArtRLError(
             f"{method!r} carries a schedule over, it learns none: Schedule.load(path).resample(K)"
+        )
+    if method == LD3_DECOUPLED:
+        raise ArtRLError(
+            f"{method!r} is no list that another sampler can take: it also moves the levels that the "
+            f"denoiser is told; {LD3!r} learns the list alone"
         )
     check_known("method", method, sorted({*BASELINES, *_FAMILIES}))
     if method == "endpoint" and problem.solver not in SINGLE_STEP:

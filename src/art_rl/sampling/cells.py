@@ -143,7 +143,7 @@ def cell_file(
     """
     name = digest(
         [
-            list(schedule.sigmas),
+            [*schedule.sigmas, *(schedule.network_levels or ())],
             experiment.denoiser.digest,
             [[measure.metric, measure.digest] for measure in measures],
             solver,

@@ -125,6 +125,24 @@ class Schedule:
         details = self.provenance.get("details")
         return bool(details.get("converged", True)) if isinstance(details, dict) else True
 
+    @property
+    def network_levels(self) -> tuple[float, ...] | None:
+        """(K + 1,) levels that the denoiser is told in place of ``sigmas``, or None: these themselves.
+
+        Only LD3 with decoupled levels has them, in ``provenance["details"]``; `solve` heeds them.
+        """
+        details = self.provenance.get("details")
+        told = details.get("network_levels") if isinstance(details, dict) else None
+        return None if told is None else tuple(told)
+
+    def require_plain(self, use: str) -> None:
+        """Raise ArtRLError, naming the ``use``, if the denoiser is told other levels than ``sigmas``."""
+        if self.network_levels is not None:
+            raise ArtRLError(
+                f"{use} cannot be done with decoupled levels ({self.method} tells the denoiser other levels "
+                "than the solver's formulas use); Schedule(schedule.sigmas) is the list alone"
+            )
+
     def numpy(self) -> np.ndarray:
         """Levels as a fresh float64 array of shape (K + 1,)."""
         return np.array(self.sigmas, dtype=np.float64)
@@ -137,11 +155,12 @@ class Schedule:
         treats that interval; this is our choice, and it makes resampling to the same K exact.)
 
         Raises:
-            ArtRLError: K < 1.
+            ArtRLError: K < 1; decoupled levels.
         """
         check_budget(K)
         if K == self.K:
             return self
+        self.require_plain("resample")
         levels = self.numpy()
         position = np.arange(K + 1) * (self.K / K)
         index = np.minimum(position.astype(int), self.K - 1)
@@ -215,10 +234,12 @@ class Schedule:
             options: those named above.
 
         Raises:
-            ArtRLError: unknown kind or option; a level that the convention cannot hold, with the reason.
+            ArtRLError: unknown kind or option; a level that the convention cannot hold, with the reason;
+                decoupled levels.
         """
         from art_rl.schedules.handover import convert
 
+        self.require_plain(f"to({kind!r})")
         return convert(self.numpy(), kind, **options)
 
     def apply(self, scheduler: Any, pin: bool = True) -> Any:
@@ -234,14 +255,15 @@ class Schedule:
                 ``num_inference_steps=K`` keeps the levels; another number of steps is an ArtRLError.
 
         Raises:
-            ArtRLError: another class, a level above the model's table, settings under which the last
-                step is not finite or the sample starts elsewhere; level and cause are named.
+            ArtRLError: decoupled levels; another class, a level above the model's table, settings under
+                which the last step is not finite or the sample starts elsewhere; level and cause are named.
 
         Warns once where levels lie below the model's table, a flow list starts far below time 1, or the
         schedule was made for another solver.
         """
         from art_rl.schedules.handover import apply
 
+        self.require_plain("apply")
         return apply(self, scheduler, pin)
 
     def save(self, path: str | os.PathLike) -> None:

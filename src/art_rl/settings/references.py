@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from art_rl.errors import ArtRLError
-from art_rl.registry import method, nfe
-
-LD3 = "ld3"
+from art_rl.registry import LD3_ROWS, method, nfe
 
 
 def check_references(
@@ -30,7 +28,7 @@ def check_references(
     for row in rows:
         if not method(row).runs_with(solver):
             continue
-        if row == LD3:
+        if row in LD3_ROWS:
             own = model.ld3.reference_steps
             steps = {"ld3": settings.ld3.reference_steps if own is None else own}
         else:

@@ -51,8 +51,8 @@ class LD3Settings(Closed):
     """Factor on the step size then."""
     smallest_rate: Positive = 5e-5
     """The step size falls no further."""
-    shift_rounds: Annotated[Whole, Field(ge=0)] = 0
-    """Further rounds in which the levels that the network is told move too."""
+    shift_rounds: Annotated[Whole, Field(ge=0)] = 5
+    """Row ld3_decoupled: in the last so many rounds the levels that the network is told move too."""
     window: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Largest shift relative to the smallest gap."""
     mode: Literal["lambda", "time"] = "lambda"

@@ -9,6 +9,7 @@ from art_rl.denoisers.base import Denoiser, DenoiserCall, Labelled
 from art_rl.errors import ArtRLError
 from art_rl.flow.solvers.adams import AdamsBashforth, Ipndm
 from art_rl.flow.solvers.base import History, Step
+from art_rl.flow.solvers.decoupled import Decoupled
 from art_rl.flow.solvers.deis import Deis
 from art_rl.flow.solvers.dpm import DpmSolverPP
 from art_rl.flow.solvers.single_step import euler_step, heun_step, rk4_step
@@ -50,7 +51,7 @@ def solve(
     Args:
         denoiser: the model.
         x: (B, *shape) state at level schedule.sigma_max, i.e. sigma_max * noise for a wide range.
-        schedule: levels; see Schedule.
+        schedule: levels, and those that the network is told if they are others; see Schedule.
         solver: a key of SOLVERS.
         class_labels: None or one-hot (B, label_dim).
         callback: called as callback(k, sigma_k, x_k) at every level, the last one (K, 0.0, x_K) included.
@@ -59,15 +60,17 @@ def solve(
         (B, *shape) in x's dtype.
 
     Raises:
-        ArtRLError: unknown solver; states in half precision.
+        ArtRLError: unknown solver; states in half precision; RK4 with decoupled levels.
     """
     check_solver(solver)
     _check_precision(x)
     levels = torch.tensor(schedule.sigmas, dtype=x.dtype, device=x.device)
+    model: DenoiserCall = Labelled(denoiser, class_labels)
+    if schedule.network_levels is not None:
+        model = Decoupled(model, levels, levels.new_tensor(schedule.network_levels), solver)
     if callback is not None:
         callback(0, schedule.sigmas[0], x)
     end = x
-    model = Labelled(denoiser, class_labels)
     for k, end in enumerate(_steps(model, x, list(levels), solver, 1), 1):
         if callback is not None:
             callback(k, schedule.sigmas[k], end)

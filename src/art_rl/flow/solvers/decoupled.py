@@ -1,0 +1,44 @@
+"""Decoupled levels: the denoiser is told other levels than the solver's formulas use (2405.15506)."""
+
+from torch import Tensor
+
+from art_rl.denoisers.base import DenoiserCall
+from art_rl.errors import ArtRLError
+from art_rl.registry import SOLVERS, check_solver
+
+# Solvers whose formulas combine denoised states; the others combine slopes (x - D) / sigma.
+DATA_PREDICTION = ("dpmpp2m", "dpmpp3m", "dpmpp3m_third_order", "unipc2", "unipc3")
+
+
+class Decoupled:
+    """A denoiser that is told other levels than the formulas use.
+
+    What the formula combines is what the network says at the told level s': the denoised state D for
+    solvers of DATA_PREDICTION, else the slope (x - D) / s', for which the denoised state is
+    x - s (x - D) / s'.
+
+    Args:
+        denoiser: the model.
+        levels: (K + 1,) levels of the formulas.
+        told: (K + 1,) levels that the denoiser is told in their place; the last is not used.
+        solver: a key of SOLVERS that evaluates at the listed levels only.
+
+    Raises:
+        ArtRLError: unknown solver, or one that evaluates between levels (RK4).
+    """
+
+    def __init__(self, denoiser: DenoiserCall, levels: Tensor, told: Tensor, solver: str) -> None:
+        if SOLVERS[check_solver(solver)].stages > 2:
+            raise ArtRLError(
+                f"decoupled levels need a solver that evaluates at the listed levels only, got {solver!r}"
+            )
+        self.denoiser, self.levels, self.told = denoiser, levels, told
+        self.data = solver in DATA_PREDICTION
+
+    def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
+        """What a formula at ``sigma``, () or one level per row, combines; in x's dtype."""
+        level = sigma.reshape(-1)[0]
+        index = int((self.levels.detach() - level.detach()).abs().argmin())
+        told, column = self.told[index], (-1, *[1] * (x.ndim - 1))
+        value = self.denoiser(x, told.expand(sigma.shape), class_labels).to(x.dtype)
+        return value if self.data else x - sigma.reshape(column) * (x - value) / told
