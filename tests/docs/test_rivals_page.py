@@ -6,9 +6,10 @@ import pytest
 from pages import ROOT, by_label, tables
 
 from art_rl.registry import SOLVERS
-from art_rl.report.tables import read_rows
+from art_rl.report.tables import number, read_rows
 
 FOLDER = ROOT / "paper_figures/rivals"
+DEFAULT = ROOT / "paper_figures/exact"
 COSTS = ROOT / "benchmarks/results/learning_cost.json"
 # What follows the solver's name, by variant of the learner.
 ENDS = {"config": "", "small": ", small"}
@@ -48,6 +49,27 @@ def test_wins_ties_and_losses():
         ]
         found = counts([r["outcome"] for r in lowest])
         assert shown["the best of all others"][column] == found, model
+
+
+def test_decoupled_levels():
+    shown = by_label(tables("rivals.md", "### Decoupled levels")[0])
+    names = {"LD3 (L2)": "ld3", "LD3 (L2), decoupled": "ld3_decoupled"}
+    names["ART-RL (endpoint reward)"] = "art_rl_endpoint"
+    found, outcomes = {label: [] for label in names}, []
+    for model, solver in (("gmm1d_edm", "heun"), ("gmm64d", "euler")):
+        table = DEFAULT / f"rivals_{model}_{solver}_rmse.csv"
+        means = {(r["method"], r["K"]): r["mean"] for r in read_rows(table) if "method" in r}
+        for label, method in names.items():
+            found[label] += [number(means[method, K]) for K in (5, 10)]
+        outcomes += [
+            row["outcome"]
+            for row in read_rows(DEFAULT / f"{model}_rivals.csv")
+            if (row["baseline"], row["metric"]) == ("ld3_decoupled", "rmse")
+        ]
+    assert {label: shown[label] for label in names} == found
+    page = (ROOT / "docs/rivals.md").read_text(encoding="utf-8")
+    assert sorted(outcomes) == ["loss", "loss", "loss", "tie"]
+    assert "three wins over ART-RL's list and a tie" in page
 
 
 @pytest.mark.parametrize(
