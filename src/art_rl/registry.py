@@ -114,6 +114,9 @@ class Method:
         return self.solvers is None or solver in self.solvers
 
 
+# Learned like art_rl_endpoint, and the levels that the denoiser is told as well.
+DECOUPLED = "art_rl_decoupled"
+
 # Learned or fitted on the endpoint error of a solver, of any.
 _fitted = partial(Method, solvers=_ALL, tolerance=5e-2)
 
@@ -172,6 +175,13 @@ METHODS: dict[str, Method] = {
             "art_rl_feedback", "ART-RL (feedback)", LEARNED, ("#e69f00", "-", "h"), tolerance=2e-2
         ),
         _fitted("art_rl_endpoint", "ART-RL (endpoint reward)", LEARNED, ("#d55e00", "-", "*")),
+        _fitted(
+            DECOUPLED,
+            "ART-RL (endpoint), decoupled",
+            LEARNED,
+            ("#d55e00", "--", "H"),
+            solvers=_LISTED,
+        ),
         _fitted(
             "transfer_budget", "ART-RL, resampled from another K", TRANSFER, ("#d55e00", "--", "o")
         ),

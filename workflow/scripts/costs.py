@@ -37,7 +37,7 @@ def shared(given, model, solvers):
         found |= {(name, solver): spent for name in FROM_PROFILE for solver in solvers}
     for path in of_model(given.endpoint, model, 3):
         result = read_json(path)
-        key = ("art_rl_endpoint", result["solver"])
+        key = (result["method"], result["solver"])
         found[key] = found.get(key, 0) + reference_evaluations(result)
     return found
 

@@ -4,7 +4,7 @@ from rule_job import learn_seeds
 
 from art_rl.learning import EndpointError, learn_budgets
 from art_rl.learning.result import BudgetsResult
-from art_rl.registry import ORDERS
+from art_rl.registry import DECOUPLED, ORDERS
 from art_rl.sampling.experiment import build_experiment
 from art_rl.schedules.closed_form import node_density
 from art_rl.schedules.profile import Profile
@@ -45,10 +45,11 @@ def main(snakemake):
             reward(settings),
             job["budgets"],
             settings,
-            "art_rl_endpoint",
+            job["writes"] or "art_rl_endpoint",
             densities=densities,
             metrics_path=metrics,
             state_path=state,
+            decoupled=job["writes"] == DECOUPLED,
         )
 
     learn_seeds(snakemake, EndpointRun, learn, BudgetsResult.schedule)

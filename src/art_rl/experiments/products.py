@@ -13,7 +13,7 @@ from typing import Any
 
 from art_rl.experiments.reports import Reports, schedule_path
 from art_rl.experiments.targets import LearningJob, Targets
-from art_rl.registry import method
+from art_rl.registry import DECOUPLED, method
 
 # Images kept per cell for the sample grids.
 PREVIEW = 16
@@ -297,9 +297,9 @@ class Products(Reports):
         """One file of every fine clock of a model."""
         return [p for run in self.targets.fine_runs(model) for p in run_files(model, *run, name)]
 
-    def endpoint_metrics(self, model: str) -> list[str]:
+    def endpoint_metrics(self, model: str, name: str = "art_rl_endpoint") -> list[str]:
         """Learning curves of the runs on the endpoint error of a model, one per solver."""
-        targets, name, paths = self.targets, "art_rl_endpoint", []
+        targets, paths = self.targets, []
         for solver in targets.solvers(model):
             if any(row == name for row, _ in targets.cells(model, solver)):
                 run = targets.learner_of(name)
@@ -321,7 +321,7 @@ class Products(Reports):
                 has = self.targets.has_profile(model) or self.endpoint_metrics(model)
                 found += [f"<results>/{model}/profile.npz"] * bool(has)
             elif kind == "endpoint":
-                paths = self.endpoint_metrics(model)
+                paths = [*self.endpoint_metrics(model), *self.endpoint_metrics(model, DECOUPLED)]
                 found += [path.replace("metrics.jsonl", "result.json") for path in paths]
             else:
                 found += self.cell_files(model, ".csv" if kind == "cells" else ".provenance.json")

@@ -94,6 +94,11 @@ class ShareActor:
         self.hats[rows, index] = 1 - share
         self.hats[rows, index + 1] = share
 
+    @property
+    def decisions(self) -> int:
+        """Decisions of an episode."""
+        return self.K - 1
+
     def start(self) -> Tensor:
         """(J,) coefficients of the base schedule: zeros."""
         return torch.zeros(self.hats.shape[1], dtype=torch.float64)
@@ -180,9 +185,9 @@ class ShareActor:
         return Episode(states, means + noise * normals, means, slope, sigmas)
 
     def levels(self, coefficients: Tensor | None) -> Tensor:
-        """(K + 1,) levels of the mean policy; None: of the base density."""
+        """(K + 1,) levels of the mean policy, as a rollout has them; None: of the base density."""
         coefficients = self.start() if coefficients is None else coefficients
-        zeros = torch.zeros(1, self.K - 1, dtype=torch.float64)
+        zeros = torch.zeros(1, self.decisions, dtype=torch.float64)
         return self.rollout(coefficients, zeros, 0.0, gradients=False).sigmas[0]
 
 

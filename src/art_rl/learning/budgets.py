@@ -8,6 +8,7 @@ choose by, the start among them and, at large K, the smaller budget's density.
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from art_rl.denoisers.tensors import under
 from art_rl.files import digest
-from art_rl.learning.actors import ShareActor
+from art_rl.learning.actors import KNOTS, ShareActor
+from art_rl.learning.decoupled import DecoupledActor
 from art_rl.learning.endpoint import EndpointLearner
 from art_rl.learning.evaluate import verdict
 from art_rl.learning.natural import NaturalLearner
@@ -29,6 +31,7 @@ from art_rl.settings.learners import EndpointRun, EndpointSettings, NaturalSetti
 __all__ = ["BudgetRun", "learn_budgets", "start_densities"]
 
 Sizes = NaturalSettings | EndpointSettings
+LIST = "list"
 _SAME_START = 1.1  # starts whose levels all agree within this ratio count as the same
 _FEWEST_POINTS, _FEWEST_ITERATIONS = 16, 12
 
@@ -109,6 +112,7 @@ def learn_budgets(
     metrics_path: str | os.PathLike | None = None,
     state_path: str | os.PathLike | None = None,
     progress: bool = False,
+    decoupled: bool = False,
 ) -> BudgetsResult:
     """Learn the schedules of all budgets of one reward.
 
@@ -119,12 +123,19 @@ def learn_budgets(
         method: row of the tables, in the schedules' provenance.
         densities: further node densities r(sigma) to try as start (e.g. of closed-form ART), by name.
         metrics_path, state_path, progress: see `run.run`.
+        decoupled: of the measured endpoint error: then learn, from the lists found, the levels that the
+            denoiser is told as well (`decoupled`).  Metrics are those of the second part.
 
     Raises:
         ArtRLError: bad budgets, or a damaged state file.
     """
     default = EndpointRun if isinstance(reward, EndpointError) else NaturalSettings
-    job = BudgetRun(reward, budgets, settings or default(), densities)
+    settings = settings or default()
+    job = BudgetRun(reward, budgets, settings, densities)
+    if decoupled:
+        state = None if state_path is None else Path(state_path).with_suffix(".list.safetensors")
+        run(job, state_path=state, progress=progress)
+        job = BudgetRun(reward, budgets, settings, densities, job)
     run(job, metrics_path=metrics_path, state_path=state_path, progress=progress)
     return job.found(method, reward.solver, reward.model, reward.model_digest)
 
@@ -137,6 +148,7 @@ class BudgetRun(BudgetsJob):
         budgets: values of K, each >= 1; order and repetitions do not matter.
         settings: sizes and seed.
         densities: further node densities r(sigma) to try as start, by name.
+        lists: the finished job that found the lists alone, to learn two lists from.
 
     Raises:
         ArtRLError: bad budgets.
@@ -148,16 +160,19 @@ class BudgetRun(BudgetsJob):
         budgets: Sequence[int],
         settings: NaturalSettings | EndpointRun,
         densities: Mapping[str, Density] | None = None,
+        lists: "BudgetRun | None" = None,
     ) -> None:
         super().__init__(budgets, settings)
-        self.reward = reward
+        self.reward, self.lists = reward, lists
+        # As many for the told levels as for the others.
+        self.draws = settings.draws * (1 if lists is None else 2)
         self.kind: type[PolicyLearner] = (
             EndpointLearner if isinstance(reward, EndpointError) else NaturalLearner
         )
         own = start_densities(reward.sigma_data, reward.sigma_min)
         self.starts: dict[str, Density] = own | dict(densities or {})
         probe = np.geomspace(reward.sigma_min, reward.sigma_max, 65)
-        self.identity = digest(
+        self.identity: str = digest(
             {
                 "settings": settings.model_dump(exclude={"checkpoint_every"}),
                 "model": reward.model_digest,
@@ -165,6 +180,7 @@ class BudgetRun(BudgetsJob):
                 "range": [reward.sigma_max, reward.sigma_min],
                 "starts": {name: list(map(float, f(probe))) for name, f in self.starts.items()},
                 **reward.identity(),
+                **({} if lists is None else {"lists": lists.identity}),
             }
         )
         self.current: dict = {}  # JSON-like description of the budget in progress
@@ -187,12 +203,18 @@ class BudgetRun(BudgetsJob):
             self._finish()
         return None
 
-    def density(self, start: str) -> Density:
-        """The node density called ``start``: a given one, or "learned_K" of a finished budget."""
+    def density(self, start: str, budget: int) -> Density:
+        """The node density called ``start``: a given one, "learned_K" of a finished budget, or "list".
+
+        The last is the list found alone for this ``budget``.
+        """
         if start in self.starts:
             return self.starts[start]
+        if start == LIST and self.lists is not None:
+            return self.lists.density(f"learned_{budget}", budget)
         K = int(start.removeprefix("learned_"))
-        base, coefficients = self.density(self.reports[K]["start"]), self.coefficients[K].numpy()
+        base = self.density(self.reports[K]["start"], K)
+        coefficients = self.coefficients[K][:KNOTS].numpy()
         sigma_max, sigma_min = self.reward.sigma_max, self.reward.sigma_min
         knots = np.linspace(0, np.log1p(sigma_max / sigma_min), len(coefficients))
 
@@ -212,11 +234,13 @@ class BudgetRun(BudgetsJob):
         names = list(self.starts)
         if smaller := self._smaller(K):
             names.append(smaller)
+        if self.lists is not None:
+            names.append(LIST)
         levels = {name: self._actor(K, name).levels(None) for name in names}
         merits = dict(zip(names, self._merits(list(levels.values())), strict=True))
         chosen: list[str] = []
         for name in sorted(names, key=merits.__getitem__):
-            inner = [levels[other][1:-1].log() for other in (*chosen, name)]
+            inner = [levels[other].reshape(-1, K + 1)[0, 1:-1].log() for other in (*chosen, name)]
             gaps = [(inner[-1] - other).abs().max() for other in inner[:-1]]
             if len(chosen) < self.settings.trials and all(g > np.log(_SAME_START) for g in gaps):
                 chosen.append(name)
@@ -242,11 +266,13 @@ class BudgetRun(BudgetsJob):
         """Trials, iterations and points of budget K within settings.evaluations."""
         settings, limit = self.settings, self.settings.evaluations
         iterations, points = settings.iterations, min(settings.points, self.reward.learning)
-        one = self.kind.runs(settings.draws, K) * self.reward.cost(K)
+        decisions = (K - 1) * (1 if self.lists is None else 2)
+        one = self.kind.runs(self.draws, decisions) * self.reward.cost(K)
         return sizes(self.kind, settings, one, trials, iterations, points, limit)
 
     def _actor(self, K: int, start: str) -> ShareActor:
-        return ShareActor(self.density(start), K, self.reward.sigma_max, self.reward.sigma_min)
+        kind = ShareActor if self.lists is None else DecoupledActor
+        return kind(self.density(start, K), K, self.reward.sigma_max, self.reward.sigma_min)
 
     def _prepare(self) -> None:
         c, settings = self.current, self.settings
@@ -255,7 +281,7 @@ class BudgetRun(BudgetsJob):
                 self._actor(c["budget"], c["trials"][trial]),
                 self.reward,
                 c["iterations"],
-                settings.draws,
+                self.draws,
                 c["points"],
                 settings.seed,
                 trial,
@@ -324,6 +350,8 @@ class BudgetRun(BudgetsJob):
         judged = self.reward.judge(K, self.levels[K])
         report = {**report, "verdict": verdict({**report, **judged}), **judged}
         report["evaluations"] = self.evaluations - c["spent"]
+        if self.lists is not None:
+            report["evaluations"] += self.lists.reports[K]["evaluations"]
         self.reports[K] = report
         self.learners, self.current = [], {}
 

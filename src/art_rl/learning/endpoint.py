@@ -84,14 +84,14 @@ class EndpointLearner(PolicyLearner):
         return min(points, max(least, round(share * points)))
 
     @staticmethod
-    def pairs(draws: int, K: int) -> int:
-        """Pairs of draws per iteration: K - 1 of them tell all there is to first order."""
-        return min(draws // 2, max(K - 1, FEWEST_PAIRS))
+    def pairs(draws: int, decisions: int) -> int:
+        """Pairs of draws per iteration: as many as decisions tell all there is to first order."""
+        return min(draws // 2, max(decisions, FEWEST_PAIRS))
 
     @staticmethod
-    def runs(draws: int, K: int) -> int:
+    def runs(draws: int, decisions: int) -> int:
         """Runs of the solver per iteration and state: draws, mean policy, start, new policies."""
-        return 2 * EndpointLearner.pairs(draws, K) + 2 + len(DAMPINGS)
+        return 2 * EndpointLearner.pairs(draws, decisions) + 2 + len(DAMPINGS)
 
     def _first(self, points: int) -> int:
         """Of the states of this iteration: in the last stage the next ``points`` every time, else 0."""
@@ -100,10 +100,11 @@ class EndpointLearner(PolicyLearner):
 
     def step(self) -> dict[str, float]:
         """One iteration; returns its metrics."""
-        actor, noise, pairs = self.actor, self.noise(), self.pairs(self.draws, self.actor.K)
+        actor, noise = self.actor, self.noise()
+        pairs = self.pairs(self.draws, actor.decisions)
         points = self.points_at(self.iteration, self.iterations, self.points, self.least)
         index = (self._first(points) + torch.arange(points)) % self.reward.learning
-        still = torch.zeros(1, actor.K - 1, dtype=torch.float64)
+        still = torch.zeros(1, actor.decisions, dtype=torch.float64)
         mean = actor.rollout(self.coefficients, still, 0.0)
         M = given(mean.gradients, "gradients")[0] / noise
         half = orthogonal_normals(pairs, min(M.shape), self.generator)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from art_rl.denoisers.base import Denoiser, FirstKnown, Labelled, drift
+from art_rl.denoisers.base import Denoiser, DenoiserCall, FirstKnown, Labelled, drift
 from art_rl.flow.reference import Reference, reference_solution
 from art_rl.flow.solvers import run_levels
+from art_rl.flow.solvers.decoupled import Decoupled
 
 # A draw that explodes gets this mean squared error (data units), which keeps the reward finite.
 LARGEST_ERROR = 1e12
@@ -62,7 +63,7 @@ class Ensemble:
         Within [SMALLEST_ERROR, LARGEST_ERROR], the upper bound for one that explodes.
 
         Args:
-            sigmas: (N, K + 1) levels.
+            sigmas: (N, K + 1) levels, or with those that the denoiser is told (N, 2, K + 1).
             index: (P,) int64.
         """
         if len(index) > self.batch_rows:
@@ -95,11 +96,17 @@ class Ensemble:
         labels = None if self.labels is None else self.labels[index].repeat(N, 1)
         known = self.known[index].repeat(N, *[1] * (start.ndim - 1))
         model = FirstKnown(self.denoiser, known)
+        told = None
+        if sigmas.ndim == 3:
+            sigmas, told = sigmas.unbind(1)
         end = begin = start.repeat(N, *[1] * (start.ndim - 1))
         # A clock that has run to its end may round to 0 before the last step.
         levels = torch.cat([sigmas[:, :-1].clamp_min(SMALLEST_LEVEL), sigmas[:, -1:]], 1)
+        asked: DenoiserCall = model
+        if told is not None:
+            asked = Decoupled(model, levels, told.clamp_min(SMALLEST_LEVEL), self.solver)
         with torch.no_grad():
-            for end in run_levels(model, begin, levels, self.solver, labels):  # noqa: B007
+            for end in run_levels(asked, begin, levels, self.solver, labels):  # noqa: B007
                 pass
         self.calls += model.rows
         return (end.reshape(N, P, *end.shape[1:]) - self.end[index]).reshape(N, -1)

@@ -53,7 +53,7 @@ class NaturalLearner(PolicyLearner):
         self.path = self.actor.start()
 
     @staticmethod
-    def runs(draws: int, K: int) -> int:
+    def runs(draws: int, decisions: int) -> int:
         """Schedules judged per iteration: draws, mean policy, start."""
         return draws + 2
 

@@ -60,7 +60,7 @@ class PolicyLearner:
         return points
 
     @staticmethod
-    def runs(draws: int, K: int) -> int:
+    def runs(draws: int, decisions: int) -> int:
         """Runs of the solver per iteration and state."""
         raise NotImplementedError
 

@@ -29,7 +29,7 @@ class BudgetsResult:
         settings: of the learner, JSON-like.
         solver: the solver every schedule is for, or "any".
         model, model_digest: provenance.
-        levels: K -> (K + 1,) float64 levels.
+        levels: K -> (K + 1,) float64 levels, or (2, K + 1) with those that the denoiser is told.
         coefficients: K -> (J,) float64 parameters of the policy.
         report: JSON-like: "budgets": {str(K): {...}}, "evaluations"; keys in docs/endpoint_reward.md.
     """
@@ -54,10 +54,13 @@ class BudgetsResult:
                 f"no schedule was learned for K = {K}; learned: {sorted(self.levels)}; "
                 "use Schedule.resample to carry one over"
             )
+        lists, facts = self.levels[K].reshape(-1, K + 1).tolist(), self.report["budgets"][str(K)]
+        if len(lists) == 2:
+            facts = {**facts, "network_levels": lists[1]}
         return Schedule.found(
-            self.levels[K].tolist(),
+            lists[0],
             self.method,
-            self.report["budgets"][str(K)],
+            facts,
             self.solver,
             self.model,
             self.model_digest,

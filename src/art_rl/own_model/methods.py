@@ -28,7 +28,7 @@ from art_rl.own_model.spending import (
     calls_of_list,
     reference_cost,
 )
-from art_rl.registry import LD3, LD3_DECOUPLED, METHODS, ORDERS, SINGLE_STEP, TRANSFER
+from art_rl.registry import DECOUPLED, LD3, LD3_DECOUPLED, METHODS, ORDERS, SINGLE_STEP, TRANSFER
 from art_rl.schedules.closed_form import quadrature_schedule, trained_range
 from art_rl.schedules.endpoint import endpoint_schedule
 from art_rl.schedules.hand_made import BASELINES, baseline_schedule, edm
@@ -112,10 +112,10 @@ def check_method(method: str, problem: Problem) -> None:
         raise ArtRLError(
             f"{method!r} carries a schedule over, it learns none: Schedule.load(path).resample(K)"
         )
-    if method == LD3_DECOUPLED:
+    if alone := {LD3_DECOUPLED: LD3, DECOUPLED: "art_rl_endpoint"}.get(method):
         raise ArtRLError(
             f"{method!r} is no list that another sampler can take: it also moves the levels that the "
-            f"denoiser is told; {LD3!r} learns the list alone"
+            f"denoiser is told; {alone!r} learns the list alone"
         )
     check_known("method", method, sorted({*BASELINES, *_FAMILIES}))
     if method == "endpoint" and problem.solver not in SINGLE_STEP:

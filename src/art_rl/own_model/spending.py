@@ -91,7 +91,7 @@ class LearnerCost:
 
         total, settings = 0, EndpointSettings()
         for K in self.budgets:
-            one = EndpointLearner.runs(draws, K) * (calls_of_list(self.solver, K) - 1)
+            one = EndpointLearner.runs(draws, K - 1) * (calls_of_list(self.solver, K) - 1)
             fitting = sizes(
                 EndpointLearner, settings, one, self.trials, self.iterations,
                 min(self.points, self.train), share,

@@ -21,7 +21,7 @@ GROUPS = (CLOSED_FORM, RIVAL, LEARNED)
 # Rows learned from the table of trajectories, with no call while learning.
 FROM_TABLE = ("art_rl", "art_rl_paper", "art_rl_feedback")
 # Rows whose search starts from the closed forms, so the profile is behind them too.
-FROM_PROFILE = ("gauss_newton", "art_rl_endpoint")
+FROM_PROFILE = ("gauss_newton", "art_rl_endpoint", "art_rl_decoupled")
 NOTE = (
     "Network evaluations behind one schedule (one sample in one call; a backward pass counts two), smallest "
     "to largest over solvers and K, and endpoint RMSE over that of EDM (rho = 7) at the same solver and K, "

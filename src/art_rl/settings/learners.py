@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 from pydantic import Field, Tag, model_validator
 
 from art_rl.errors import ArtRLError
-from art_rl.registry import LEARNED, METHODS
+from art_rl.registry import DECOUPLED, LEARNED, METHODS
 from art_rl.settings.base import (
     LIST,
     UNIQUE,
@@ -160,7 +160,7 @@ class StepsSettings(Closed):
 class EndpointSettings(StepsSettings):
     """Schedules learned on the measured endpoint error of one solver at each of its budgets."""
 
-    feeds: ClassVar[tuple[str, ...]] = ("art_rl_endpoint",)
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl_endpoint", DECOUPLED)
 
     iterations: Count = 24
     """Policy updates per budget."""

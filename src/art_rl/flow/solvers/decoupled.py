@@ -19,8 +19,8 @@ class Decoupled:
 
     Args:
         denoiser: the model.
-        levels: (K + 1,) levels of the formulas.
-        told: (K + 1,) levels that the denoiser is told in their place; the last is not used.
+        levels: (K + 1,) levels of the formulas, or (N, K + 1): rows n B / N .. of B states follow list n.
+        told: levels that the denoiser is told in their place, of the same shape; the last is not used.
         solver: a key of SOLVERS that evaluates at the listed levels only.
 
     Raises:
@@ -37,8 +37,12 @@ class Decoupled:
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
         """What a formula at ``sigma``, () or one level per row, combines; in x's dtype."""
-        level = sigma.reshape(-1)[0]
-        index = int((self.levels.detach() - level.detach()).abs().argmin())
-        told, column = self.told[index], (-1, *[1] * (x.ndim - 1))
-        value = self.denoiser(x, told.expand(sigma.shape), class_labels).to(x.dtype)
-        return value if self.data else x - sigma.reshape(column) * (x - value) / told
+        level, first = sigma.reshape(-1)[0], self.levels.reshape(-1, self.levels.shape[-1])[0]
+        told = self.told[..., int((first.detach() - level.detach()).abs().argmin())]
+        rows = (
+            told.repeat_interleave(len(x) // len(told)) if told.ndim else told.expand(sigma.shape)
+        )
+        value = self.denoiser(x, rows, class_labels).to(x.dtype)
+        column = (-1, *[1] * (x.ndim - 1))
+        slope = (x - value) / rows.reshape(column)
+        return value if self.data else x - sigma.reshape(column) * slope
