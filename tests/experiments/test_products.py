@@ -53,7 +53,7 @@ def test_cells_are_what_tables_name():
     ]
     every = [name for name in settings("smoke")["methods"] if name != "quadrature_order"]
     rivals = {(method.id, 4) for method in METHODS.values() if method.group == RIVAL}
-    expected = {(name, K) for name in every for K in (2, 4)}
+    expected = {(name, K) for name in every for K in (2, 4)} | {("art_rl_decoupled", 4)}
     assert set(targets.cells("toy", "euler")) == expected | rivals
     assert targets.budgets_of("gits") == [4] and targets.budgets_of("ld3", "heun") == []
     assert targets.budgets() == [2, 4] and targets.budgets("heun") == [4]

@@ -320,8 +320,8 @@ FAULTS = {
     ),
     "row of the other kind": (
         change(["learners", "endpoint", "method"], "art_rl_feedback"),
-        "learners.endpoint.method must be one of art_rl_endpoint for a learner of kind endpoint, got "
-        "'art_rl_feedback'",
+        "learners.endpoint.method must be one of art_rl_endpoint, art_rl_decoupled for a learner of kind "
+        "endpoint, got 'art_rl_feedback'",
     ),
     "seed beyond 2^63": (
         change(["learners", "feedback", "seeds"], [2**63]),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from art_rl.denoisers.tensors import under
+from art_rl.errors import ArtRLError
 from art_rl.files import digest
 from art_rl.learning.actors import KNOTS, ShareActor
 from art_rl.learning.decoupled import DecoupledActor
@@ -127,10 +128,15 @@ def learn_budgets(
             denoiser is told as well (`decoupled`).  Metrics are those of the second part.
 
     Raises:
-        ArtRLError: bad budgets, or a damaged state file.
+        ArtRLError: bad budgets, a damaged state file, decoupled lists of another reward or solver.
     """
     default = EndpointRun if isinstance(reward, EndpointError) else NaturalSettings
     settings = settings or default()
+    if decoupled and not isinstance(reward, EndpointError):
+        raise ArtRLError(
+            "decoupled lists are learned on the measured endpoint error (rewards.EndpointError), got "
+            f"{type(reward).__name__}, which knows no levels that a denoiser is told"
+        )
     job = BudgetRun(reward, budgets, settings, densities)
     if decoupled:
         state = None if state_path is None else Path(state_path).with_suffix(".list.safetensors")
