@@ -9,7 +9,7 @@ from art_rl.registry import SOLVERS
 from art_rl.report.tables import number, read_rows
 
 FOLDER = ROOT / "paper_figures/rivals"
-DEFAULT = ROOT / "paper_figures/exact"
+DECOUPLED = ROOT / "paper_figures/decoupled"
 COSTS = ROOT / "benchmarks/results/learning_cost.json"
 # What follows the solver's name, by variant of the learner.
 ENDS = {"config": "", "small": ", small"}
@@ -52,24 +52,40 @@ def test_wins_ties_and_losses():
 
 
 def test_decoupled_levels():
-    shown = by_label(tables("rivals.md", "### Decoupled levels")[0])
-    names = {"LD3 (L2)": "ld3", "LD3 (L2), decoupled": "ld3_decoupled"}
-    names["ART-RL (endpoint reward)"] = "art_rl_endpoint"
-    found, outcomes = {label: [] for label in names}, []
-    for model, solver in (("gmm1d_edm", "heun"), ("gmm64d", "euler")):
-        table = DEFAULT / f"rivals_{model}_{solver}_rmse.csv"
-        means = {(r["method"], r["K"]): r["mean"] for r in read_rows(table) if "method" in r}
-        for label, method in names.items():
-            found[label] += [number(means[method, K]) for K in (5, 10)]
-        outcomes += [
-            row["outcome"]
-            for row in read_rows(DEFAULT / f"{model}_rivals.csv")
-            if (row["baseline"], row["metric"]) == ("ld3_decoupled", "rmse")
-        ]
-    assert {label: shown[label] for label in names} == found
+    head, _, *shown = tables("rivals.md", "### Decoupled levels")[0]
+    shown = {row[0]: row[1:] for row in shown}
+    labels = {"EDM (rho = 7)": "edm", "Arctan": "arctan", "LD3 (L2)": "ld3"}
+    labels |= {
+        "LD3 (L2), decoupled": "ld3_decoupled",
+        "ART-RL (endpoint reward)": "art_rl_endpoint",
+    }
+    labels["ART-RL (endpoint), decoupled"] = "art_rl_decoupled"
+    solvers = {"Euler": "euler", "Heun": "heun", "iPNDM-3": "ipndm3"}
+    assert set(shown) == set(labels)
+    ratios, lowest = {}, []
+    for column, title in enumerate(head[1:]):
+        model, solver = title.split(", ")
+        rows = read_rows(DECOUPLED / f"decoupled_{model}_{solvers[solver]}_rmse.csv")
+        means = {(r["method"], r["K"]): r["mean"] for r in rows if "method" in r}
+        for label, method in labels.items():
+            found = " / ".join(number(means[method, K]) for K in (5, 10) if (method, K) in means)
+            assert shown[label][column] == found, (label, title)
+        for K in {k for _, k in means}:
+            cell = {method: mean for (method, k), mean in means.items() if k == K}
+            ratios[title, K] = [
+                cell["art_rl_decoupled"] / cell[m] for m in ("art_rl_endpoint", "ld3_decoupled")
+            ]
+            lowest.append(min(cell, key=cell.__getitem__))
     page = (ROOT / "docs/rivals.md").read_text(encoding="utf-8")
-    assert sorted(outcomes) == ["loss", "loss", "loss", "tie"]
-    assert "three wins over ART-RL's list and a tie" in page
+    alone, theirs = zip(*ratios.values(), strict=True)
+    assert lowest.count("art_rl_decoupled") == 14 and len(lowest) == 15
+    assert f"{ratios['gmm64d, Heun', 10][0]:.2f}" == f"{max(alone):.2f}" == "1.06"
+    spread = f"{min(alone):.2f} to {sorted(alone)[-2]:.2f} of its one list's"
+    assert spread in page and f"{min(theirs):.2f} to {max(theirs):.2f} of LD3's two" in page
+    fids = read_rows(DECOUPLED / "decoupled_digits_euler_fid.csv")
+    fids = {(r["method"], r["K"]): number(r["mean"]) for r in fids if "method" in r}
+    both, one = ([fids[m, K] for K in (5, 10)] for m in ("art_rl_decoupled", "art_rl_endpoint"))
+    assert f"is {both[0]} for the list's {one[0]} at K = 5 and {both[1]} for {one[1]} at 10" in page
 
 
 @pytest.mark.parametrize(
