@@ -209,6 +209,17 @@ def test_plain_lists_have_no_second_one_and_decoupled_ones_go_nowhere_else():
     for use, call in uses.items():
         with pytest.raises(ArtRLError, match=re.escape(use) + " cannot be done with decoupled"):
             call()
+    told = list(schedule.network_levels)
+    for bad in (
+        told[:-1],
+        [0.0, *told[1:]],
+        [float("nan"), *told[1:]],
+        ["80", *told[1:]],
+        [-1.0, *told[1:]],
+        80.0,
+    ):
+        with pytest.raises(ArtRLError, match=r"network_levels .* must be K \+ 1 = 5 finite"):
+            Schedule(schedule.sigmas, {"details": {"network_levels": bad}})
     assert schedule.resample(4) is schedule
     assert Schedule(schedule.sigmas).resample(8).K == 8
     with pytest.raises(ArtRLError, match="evaluates at the listed levels only, got 'rk4'"):

@@ -317,11 +317,11 @@ class Products(Reports):
         """Files of the counted models: "cells", "provenance", "profile" or "endpoint" (its reports)."""
         found: list[str] = []
         for model in self.counted_models():
+            paths = [*self.endpoint_metrics(model), *self.endpoint_metrics(model, DECOUPLED)]
             if kind == "profile":
-                has = self.targets.has_profile(model) or self.endpoint_metrics(model)
+                has = self.targets.has_profile(model) or paths
                 found += [f"<results>/{model}/profile.npz"] * bool(has)
             elif kind == "endpoint":
-                paths = [*self.endpoint_metrics(model), *self.endpoint_metrics(model, DECOUPLED)]
                 found += [path.replace("metrics.jsonl", "result.json") for path in paths]
             else:
                 found += self.cell_files(model, ".csv" if kind == "cells" else ".provenance.json")

@@ -99,6 +99,14 @@ class Schedule:
                 raise ArtRLError(f"provenance has the unknown key {key!r}; known keys: {known}")
         facts = json_like(self.provenance, "provenance")
         object.__setattr__(self, "provenance", MappingProxyType(facts))
+        told = self.network_levels
+        if told is not None:
+            numbers = all(isinstance(t, float | int) and 0 <= t < math.inf for t in told)
+            if not (numbers and len(told) == len(self.sigmas) and all(told[:-1])):
+                raise ArtRLError(
+                    f"network_levels (provenance, details) must be K + 1 = {len(self.sigmas)} finite "
+                    f"levels, all but the last above 0, got {list(told)!r:.120}"
+                )
 
     def __reduce__(self) -> tuple:
         # The read-only view of the provenance can be neither pickled nor copied.
@@ -133,7 +141,7 @@ class Schedule:
         """
         details = self.provenance.get("details")
         told = details.get("network_levels") if isinstance(details, dict) else None
-        return None if told is None else tuple(told)
+        return None if told is None else tuple(told if isinstance(told, list | tuple) else [told])
 
     def require_plain(self, use: str) -> None:
         """Raise ArtRLError, naming the ``use``, if the denoiser is told other levels than ``sigmas``."""
