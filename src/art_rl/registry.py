@@ -37,6 +37,7 @@ class Solver:
         stages: network calls of one step.
         memory: evaluations of earlier steps that a step uses; 0 for single-step solvers.
         last_step: EULER or OWN, how the step to sigma = 0 is taken.
+        data: whether its formula combines denoised states; the others combine slopes (x - D) / sigma.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Solver:
     stages: int
     memory: int
     last_step: str
+    data: bool = False
 
 
 SOLVERS: dict[str, Solver] = {
@@ -61,12 +63,12 @@ SOLVERS: dict[str, Solver] = {
         Solver("lms3", "LMS-3", 3, 1, 2, OWN),
         Solver("lms4", "LMS-4", 4, 1, 3, OWN),
         Solver("deis_tab3", "DEIS-tAB3", 4, 1, 3, EULER),
-        Solver("dpmpp2m", "DPM-Solver++(2M)", 2, 1, 1, EULER),
+        Solver("dpmpp2m", "DPM-Solver++(2M)", 2, 1, 1, EULER, data=True),
         # As released: order 2.
-        Solver("dpmpp3m", "DPM-Solver++(3M)", 2, 1, 2, EULER),
-        Solver("dpmpp3m_third_order", "DPM-Solver++(3M), third order", 3, 1, 2, EULER),
-        Solver("unipc2", "UniPC-2", 3, 1, 1, OWN),
-        Solver("unipc3", "UniPC-3", 4, 1, 2, OWN),
+        Solver("dpmpp3m", "DPM-Solver++(3M)", 2, 1, 2, EULER, data=True),
+        Solver("dpmpp3m_third_order", "DPM-Solver++(3M), third order", 3, 1, 2, EULER, data=True),
+        Solver("unipc2", "UniPC-2", 3, 1, 1, OWN, data=True),
+        Solver("unipc3", "UniPC-3", 4, 1, 2, OWN, data=True),
     )
 }
 

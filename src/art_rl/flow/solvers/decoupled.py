@@ -6,16 +6,12 @@ from art_rl.denoisers.base import DenoiserCall
 from art_rl.errors import ArtRLError
 from art_rl.registry import SOLVERS, check_solver
 
-# Solvers whose formulas combine denoised states; the others combine slopes (x - D) / sigma.
-DATA_PREDICTION = ("dpmpp2m", "dpmpp3m", "dpmpp3m_third_order", "unipc2", "unipc3")
-
 
 class Decoupled:
     """A denoiser that is told other levels than the formulas use.
 
-    What the formula combines is what the network says at the told level s': the denoised state D for
-    solvers of DATA_PREDICTION, else the slope (x - D) / s', for which the denoised state is
-    x - s (x - D) / s'.
+    What the formula combines is what the network says at the told level s': the denoised state D where
+    the registry says `data`, else the slope (x - D) / s', for which the denoised state is x - s (x - D) / s'.
 
     Args:
         denoiser: the model.
@@ -33,7 +29,7 @@ class Decoupled:
                 f"decoupled levels need a solver that evaluates at the listed levels only, got {solver!r}"
             )
         self.denoiser, self.levels, self.told = denoiser, levels, told
-        self.data = solver in DATA_PREDICTION
+        self.data = SOLVERS[solver].data
 
     def __call__(self, x: Tensor, sigma: Tensor, class_labels: Tensor | None = None) -> Tensor:
         """What a formula at ``sigma``, () or one level per row, combines; in x's dtype."""
