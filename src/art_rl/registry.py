@@ -77,8 +77,8 @@ STAGES = {solver.id: solver.stages for solver in SOLVERS.values()}
 # Solvers whose step depends on nothing but where it starts: local errors, step doubling.
 SINGLE_STEP = tuple(solver.id for solver in SOLVERS.values() if solver.memory == 0)
 _ALL = tuple(SOLVERS)
-# Those that evaluate at the listed levels only.
-_LISTED = tuple(solver.id for solver in SOLVERS.values() if solver.stages <= 2)
+# Solvers that evaluate at the listed levels only: the denoiser can be told others in their place.
+LISTED = tuple(solver.id for solver in SOLVERS.values() if solver.stages <= 2)
 _HIGHER = tuple(solver for solver, order in ORDERS.items() if order > 1)
 
 
@@ -116,7 +116,8 @@ class Method:
         return self.solvers is None or solver in self.solvers
 
 
-# Learned like art_rl_endpoint, and the levels that the denoiser is told as well.
+# Rows whose learners also move the levels that the denoiser is told, and their twins that do not.
+LD3, LD3_DECOUPLED = LD3_ROWS = ("ld3", "ld3_decoupled")
 DECOUPLED = "art_rl_decoupled"
 
 # Learned or fitted on the endpoint error of a solver, of any.
@@ -164,9 +165,9 @@ METHODS: dict[str, Method] = {
         Method("elbo", "ELBO (Watson et al.)", RIVAL, ("#b15928", ":", "+"), STATISTICS),
         Method("ays", "Align Your Steps", RIVAL, ("#b15928", "--", "x"), STATISTICS),
         Method("oss", "Optimal stepsize (OSS)", RIVAL, ("#6a3d9a", "-.", "|")),
-        _fitted("ld3", "LD3 (L2)", RIVAL, ("#e31a1c", "-", "8")),
+        _fitted(LD3, "LD3 (L2)", RIVAL, ("#e31a1c", "-", "8")),
         _fitted(
-            "ld3_decoupled", "LD3 (L2), decoupled", RIVAL, ("#e31a1c", "--", "H"), solvers=_LISTED
+            LD3_DECOUPLED, "LD3 (L2), decoupled", RIVAL, ("#e31a1c", "--", "H"), solvers=LISTED
         ),
         _fitted("gauss_newton", "Gauss-Newton (endpoint error)", RIVAL, ("#762a83", "--", "X")),
         Method("art_rl", "ART-RL", LEARNED, ("#e69f00", "--", "D"), tolerance=5e-3),
@@ -182,7 +183,7 @@ METHODS: dict[str, Method] = {
             "ART-RL (endpoint), decoupled",
             LEARNED,
             ("#d55e00", "--", "H"),
-            solvers=_LISTED,
+            solvers=LISTED,
         ),
         _fitted(
             "transfer_budget", "ART-RL, resampled from another K", TRANSFER, ("#d55e00", "--", "o")
@@ -190,11 +191,6 @@ METHODS: dict[str, Method] = {
         _fitted("transfer_data", "ART-RL, learned on other data", TRANSFER, ("#d55e00", ":", "s")),
     )
 }
-
-
-# One job per solver learns both; the second also moves the levels that the denoiser is told.
-LD3, LD3_DECOUPLED = "ld3", "ld3_decoupled"
-LD3_ROWS = (LD3, LD3_DECOUPLED)
 
 
 def made_from(source: str) -> list[str]:

@@ -86,6 +86,21 @@ def test_decoupled_levels():
     fids = {(r["method"], r["K"]): number(r["mean"]) for r in fids if "method" in r}
     both, one = ([fids[m, K] for K in (5, 10)] for m in ("art_rl_decoupled", "art_rl_endpoint"))
     assert f"is {both[0]} for the list's {one[0]} at K = 5 and {both[1]} for {one[1]} at 10" in page
+    less = [f"{100 - 100 * ratios['digits, Euler', K][0]:.0f}" for K in (5, 10)]
+    assert f"with an RMSE {less[0]} and {less[1]} % lower" in page
+    home = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"takes another {less[0]} to {less[1]} % off Euler's error on digits" in home
+    spent = {
+        (r["model"], r["solver"], r["K"], r["method"]): r["evaluations"]
+        for r in read_rows(DECOUPLED / "costs.csv")
+    }
+    more = [
+        value / spent[*cell, "art_rl_endpoint"]
+        for (*cell, method), value in spent.items()
+        if method == "art_rl_decoupled"
+    ]
+    assert len(more) == 15
+    assert f"They cost {min(more):.1f} to {max(more):.1f} times the evaluations of the one" in page
 
 
 @pytest.mark.parametrize(

@@ -446,6 +446,11 @@ IMAGE_FAULTS = {
         remove("transfer"),
         "transfer.budget must be given, got nothing in transfer",
     ),
+    "carried over with levels that the denoiser is told": (
+        change(["transfer", "method"], "art_rl_decoupled"),
+        "transfer.method must be one of art_rl, art_rl_paper, art_rl_feedback, art_rl_endpoint, got "
+        "'art_rl_decoupled'",
+    ),
     "carried over from nobody": (
         change(["transfer", "method"], "art_rl_paper"),
         "tables.table5_digits_euler asks for 'transfer_budget': exactly one learner must have "

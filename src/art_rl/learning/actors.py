@@ -20,7 +20,7 @@ optimum theta* = I(psi) / ((T - t) sqrt(q)) of the time-only problem (docs/metho
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -80,6 +80,9 @@ class ShareActor:
         knots: J, number of spline knots, >= 2.
     """
 
+    # Decisions per interior level.
+    PER_LEVEL: ClassVar = 1
+
     def __init__(
         self, density: Density, K: int, sigma_max: float, sigma_min: float, knots: int = KNOTS
     ) -> None:
@@ -97,7 +100,7 @@ class ShareActor:
     @property
     def decisions(self) -> int:
         """Decisions of an episode."""
-        return self.K - 1
+        return self.PER_LEVEL * (self.K - 1)
 
     def start(self) -> Tensor:
         """(J,) coefficients of the base schedule: zeros."""

@@ -170,8 +170,8 @@ class BudgetRun(BudgetsJob):
     ) -> None:
         super().__init__(budgets, settings)
         self.reward, self.lists = reward, lists
-        # As many for the told levels as for the others.
-        self.draws = settings.draws * (1 if lists is None else 2)
+        self.actor: type[ShareActor] = ShareActor if lists is None else DecoupledActor
+        self.draws = settings.draws * self.actor.PER_LEVEL
         self.kind: type[PolicyLearner] = (
             EndpointLearner if isinstance(reward, EndpointError) else NaturalLearner
         )
@@ -272,13 +272,12 @@ class BudgetRun(BudgetsJob):
         """Trials, iterations and points of budget K within settings.evaluations."""
         settings, limit = self.settings, self.settings.evaluations
         iterations, points = settings.iterations, min(settings.points, self.reward.learning)
-        decisions = (K - 1) * (1 if self.lists is None else 2)
-        one = self.kind.runs(self.draws, decisions) * self.reward.cost(K)
+        one = self.kind.runs(self.draws, self.actor.PER_LEVEL * (K - 1)) * self.reward.cost(K)
         return sizes(self.kind, settings, one, trials, iterations, points, limit)
 
     def _actor(self, K: int, start: str) -> ShareActor:
-        kind = ShareActor if self.lists is None else DecoupledActor
-        return kind(self.density(start, K), K, self.reward.sigma_max, self.reward.sigma_min)
+        reward = self.reward
+        return self.actor(self.density(start, K), K, reward.sigma_max, reward.sigma_min)
 
     def _prepare(self) -> None:
         c, settings = self.current, self.settings

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from art_rl.checks import given
-from art_rl.learning.actors import Episode, ShareActor
+from art_rl.learning.actors import KNOTS, Episode, ShareActor
+from art_rl.schedules.hand_made import Density
 
 __all__ = ["DecoupledActor"]
 
@@ -26,10 +27,17 @@ class DecoupledActor(ShareActor):
     Levels are pairs of lists, (N, 2, K + 1): the formulas', then the told ones with both ends as they are.
     """
 
-    @property
-    def decisions(self) -> int:
-        """Decisions of an episode."""
-        return 2 * (self.K - 1)
+    PER_LEVEL = 2
+
+    def __init__(
+        self, density: Density, K: int, sigma_max: float, sigma_min: float, knots: int = KNOTS
+    ) -> None:
+        super().__init__(density, K, sigma_max, sigma_min, knots)
+        zeros = torch.zeros(1, K - 1, dtype=torch.float64)
+        base = super().rollout(super().start(), zeros, 0.0, gradients=False).sigmas[0]
+        gaps = -base[:-1].log().diff()
+        # g_k; the last level has no neighbour below but 0 and counts the gap above it.
+        self.gaps = (gaps + torch.cat([gaps[1:], gaps[-1:]])) / 2
 
     def start(self) -> Tensor:
         """(J + K - 1,) coefficients of the base schedule with no second list: zeros."""
@@ -50,7 +58,7 @@ class DecoupledActor(ShareActor):
         clock = super().rollout(coefficients[:J], normals[:, :n], noise, gradients)
         moves = coefficients[J:] + noise * normals[:, n:]
         told = clock.sigmas.clone()
-        told[:, 1:-1] *= torch.exp(self._gaps() * moves)
+        told[:, 1:-1] *= torch.exp(self.gaps * moves)
         slope = None
         if gradients:
             slope = torch.zeros(len(normals), 2 * n, J + n, dtype=torch.float64)
@@ -63,10 +71,3 @@ class DecoupledActor(ShareActor):
             slope,
             torch.stack([clock.sigmas, told], 1),
         )
-
-    def _gaps(self) -> Tensor:
-        """(K - 1,) g_k; the last level has no neighbour below but 0 and counts the gap above it."""
-        zeros = torch.zeros(1, self.K - 1, dtype=torch.float64)
-        base = super().rollout(super().start(), zeros, 0.0, gradients=False).sigmas[0]
-        gaps = -base[:-1].log().diff()
-        return (gaps + torch.cat([gaps[1:], gaps[-1:]])) / 2

@@ -96,15 +96,14 @@ class Ensemble:
         labels = None if self.labels is None else self.labels[index].repeat(N, 1)
         known = self.known[index].repeat(N, *[1] * (start.ndim - 1))
         model = FirstKnown(self.denoiser, known)
-        told = None
-        if sigmas.ndim == 3:
-            sigmas, told = sigmas.unbind(1)
         end = begin = start.repeat(N, *[1] * (start.ndim - 1))
         # A clock that has run to its end may round to 0 before the last step.
-        levels = torch.cat([sigmas[:, :-1].clamp_min(SMALLEST_LEVEL), sigmas[:, -1:]], 1)
+        lists = torch.cat([sigmas[..., :-1].clamp_min(SMALLEST_LEVEL), sigmas[..., -1:]], -1)
+        levels = lists
         asked: DenoiserCall = model
-        if told is not None:
-            asked = Decoupled(model, levels, told.clamp_min(SMALLEST_LEVEL), self.solver)
+        if lists.ndim == 3:
+            levels, told = lists.unbind(1)
+            asked = Decoupled(model, levels, told, self.solver)
         with torch.no_grad():
             for end in run_levels(asked, begin, levels, self.solver, labels):  # noqa: B007
                 pass

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from art_rl.errors import ArtRLError
-from art_rl.registry import KINDS, LEARNED, METHODS, METRICS, SOLVERS, TRANSFER, method
+from art_rl.registry import DECOUPLED, KINDS, LEARNED, METHODS, METRICS, SOLVERS, TRANSFER, method
 from art_rl.settings.base import (
     UNIQUE,
     Closed,
@@ -103,8 +103,10 @@ class Table(Closed):
 class Transfer(Closed):
     """Where the rows transfer_budget and transfer_data come from."""
 
-    method: Annotated[str, OneOf([m.id for m in METHODS.values() if m.group == LEARNED])]
-    """ART-RL method whose schedules are carried over."""
+    method: Annotated[
+        str, OneOf([m.id for m in METHODS.values() if m.group == LEARNED and m.id != DECOUPLED])
+    ]
+    """ART-RL method whose schedules are carried over (lists alone)."""
     budget: Steps | None = None
     """K of the schedule that transfer_budget resamples to every other K (Table 5)."""
     data: str | None = None

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from art_rl.denoisers.base import DenoiserCall
 from art_rl.errors import ArtRLError
-from art_rl.registry import SOLVERS, check_solver
+from art_rl.registry import LISTED, SOLVERS, check_solver
 
 
 class Decoupled:
@@ -17,14 +17,14 @@ class Decoupled:
         denoiser: the model.
         levels: (K + 1,) levels of the formulas, or (N, K + 1): rows n B / N .. of B states follow list n.
         told: levels that the denoiser is told in their place, of the same shape; the last is not used.
-        solver: a key of SOLVERS that evaluates at the listed levels only.
+        solver: a key of the registry's LISTED.
 
     Raises:
         ArtRLError: unknown solver, or one that evaluates between levels (RK4).
     """
 
     def __init__(self, denoiser: DenoiserCall, levels: Tensor, told: Tensor, solver: str) -> None:
-        if SOLVERS[check_solver(solver)].stages > 2:
+        if check_solver(solver) not in LISTED:
             raise ArtRLError(
                 f"decoupled levels need a solver that evaluates at the listed levels only, got {solver!r}"
             )
