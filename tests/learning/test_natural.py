@@ -566,18 +566,33 @@ def test_a_state_whose_metrics_were_lost_is_not_continued(tmp_path):
         ({"iteration": 3}, "unknown key 'iteration'"),
         ({"iterations": 0}, "iterations must be at least 1"),
         ({"draws": 5}, "draws must be a multiple of 2"),
-        ({"batch_rows": 100}, "batch_rows must be at least points"),
         ({"trials": 0}, "trials must be at least 1"),
         ({"rounds": []}, "rounds"),
         ({"rounds": [0.5, 0.25]}, r"rounds must increase, got \[0.5, 0.25\]"),
         ({"rounds": [0.5, 1.5]}, "rounds"),
-        ({"evaluations": 0}, "evaluations"),
         ({"seed": True}, "seed"),
+        # Its cost calls no network.
+        ({"batch_rows": 128}, "unknown key 'batch_rows'"),
+        ({"evaluations": 1000}, "unknown key 'evaluations'"),
+        ({"reference_steps": 32}, "unknown key 'reference_steps'"),
     ],
 )
 def test_bad_settings(settings, words):
     with pytest.raises(ArtRLError, match=words):
         NaturalSettings.from_dict(settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"batch_rows": 100}, "batch_rows must be at least points"),
+        ({"evaluations": 0}, "evaluations"),
+        ({"reference_steps": 1}, "reference_steps must be at least 2"),
+    ],
+)
+def test_bad_settings_of_the_endpoint_error(settings, words):
+    with pytest.raises(ArtRLError, match=words):
+        EndpointRun.from_dict(settings)
 
 
 @pytest.mark.parametrize(

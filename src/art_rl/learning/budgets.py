@@ -269,11 +269,11 @@ class BudgetRun(BudgetsJob):
         return f"learned_{max(learned)}" if learned else None
 
     def _sizes(self, K: int, trials: int) -> tuple[int, int, int]:
-        """Trials, iterations and points of budget K within settings.evaluations."""
-        settings, limit = self.settings, self.settings.evaluations
+        """Trials, iterations and points of budget K within settings.limit."""
+        settings = self.settings
         iterations, points = settings.iterations, min(settings.points, self.reward.learning)
         one = self.kind.runs(self.draws, self.actor.PER_LEVEL * (K - 1)) * self.reward.cost(K)
-        return sizes(self.kind, settings, one, trials, iterations, points, limit)
+        return sizes(self.kind, settings, one, trials, iterations, points, settings.limit)
 
     def _actor(self, K: int, start: str) -> ShareActor:
         reward = self.reward

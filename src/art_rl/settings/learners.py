@@ -106,11 +106,10 @@ class LearnerConfig(ClockSettings, _Run):
 Rounds = Annotated[tuple[Share, ...], LIST, Field(min_length=1)]
 
 
-class StepsSettings(Closed):
-    """Schedules learned on ART's cost of K steps, budget by budget, from the table of trajectories."""
+class _Natural(Closed):
+    """What every run of the natural actor-critic is told, whatever its reward."""
 
     written = "changed"
-    feeds: ClassVar[tuple[str, ...]] = ("art_rl",)
 
     iterations: Count = 100
     """Policy updates per budget."""
@@ -126,14 +125,6 @@ class StepsSettings(Closed):
     """P, states per iteration, shared by all draws (at most all there are to learn on)."""
     start_points: Count = 1024
     """Learning states the starts are compared on (at most all)."""
-    evaluations: Count | None = 25_000_000
-    """Network evaluations (one per state and call) to spend at most on one budget's updates, or null.  For
-    large K trials are dropped first, then points and iterations are reduced alike until they fit, not
-    below 16 points and 12 iterations."""
-    reference_steps: Annotated[Whole, Field(ge=2)] = 64
-    """RK4 steps of the fine solution the endpoint error is measured against."""
-    batch_rows: Count = 16384
-    """Largest number of states per network call, at least ``points``."""
     checkpoint_every: Count = 20
     """Iterations between state files."""
 
@@ -142,22 +133,25 @@ class StepsSettings(Closed):
         """States that an iteration has at least."""
         return self.points
 
+    @property
+    def limit(self) -> int | None:
+        """Network evaluations to spend at most on one budget's updates."""
+        return None
+
     @model_validator(mode="after")
     def _rounds_increase(self) -> Self:
         if list(self.rounds) != sorted(set(self.rounds)):
             raise ArtRLError(f"rounds must increase, got {list(self.rounds)}")
         return self
 
-    @model_validator(mode="after")
-    def _points_fit_a_call(self) -> Self:
-        if self.batch_rows < self.points:
-            raise ArtRLError(
-                f"batch_rows must be at least points = {self.points}, got {self.batch_rows}"
-            )
-        return self
+
+class StepsSettings(_Natural):
+    """Schedules learned on ART's cost of K steps, budget by budget, from the table of trajectories."""
+
+    feeds: ClassVar[tuple[str, ...]] = ("art_rl",)
 
 
-class EndpointSettings(StepsSettings):
+class EndpointSettings(_Natural):
     """Schedules learned on the measured endpoint error of one solver at each of its budgets."""
 
     feeds: ClassVar[tuple[str, ...]] = ("art_rl_endpoint", DECOUPLED)
@@ -187,10 +181,28 @@ class EndpointSettings(StepsSettings):
     large K trials are dropped first, then points and iterations are reduced alike until they fit, not
     below 16 points and 12 iterations."""
 
+    reference_steps: Annotated[Whole, Field(ge=2)] = 64
+    """RK4 steps of the fine solution the endpoint error is measured against."""
+    batch_rows: Count = 16384
+    """Largest number of states per network call, at least ``points``."""
+
     @property
     def fewest_points(self) -> int:
         """States that an iteration has at least."""
         return self.least_points
+
+    @property
+    def limit(self) -> int | None:
+        """Network evaluations to spend at most on one budget's updates."""
+        return self.evaluations
+
+    @model_validator(mode="after")
+    def _points_fit_a_call(self) -> Self:
+        if self.batch_rows < self.points:
+            raise ArtRLError(
+                f"batch_rows must be at least points = {self.points}, got {self.batch_rows}"
+            )
+        return self
 
 
 class PaperStepsSettings(Closed):
