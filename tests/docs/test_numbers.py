@@ -1,5 +1,8 @@
 """Tables that a page repeats are those of the committed run, to the digits that it prints."""
 
+import re
+
+import numpy as np
 import pytest
 from pages import ROOT, by_label, tables
 
@@ -25,10 +28,15 @@ ROWS = {
 def means(table):
     """method -> values at the table's budgets, as a rule wrote them."""
     found = {}
-    for row in read_rows(TABLES / f"table4_mnist_rk4_{table}.csv"):
+    for row in read_rows(TABLES / f"{table}.csv"):
         if row["source"] == "ours":
             found.setdefault(row["method"], []).append(row["mean"])
     return found
+
+
+def words(page):
+    """A page as one line."""
+    return " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
 
 
 def as_printed(text, value):
@@ -38,7 +46,7 @@ def as_printed(text, value):
 
 
 def test_mnist_table_4_on_the_page_is_the_committed_one():
-    fid, rmse = means("fid_all"), means("rmse")
+    fid, rmse = means("table4_mnist_rk4_fid_all"), means("table4_mnist_rk4_rmse")
     shown = by_label(
         tables("images.md", "**Table 4 (RK4), LeNet-FID of 10,000 images / endpoint RMSE.**")[0]
     )
@@ -54,7 +62,7 @@ def test_mnist_table_4_on_the_page_is_the_committed_one():
 
 
 def test_ratios_to_edm_on_the_page_are_those_of_the_tables():
-    fid = means("fid_all")
+    fid = means("table4_mnist_rk4_fid_all")
     shown = by_label(tables("images.md", "| LeNet-FID over EDM's")[0])
     paper = read_json(ROOT / "src/art_rl/report/paper_tables.json")["tables"]["table_4"]["rows"]
     pairs = {
@@ -65,6 +73,48 @@ def test_ratios_to_edm_on_the_page_are_those_of_the_tables():
     for label, (ours, edm) in pairs.items():
         for text, a, b in zip(shown[label], ours, edm, strict=True):
             assert as_printed(text, a / b), f"{label}: {text}, the tables have {a / b}"
+
+
+def in_words(values):
+    """FIDs as the page's sentences write them."""
+    return ", ".join(f"{v:.0f}" if v >= 15 else f"{v:.1f}" for v in values)
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (
+            "table3_mnist_euler",
+            "(EDM's FID {edm}; papers' form {art_rl_paper}; endpoint reward {art_rl_endpoint})",
+        ),
+        (
+            "table2_mnist_heun",
+            "FID {art_rl_paper} (papers' form) and {art_rl_endpoint} (endpoint reward) against EDM's {edm};",
+        ),
+        ("table4_rest_mnist_rk4", "(FID {art_rl}: both solve the same problem)"),
+    ],
+)
+def test_fids_in_sentences_are_those_of_the_tables(table, sentence):
+    rows = {method: in_words(values) for method, values in means(f"{table}_fid").items()}
+    assert sentence.format(**rows) in words("images.md")
+
+
+@pytest.mark.parametrize(
+    ("method", "label"), [("art_rl_paper", "papers' form"), ("art_rl_endpoint", "endpoint reward")]
+)
+def test_paired_differences_to_edm_are_those_of_the_blocks(method, label):
+    rows = read_rows(TABLES / "table4_mnist_rk4_fid.csv")
+    blocks = {
+        (row["method"], row["K"]): np.array([row[f"block_{b}"] for b in range(5)])
+        for row in rows
+        if row["source"] == "ours"
+    }
+    (stated,) = re.findall(label + r" ([+-][^;]*?\(18\))", words("images.md"))
+    found = re.findall(r"([+-][\d.]+) ± ([\d.]+) \((?:K = )?(\d+)", stated)
+    assert [int(K) for *_, K in found] == [3, 5, 7, 10, 18]
+    for mean, spread, K in found:
+        gaps = blocks[method, int(K)] - blocks["edm", int(K)]
+        assert as_printed(mean, gaps.mean()) and as_printed(spread, gaps.std(ddof=1)), (label, K)
 
 
 @pytest.mark.parametrize("text", ["3.90", "3.92"])

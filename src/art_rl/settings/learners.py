@@ -180,7 +180,6 @@ class EndpointSettings(_Natural):
     """Network evaluations (one per state and call) to spend at most on one budget's updates, or null.  For
     large K trials are dropped first, then points and iterations are reduced alike until they fit, not
     below 16 points and 12 iterations."""
-
     reference_steps: Annotated[Whole, Field(ge=2)] = 64
     """RK4 steps of the fine solution the endpoint error is measured against."""
     batch_rows: Count = 16384
