@@ -88,7 +88,7 @@ def nfe_figure(
         width = page_width(len(solvers)) if len(solvers) > 1 else 0.75 * PAGE
         figure, axes = new_figure(lines, len(solvers), 1.0 + 2.1 * lines, width, sharex="col")
         bands: list[Artist] = []
-        hidden: dict[str, float] = {}
+        drawn: set[str] = set()
         for column, solver in enumerate(solvers):
             own = [row for row in rows if row["solver"] == solver]
             curves = {
@@ -121,7 +121,7 @@ def nfe_figure(
             shown = [*best, *near.values()]
             axis.set_ylim(0.8 * min(shown), HEADROOM * max(shown))
             error_axis(axis)
-            hidden |= {text: value for text, value in floors.items() if text not in near}
+            drawn |= set(near)
             top = axis.get_ylim()[1]
             unseen = [name for name in curves if min(curves[name].values())[0] > top]
             if unseen:
@@ -144,6 +144,7 @@ def nfe_figure(
         axes[0, 0].set_ylabel(label or METRICS[metric].axis)
         if lines == 2:
             axes[1, 0].set_ylabel(ratio_label(versus))
+        hidden = {name: value for name, value in floors.items() if name not in drawn}
         below_all = [f"{text}: {value:.2g}, below" for text, value in hidden.items()]
         notes: list[Artist] = [Line2D([], [], ls="none", label=text) for text in below_all]
         legend_below(figure, axes.ravel(), 4 if len(solvers) > 1 else 2, bands + notes)
