@@ -6,6 +6,7 @@
 # make paper  the paper's tables on the official checkpoints (GPU); make paper-dry prints the plan
 # make test   the tests
 # make lint   style of Python, Snakemake and the workflow
+# make test-lowest   the tests and a small run with every package at the least version that pyproject.toml accepts
 # make docs   the documentation site, in build/site; make test-interop   hand-over to diffusers, azula
 # make lock   constraints.txt from pyproject.toml (UPGRADE=1: newest versions)
 # make check-numbers   rerun from scratch in results/check and compare with the committed tables
@@ -28,7 +29,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: run mnist mnist-large mnist-gpu digits_full test test-interop docs settings lint lock report check-numbers unlock clean paper paper-dry
+.PHONY: run mnist mnist-large mnist-gpu digits_full test test-interop test-lowest docs settings lint lock report check-numbers unlock clean paper paper-dry
 
 run: $(READY)
 	snakemake --cores $(CORES)
@@ -58,6 +59,15 @@ test-interop:  # hand-over to diffusers and azula, in an environment of its own
 	# azula brings a torchvision that may be built for another torch; diffusers then fails to import
 	.venv-interop/bin/python -m pip uninstall --quiet --yes torchvision
 	.venv-interop/bin/python -m pytest tests/denoisers/test_adapters.py tests/schedules/test_handover.py tests/own_model tests/cli tests/docs
+
+test-lowest:  # torch aside, of which only the pinned version installs everywhere
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	mkdir -p build
+	grep -oE '"[A-Za-z-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/' | grep -vE '^(torch|setuptools)==' > build/lowest.txt
+	grep '^torch==' constraints.txt >> build/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet -c build/lowest.txt -e '.[workflow,metrics,notebooks]' jsonschema pytest pytest-xdist
+	.venv-lowest/bin/python -m pytest -n auto --dist loadfile --ignore tests/workflow --ignore tests/slurm
+	PATH="$(CURDIR)/.venv-lowest/bin:$$PATH" snakemake --cores $(CORES) --forceall --configfile config/smoke.yaml
 
 docs: $(READY)  # the site, in build/site
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'

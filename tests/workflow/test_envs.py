@@ -53,6 +53,13 @@ def test_constraints_are_exact_and_name_no_host():
         assert re.fullmatch(r"[0-9][0-9a-z.]*", version), name
 
 
+def test_snakefile_asks_for_the_snakemake_of_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (wanted,) = project["optional-dependencies"]["workflow"]
+    (least,) = re.findall(r'^min_version\("(.*)"\)$', (ROOT / "workflow/Snakefile").read_text(), re.M)
+    assert wanted == f"snakemake>={least}"
+
+
 def test_constraints_cover_what_pyproject_asks_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + [
