@@ -56,7 +56,9 @@ def test_constraints_are_exact_and_name_no_host():
 def test_snakefile_asks_for_the_snakemake_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (wanted,) = project["optional-dependencies"]["workflow"]
-    (least,) = re.findall(r'^min_version\("(.*)"\)$', (ROOT / "workflow/Snakefile").read_text(), re.M)
+    (least,) = re.findall(
+        r'^min_version\("(.*)"\)$', (ROOT / "workflow/Snakefile").read_text(), re.M
+    )
     assert wanted == f"snakemake>={least}"
 
 
