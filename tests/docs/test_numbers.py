@@ -117,6 +117,34 @@ def test_paired_differences_to_edm_are_those_of_the_blocks(method, label):
         assert as_printed(mean, gaps.mean()) and as_printed(spread, gaps.std(ddof=1)), (label, K)
 
 
+def test_rows_that_learn_nothing_are_compared_on_the_same_blocks():
+    rows = [
+        row
+        for part in ("rest_", "")
+        for row in read_rows(TABLES / f"table4_{part}mnist_rk4_rmse.csv")
+        if row["source"] == "ours"
+    ]
+    labels = {
+        "EDM without sigma_min": "edm_no_sigma_min",
+        "Endpoint (convex)": "endpoint",
+        "ART-RL (endpoint reward)": "art_rl_endpoint",
+    }
+    found = {
+        label: [
+            np.mean([row[f"block_{b}"] for b in range(3)]) for row in rows if row["method"] == name
+        ]
+        for label, name in labels.items()
+    }
+    shown = by_label(tables("images.md", "in the same three blocks:")[0])
+    for label, values in found.items():
+        for text, value in zip(shown[label], values, strict=True):
+            assert as_printed(text, value), (label, text, value)
+    plain, convex, learned = map(np.array, found.values())
+    assert [f"{r:.2f}" for r in (learned / plain)[[1, 2, 3, 5]]] == ["0.59", "0.60", "0.70", "0.27"]
+    assert f"{100 * (learned / plain)[0] - 100:.1f} %" in words("images.md")
+    assert np.abs(convex / learned - 1)[1:4].max() < 0.07
+
+
 @pytest.mark.parametrize("text", ["3.90", "3.92"])
 def test_a_wrong_last_digit_is_noticed(text):
     assert as_printed("3.91", 3.9108) and not as_printed(text, 3.9108)
