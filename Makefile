@@ -8,7 +8,7 @@
 # make lint   style of Python, Snakemake and the workflow
 # make test-lowest   the tests and a small run with every package at the least version that pyproject.toml accepts
 # make docs   the documentation site, in build/site; make test-interop   hand-over to diffusers, azula
-# make lock   constraints.txt from pyproject.toml (UPGRADE=1: newest versions)
+# make lock   constraints.txt from pyproject.toml (UPGRADE=1: newest versions; with the oldest Python 3.11 at hand, so that every pin installs there)
 # make check-numbers   rerun from scratch in results/check and compare with the committed tables
 
 # Snakemake starts scripts by the interpreter's path (.venv/bin/python) and does not quote it.
