@@ -60,7 +60,7 @@ test-interop:  # hand-over to diffusers and azula, in an environment of its own
 	.venv-interop/bin/python -m pip uninstall --quiet --yes torchvision
 	.venv-interop/bin/python -m pytest tests/denoisers/test_adapters.py tests/schedules/test_handover.py tests/own_model tests/cli tests/docs
 
-test-lowest:  # torch aside, of which only the pinned version installs everywhere
+test-lowest:  # torch aside, whose version is the pinned one; the small run stands for the workflow's tests
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	mkdir -p build
 	grep -oE '"[A-Za-z-]+>=[0-9.]+"' pyproject.toml | tr -d '"' | sed 's/>=/==/' | grep -vE '^(torch|setuptools)==' > build/lowest.txt
